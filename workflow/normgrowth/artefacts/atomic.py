@@ -1,0 +1,72 @@
+"""Outputs that appear whole or not at all: written beside their place, then renamed onto it."""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from normgrowth.errors import ArtefactError
+
+
+@contextmanager
+def whole_or_not_at_all(path: Path | str) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; it becomes `path` when the block ends without an error.
+
+    Works for files and folders. Whatever the failure, nothing half-written stays.
+
+    Raises:
+        ArtefactError: when the disk is full or the place cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(partial)
+        yield partial
+        _flush_to_disk(partial)
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(partial, path)
+    except BaseException as error:
+        _remove(partial)
+        if _disk_is_full(error):
+            raise ArtefactError(
+                f"the disk is full: {path} could not be written. Free some space and run the same "
+                "command again; everything finished before is kept"
+            ) from error
+        if isinstance(error, PermissionError):
+            raise ArtefactError(f"{path} may not be written: {error.strerror}. Check its owner") from error
+        raise
+
+
+def write_json(path: Path | str, value: object) -> None:
+    """Write `value` as indented JSON with sorted keys, so that equal values are equal bytes."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    with whole_or_not_at_all(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _disk_is_full(error: BaseException) -> bool:
+    # Arrow and safetensors wrap the operating system's error in their own, so its text is read too.
+    number = getattr(error, "errno", None)
+    return number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
+
+
+def _flush_to_disk(path: Path) -> None:
+    for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
+        with open(file, "rb") as handle:
+            os.fsync(handle.fileno())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

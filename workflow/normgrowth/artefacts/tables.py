@@ -1,0 +1,66 @@
+"""The only reader and writer of Parquet."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from normgrowth.artefacts.atomic import whole_or_not_at_all
+from normgrowth.artefacts.schemas import SCHEMAS
+from normgrowth.errors import ArtefactError
+
+PROVENANCE_KEY = b"normgrowth"
+
+
+def write_table(
+    path: Path | str, frame: pd.DataFrame, schema: pa.Schema | str, provenance: dict | None = None
+) -> None:
+    """Write `frame` to `path` under a schema of `artefacts.schemas` (or its name).
+
+    Equal frames and provenance give equal bytes: nothing of the time or the machine is added.
+
+    Raises:
+        ArtefactError: when columns are missing, unknown or of another kind, or the disk is full.
+    """
+    schema = SCHEMAS[schema] if isinstance(schema, str) else schema
+    missing = [name for name in schema.names if name not in frame.columns]
+    unknown = [name for name in frame.columns if name not in schema.names]
+    if missing or unknown:
+        raise ArtefactError(f"{path}: columns missing {missing}, unknown {unknown}; the schema is {schema.names}")
+    try:
+        table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ArtefactError(f"{path}: a column does not fit its type: {error}") from error
+    encoded = json.dumps(provenance or {}, sort_keys=True).encode()
+    table = table.replace_schema_metadata({PROVENANCE_KEY: encoded})
+    with whole_or_not_at_all(path) as partial:
+        pq.write_table(table, partial, compression="zstd")
+
+
+def read_table(path: Path | str, name: str | None = None) -> pd.DataFrame:
+    """Read a table; with `name`, require the columns of that schema (wall times may be absent).
+
+    Raises:
+        ArtefactError: when the file is missing, damaged or of another schema.
+    """
+    try:
+        frame = pq.read_table(path).to_pandas()
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path} does not exist; the workflow makes it") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ArtefactError(f"{path} is damaged ({error}); delete it and run the workflow again") from error
+    if name is not None:
+        from normgrowth.artefacts.schemas import segment_schema
+
+        missing = [column for column in segment_schema(name).names if column not in frame.columns]
+        if missing:
+            raise ArtefactError(f"{path} is no table of {name}: columns {missing} are missing")
+    return frame
+
+
+def read_provenance(path: Path | str) -> dict:
+    """The provenance that `write_table` stored in the file's metadata."""
+    metadata = pq.read_schema(path).metadata or {}
+    return json.loads(metadata.get(PROVENANCE_KEY, b"{}"))
