@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all
-from normgrowth.artefacts.schemas import SCHEMAS
+from normgrowth.artefacts.schemas import SCHEMAS, segment_schema
 from normgrowth.errors import ArtefactError
 
 PROVENANCE_KEY = b"normgrowth"
@@ -52,8 +52,6 @@ def read_table(path: Path | str, name: str | None = None) -> pd.DataFrame:
     except (pa.ArrowInvalid, OSError) as error:
         raise ArtefactError(f"{path} is damaged ({error}); delete it and run the workflow again") from error
     if name is not None:
-        from normgrowth.artefacts.schemas import segment_schema
-
         missing = [column for column in segment_schema(name).names if column not in frame.columns]
         if missing:
             raise ArtefactError(f"{path} is no table of {name}: columns {missing} are missing")

@@ -1,0 +1,23 @@
+"""FT: gradient descent on one down-projection until the new object is probable (baseline of arXiv 2210.07229)."""
+
+from pydantic import Field
+
+from normgrowth.editors.settings import EditorSettings
+
+NEEDS_STATISTICS = False
+
+
+class Settings(EditorSettings):
+    """Defaults are those of the ROME and MEMIT code: 25 Adam steps of 5e-4, no weight decay."""
+
+    steps: int = Field(25, ge=1, description="Most Adam steps for one call")
+    learning_rate: float = Field(5e-4, gt=0, description="Adam step")
+    weight_decay: float = Field(0.0, ge=0, description="Adam's L2 penalty")
+    stop_loss: float = Field(1e-2, ge=0, description="Training ends when the batch's loss falls below this")
+
+
+def build(settings: Settings):
+    """The editor with these settings."""
+    from normgrowth.editors.finetuning import FineTuning
+
+    return FineTuning(settings)
