@@ -14,9 +14,7 @@ from normgrowth.errors import ArtefactError
 PROVENANCE_KEY = b"normgrowth"
 
 
-def write_table(
-    path: Path | str, frame: pd.DataFrame, schema: pa.Schema | str, provenance: dict | None = None
-) -> None:
+def write_table(path: Path | str, frame: pd.DataFrame, schema: pa.Schema | str, provenance: dict | None = None) -> None:
     """Write `frame` to `path` under a schema of `artefacts.schemas` (or its name).
 
     Equal frames and provenance give equal bytes: nothing of the time or the machine is added.
