@@ -85,6 +85,11 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("value", pa.float64()),
         ("n", pa.int64()),
     ),
+    # One row per edit, beside a segment's own `edits`, which holds no times.
+    "timing": _schema(
+        ("case_id", pa.int64()),
+        ("edit_seconds", pa.float32()),
+    ),
     # One row per segment of a chain; the step is the segment's last.
     "speed": _schema(
         ("segment", pa.int32()),

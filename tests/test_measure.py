@@ -1,0 +1,128 @@
+"""Scores, activations, perplexity and second moments against plain computations."""
+
+import math
+
+import pytest
+import torch
+
+from normgrowth.editors.statistics import gather_second_moments
+from normgrowth.measure import scores as scores_module
+from normgrowth.measure.activations import activations_on, compare, make_probes
+from normgrowth.measure.perplexity import perplexity
+from normgrowth.measure.scores import harmonic_mean, score_facts
+from tests import plain, small_models
+
+
+def test_scores_equal_those_of_one_prompt_at_a_time(lm):
+    facts = small_models.facts()
+    found = score_facts(lm, facts)
+    for i, fact in enumerate(facts):
+        for kind, prompts, wanted, other in (
+            ("e", [fact.question], fact.target_new, fact.target_true),
+            ("p", fact.paraphrases, fact.target_new, fact.target_true),
+            ("n", fact.neighbours, fact.target_true, fact.target_new),
+        ):
+            pairs = [(plain.loss_of(lm, p, wanted), plain.loss_of(lm, p, other)) for p in prompts]
+            assert found[f"{kind}s"][i] == pytest.approx(sum(a[0] < b[0] for a, b in pairs) / len(pairs))
+            assert found[f"{kind}a"][i] == pytest.approx(sum(a[1] for a, b in pairs) / len(pairs))
+            magnitude = sum(math.exp(-a[0]) - math.exp(-b[0]) for a, b in pairs) / len(pairs)
+            assert found[f"{kind}m"][i] == pytest.approx(magnitude, abs=1e-5)
+
+
+def test_batching_and_padding_change_no_score(lm, monkeypatch):
+    facts = small_models.facts()
+    whole = score_facts(lm, facts)
+    monkeypatch.setattr(scores_module, "TOKENS_PER_PASS", 1)
+    single = score_facts(lm, facts)
+    decisions = ["es", "ps", "ns", "ea", "pa", "na"]
+    assert whole[decisions].equals(single[decisions])
+    assert torch.allclose(
+        torch.tensor(whole[["em", "pm", "nm"]].values), torch.tensor(single[["em", "pm", "nm"]].values)
+    )
+
+
+def test_a_fact_without_neighbours_has_no_neighbourhood_score(lm):
+    from dataclasses import replace
+
+    facts = [replace(small_models.facts()[0], neighbours=()), small_models.facts()[1]]
+    found = score_facts(lm, facts)
+    assert math.isnan(found["ns"][0]) and not math.isnan(found["ns"][1])
+
+
+def test_harmonic_mean():
+    assert harmonic_mean(0.5, 0.5, 0.5) == pytest.approx(0.5)
+    assert harmonic_mean(1, 0, 1) == 0
+
+
+def probes_of(lm):
+    text = torch.randint(1, 300, (5, 12), generator=torch.Generator().manual_seed(0))
+    return make_probes(lm, small_models.facts(), text)
+
+
+def test_activations_of_an_unchanged_model(lm):
+    probes = probes_of(lm)
+    found = compare(activations_on(lm, probes), activations_on(lm, probes))
+    assert found["norm_ratio"].to_numpy() == pytest.approx(1)
+    assert found["cosine_to_unedited"].to_numpy() == pytest.approx(1, abs=1e-6)
+    assert set(zip(found["probe"], found["token"], found["n"], strict=True)) == {
+        ("facts", "subject_last", 6),
+        ("facts", "last", 6),
+        ("text", "all", 20),
+    }
+    residual = found[found["site"] == "residual"]
+    assert residual["share_of_residual"].to_numpy() == pytest.approx(1)
+    assert found[found["site"] == "mlp_key"]["share_of_residual"].isna().all()
+
+
+def test_activations_see_a_scaled_matrix(lm):
+    """Doubling a bias-free down-projection doubles its MLP's output and turns it nowhere."""
+    probes = probes_of(lm)
+    unedited = activations_on(lm, probes)
+    module = lm.anatomy.down_projections[3].module
+    module.weight.mul_(2)
+    if getattr(module, "bias", None) is not None:
+        module.bias.mul_(2)
+    found = compare(activations_on(lm, probes), unedited).set_index(["layer", "site", "probe", "token"])
+    doubled = found.xs((3, "mlp_output"), level=("layer", "site"))
+    assert doubled["norm_ratio"].to_numpy() == pytest.approx(2, rel=1e-4)
+    assert doubled["cosine_to_unedited"].to_numpy() == pytest.approx(1, abs=1e-5)
+    below = found[found.index.get_level_values("layer") < 3]
+    assert below["norm_ratio"].to_numpy() == pytest.approx(1, abs=1e-6)
+
+
+def test_activations_are_read_at_the_right_tokens(lm):
+    fact = small_models.facts()[2]
+    probes = make_probes(lm, [fact], torch.randint(1, 300, (1, 12)))
+    found = activations_on(lm, probes)
+    ids = lm.tokenizer(fact.question)["input_ids"]
+    states = lm.model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
+    assert torch.allclose(found["facts", "last", 1, "residual"][0], states[2][0, -1], atol=1e-5)
+    assert torch.allclose(
+        found["facts", "subject_last", 1, "residual"][0], states[2][0, probes.subject_last[0]], atol=1e-5
+    )
+
+
+def test_perplexity_equals_the_models_own_loss(lm):
+    ids = torch.randint(1, 300, (20, 16), generator=torch.Generator().manual_seed(1))
+    value, count = perplexity(lm, ids)
+    assert count == 20 * 15
+    assert value == pytest.approx(math.exp(lm.model(input_ids=ids, labels=ids).loss.item()), rel=1e-5)
+
+
+def test_perplexity_of_a_broken_model_is_not_a_number(lm):
+    lm.anatomy.down_projections[0].weight.fill_(float("nan"))
+    assert math.isnan(perplexity(lm, torch.randint(1, 300, (2, 16)))[0])
+
+
+def test_second_moments_are_means_of_outer_products(lm):
+    ids = torch.randint(1, 300, (6, 16), generator=torch.Generator().manual_seed(2))
+    found = gather_second_moments(lm, ids.split(4), [0, 2])
+    keys = []
+    for layer in (0, 2):
+        module = lm.anatomy.down_projections[layer].module
+        handle = module.register_forward_pre_hook(lambda _, inputs: keys.append(inputs[0].double().flatten(0, 1)))
+        lm.model(input_ids=ids)
+        handle.remove()
+    for layer, k in zip((0, 2), keys, strict=True):
+        assert found[layer].count == 96
+        assert torch.allclose(found[layer].moment, k.T @ k / 96, atol=1e-6)

@@ -1,0 +1,198 @@
+"""Segments: where they begin, and whether a run was killed on the way, changes no byte of what results."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import torch
+
+from normgrowth.artefacts.tables import read_provenance, read_table
+from normgrowth.artefacts.tensors import read_tensors, write_tensors
+from normgrowth.assets.models import load_model
+from normgrowth.commands import edit as edit_command
+from normgrowth.errors import ArtefactError, EditError, FactError
+from normgrowth.state import restore
+from tests import small_models
+
+SETTINGS = {
+    "ft": {"layers": [1]},
+    "r_rome": {"layers": [1], "steps": 4},
+    "memit": {"layers": [0, 1], "steps": 4, "batch": 2, "preservation_weight": 1.0},
+}
+COMPARED = ("norms.parquet", "edits.parquet", "scores.parquet", "state.safetensors")
+
+
+@pytest.fixture(scope="module", params=small_models.ARCHITECTURES)
+def world(request, tmp_path_factory):
+    """A saved model with facts, contexts and second moments, as the workflow would have made them."""
+    folder = tmp_path_factory.mktemp("world")
+    model = small_models.save(request.param, folder / "model")
+    (folder / "facts.json").write_text(json.dumps(small_models.records()))
+    (folder / "contexts.json").write_text(json.dumps(small_models.CONTEXTS))
+    lm = load_model(model)
+    moments = small_models.resources(lm).second_moments
+    from normgrowth.assets.models import revision
+
+    write_tensors(
+        folder / "moments.safetensors",
+        {f"moment.{layer}": m.moment for layer, m in moments.items()},
+        {"model": revision(model), "layers": list(moments), "count": 1536},
+    )
+    return folder
+
+
+def arguments(world, chain, kind, segment, first, last, **overrides) -> list[str]:
+    values = {
+        "study": "test", "model-name": "small", "editor-name": kind, "order": 0, "segment": segment, "first": first,
+        "last": last, "model": world / "model", "facts": world / "facts.json", "contexts": world / "contexts.json",
+        "statistics": world / "moments.safetensors", "editor": kind, "settings": json.dumps(SETTINGS[kind]),
+        "seed": 0, "chain": chain, "device": "cpu", "threads": 1, **overrides,
+    }  # fmt: skip
+    return [text for name, value in values.items() for text in (f"--{name}", str(value))]
+
+
+def edit(*args, **overrides) -> None:
+    """Run the command in this process."""
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    edit_command.add_arguments(parser)
+    edit_command.run(parser.parse_args(arguments(*args, **overrides)))
+
+
+def start(*args, **overrides) -> subprocess.Popen:
+    """Start the command as the workflow does."""
+    call = [sys.executable, "-c", "from normgrowth.cli import main; main()", "edit"]
+    return subprocess.Popen([*call, *arguments(*args, **overrides)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def weights_after(world, chain, segments) -> dict[str, torch.Tensor]:
+    lm = load_model(world / "model")
+    restore(lm, chain, segments, {})
+    return dict(lm.model.named_parameters())
+
+
+@pytest.mark.parametrize("kind", sorted(SETTINGS))
+def test_one_segment_and_three_give_the_same_bits(world, tmp_path, kind):
+    edit(world, tmp_path / "one", kind, 1, 1, 6)
+    for segment in (1, 2, 3):
+        edit(world, tmp_path / "three", kind, segment, 2 * segment - 1, 2 * segment)
+    for name in ("norms", "edits", "scores"):
+        one = read_table(tmp_path / f"one/segment-1/{name}.parquet", name)
+        three = pd.concat(read_table(tmp_path / f"three/segment-{k}/{name}.parquet", name) for k in (1, 2, 3))
+        pd.testing.assert_frame_equal(one, three.reset_index(drop=True), check_exact=True)
+    one, three = (weights_after(world, tmp_path / name, k) for name, k in (("one", 1), ("three", 3)))
+    assert all(torch.equal(one[name], three[name]) for name in one)
+    unedited = dict(load_model(world / "model").model.named_parameters())
+    assert any(not torch.equal(one[name], unedited[name]) for name in one)
+
+
+@pytest.mark.parametrize("kind", sorted(SETTINGS))
+def test_a_killed_segment_started_again_gives_the_same_bytes(world, tmp_path, kind):
+    # Long enough that the kill lands in the middle of the edits; the first segment stands.
+    slow = {**SETTINGS[kind], "steps": 60}
+    if kind != "ft":
+        slow["stop_loss"] = 0.0
+    edit(world, tmp_path / "whole", kind, 1, 1, 2)
+    edit(world, tmp_path / "killed", kind, 1, 1, 2)
+    settings = json.dumps({**SETTINGS[kind]})
+    edit(world, tmp_path / "whole", kind, 2, 3, 6)
+    process = start(world, tmp_path / "killed", kind, 2, 3, 6, settings=settings)
+    deadline = time.monotonic() + 60
+    while b"segment 2" not in process.stderr.readline() + process.stdout.peek()[:0] and time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    edit(world, tmp_path / "killed", kind, 2, 3, 6)
+    for name in COMPARED:
+        whole, killed = (tmp_path / run / "segment-2" / name for run in ("whole", "killed"))
+        assert whole.read_bytes() == killed.read_bytes(), name
+    assert not list((tmp_path / "killed").rglob("*.partial"))
+
+
+def test_norms_hold_step_zero_and_controls_that_stay(world, tmp_path):
+    edit(world, tmp_path, "r_rome", 1, 1, 3)
+    norms = read_table(tmp_path / "segment-1/norms.parquet", "norms")
+    assert sorted(norms["step"].unique()) == [0, 1, 2, 3]
+    assert len(norms) == 4 * 2 * small_models.N_LAYERS
+    control = norms[norms["role"] == "control"]
+    assert (control["frobenius_ratio"] == 1).all() and (control["drift_frobenius"] == 0).all()
+    lm = load_model(world / "model")
+    original = lm.anatomy.down_projections[1].matrix.double().clone()
+    restore(lm, tmp_path, 1, {})
+    now = lm.anatomy.down_projections[1].matrix.double()
+    last = norms[(norms["step"] == 3) & (norms["role"] == "edited")].iloc[0]
+    drift = now - original
+    assert last["frobenius"] == pytest.approx(now.norm().item(), rel=1e-9)
+    assert last["drift_frobenius"] == pytest.approx(drift.norm().item(), rel=1e-5)
+    cosine = (drift * original).sum() / (drift.norm() * original.norm())
+    assert last["drift_cosine"] == pytest.approx(cosine.item(), abs=1e-5)
+    assert read_provenance(tmp_path / "segment-1/norms.parquet")["settings"]["steps"] == 4
+
+
+def test_a_state_of_another_run_is_refused(world, tmp_path):
+    edit(world, tmp_path, "r_rome", 1, 1, 2)
+    other = json.dumps({**SETTINGS["r_rome"], "clamp": 1.0})
+    with pytest.raises(ArtefactError, match=r"segment-1/state.safetensors was made with settings .* delete the folder"):
+        edit(world, tmp_path, "r_rome", 2, 3, 4, settings=other)
+
+
+def test_a_state_that_grew_from_another_is_refused(world, tmp_path):
+    for segment in (1, 2):
+        edit(world, tmp_path, "ft", segment, segment, segment)
+    tensors, metadata = read_tensors(tmp_path / "segment-1/state.safetensors")
+    write_tensors(tmp_path / "segment-1/state.safetensors", tensors, {**metadata, "extra": 1})
+    with pytest.raises(ArtefactError, match=r"segment-2/state.safetensors grew from a state with hash"):
+        edit(world, tmp_path, "ft", 3, 3, 3)
+
+
+def test_a_missing_or_damaged_state_is_named(world, tmp_path):
+    edit(world, tmp_path, "ft", 1, 1, 1)
+    state = tmp_path / "segment-1/state.safetensors"
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(ArtefactError, match=r"segment-1/state.safetensors is damaged .* delete it"):
+        edit(world, tmp_path, "ft", 2, 2, 2)
+    state.unlink()
+    with pytest.raises(ArtefactError, match=r"segment-1/state.safetensors does not exist"):
+        edit(world, tmp_path, "ft", 2, 2, 2)
+
+
+def test_an_edit_that_breaks_the_model_is_named_and_earlier_segments_stay(world, tmp_path):
+    edit(world, tmp_path, "ft", 1, 1, 2)
+    kept = (tmp_path / "segment-1/state.safetensors").read_bytes()
+    huge = {**SETTINGS["ft"], "learning_rate": 1e38}
+    with pytest.raises((EditError, ArtefactError)):
+        edit(world, tmp_path, "ft", 2, 3, 4, settings=json.dumps(huge))
+    with pytest.raises(EditError, match=r"case \d+"):
+        edit(world, tmp_path / "fresh", "ft", 1, 1, 2, settings=json.dumps(huge))
+    assert not (tmp_path / "fresh/segment-1").exists()
+    assert (tmp_path / "segment-1/state.safetensors").read_bytes() == kept
+
+
+def test_more_edits_than_facts_are_refused(world, tmp_path):
+    with pytest.raises(FactError, match="holds 6 facts, fewer than the 9 edits"):
+        edit(world, tmp_path, "ft", 1, 1, 9)
+
+
+def test_statistics_of_another_model_are_refused(world, tmp_path):
+    tensors, metadata = read_tensors(world / "moments.safetensors")
+    write_tensors(tmp_path / "other.safetensors", tensors, {**metadata, "model": "f00"})
+    with pytest.raises(ArtefactError, match=r"gathered on a model with revision f00"):
+        edit(world, tmp_path, "r_rome", 1, 1, 2, statistics=tmp_path / "other.safetensors")
+
+
+def test_scores_just_after_the_edit_carry_their_step(world, tmp_path):
+    edit(world, tmp_path, "memit", 1, 1, 4)
+    scores = read_table(tmp_path / "segment-1/scores.parquet", "scores")
+    assert list(scores["edited_at"]) == [1, 2, 3, 4]
+    assert list(scores["step"]) == [2, 2, 4, 4]
+    edits = read_table(tmp_path / "segment-1/edits.parquet", "edits")
+    assert list(edits["batch"]) == [1, 1, 2, 2] and list(edits["step"]) == [1, 2, 3, 4]
+    assert list(edits["immediate_efficacy"]) == list(scores["es"])
+    assert all(math.isfinite(value) for value in edits["offset_norm"])

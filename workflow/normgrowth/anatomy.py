@@ -1,0 +1,110 @@
+"""Where an architecture keeps its blocks, projections, final norm and head.
+
+Everything is found from the module graph (types, shapes, signatures), never from a model's name or path:
+
+* the blocks are the longest list of equal modules;
+* a block's attention is the child whose forward takes an attention mask;
+* the MLP's down-projection is the last linear map outside attention that writes the residual width, and
+  attention's output projection the last inside it.
+"""
+
+import inspect
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from normgrowth.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A linear map y = W x + b with W seen as [outputs, inputs] however it is stored."""
+
+    name: str  # of the weight parameter in the model
+    layer: int
+    module: nn.Module
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """The parameter as stored: [outputs, inputs] for Linear, [inputs, outputs] for Conv1D."""
+        return self.module.weight
+
+    @property
+    def matrix(self) -> torch.Tensor:
+        """W as [outputs, inputs]: a view that shares the parameter's memory."""
+        weight = self.module.weight.detach()
+        return weight.T if isinstance(self.module, Conv1D) else weight
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The parts of a causal language model that editing and measuring need."""
+
+    blocks: tuple[nn.Module, ...]
+    down_projections: tuple[Projection, ...]
+    attention_outputs: tuple[Projection, ...]
+    trunk: nn.Module  # everything up to and including the final norm
+    head: nn.Module
+    hidden_size: int
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.blocks)
+
+
+def anatomy_of(model: nn.Module) -> Anatomy:
+    """Find the parts of a transformers causal language model.
+
+    Raises:
+        ModelError: saying which part was not found.
+    """
+    kind = type(model).__name__
+    head = model.get_output_embeddings()
+    if head is None:
+        raise ModelError(f"{kind}: no output head was found (get_output_embeddings gives nothing)")
+    hidden_size = head.weight.shape[1]
+    path, blocks = _blocks(model, kind)
+    downs, outputs = [], []
+    for layer, block in enumerate(blocks):
+        attention = [name for name, child in block.named_children() if _takes_attention_mask(child)]
+        if not attention:
+            raise ModelError(f"{kind}: block {layer} has no child that takes an attention mask: attention not found")
+        inside = tuple(f"{name}." for name in attention)
+        writers = [(name, module) for name, module in block.named_modules() if _output_width(module) == hidden_size]
+        for found, part, kept in (
+            (downs, "MLP down-projection", [w for w in writers if not w[0].startswith(inside)]),
+            (outputs, "attention output projection", [w for w in writers if w[0].startswith(inside)]),
+        ):
+            if not kept:
+                raise ModelError(f"{kind}: block {layer} has no {part} of output width {hidden_size}")
+            name, module = kept[-1]
+            found.append(Projection(f"{path}.{layer}.{name}.weight", layer, module))
+    trunk = model.base_model
+    if trunk is model:
+        raise ModelError(f"{kind}: the trunk below the head was not found (base_model is the model itself)")
+    return Anatomy(tuple(blocks), tuple(downs), tuple(outputs), trunk, head, hidden_size)
+
+
+def _blocks(model: nn.Module, kind: str) -> tuple[str, nn.ModuleList]:
+    lists = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) and len({type(m) for m in module}) == 1
+    ]
+    if not lists:
+        raise ModelError(f"{kind}: no list of equal blocks was found")
+    return max(lists, key=lambda named: len(named[1]))
+
+
+def _takes_attention_mask(module: nn.Module) -> bool:
+    return "attention_mask" in inspect.signature(module.forward).parameters
+
+
+def _output_width(module: nn.Module) -> int | None:
+    if isinstance(module, nn.Linear):
+        return module.weight.shape[0]
+    if isinstance(module, Conv1D):
+        return module.weight.shape[1]
+    return None

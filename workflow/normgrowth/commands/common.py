@@ -1,0 +1,37 @@
+"""Arguments that several commands share."""
+
+import argparse
+from pathlib import Path
+
+
+def add_identity(parser: argparse.ArgumentParser) -> None:
+    """The names that go into the identity columns of every table."""
+    parser.add_argument("--study", required=True, help="name of the study")
+    parser.add_argument("--model-name", required=True, help="name of the model in the study")
+    parser.add_argument("--editor-name", required=True, help="name of the editor in the study")
+    parser.add_argument("--order", required=True, type=int, help="number of the edit order, from 0")
+
+
+def add_order(parser: argparse.ArgumentParser) -> None:
+    """What fixes an edit order besides its number."""
+    parser.add_argument("--facts", required=True, type=Path, help="facts file, a JSON list of CounterFact records")
+    parser.add_argument("--seed", required=True, type=int, help="seed of the study")
+    parser.add_argument("--unique-subjects", action="store_true", help="edit no subject twice in an order")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The model and what it runs on."""
+    parser.add_argument("--model", required=True, type=Path, help="model folder")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+
+
+def load(arguments: argparse.Namespace):
+    """The language model that `add_model`'s arguments name, with torch set up for repeatable results."""
+    import torch
+
+    from normgrowth.assets.models import load_model, pick_device
+
+    torch.set_num_threads(arguments.threads)
+    torch.use_deterministic_algorithms(True)
+    return load_model(arguments.model, pick_device(arguments.device))

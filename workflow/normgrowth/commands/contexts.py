@@ -1,0 +1,23 @@
+"""Sample the context templates of a model."""
+
+import argparse
+from pathlib import Path
+
+from normgrowth.commands.common import add_model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_model(parser)
+    parser.add_argument("--seed", required=True, type=int, help="seed of the study")
+    parser.add_argument("--per-length", type=int, default=10, help="continuations at each of two lengths (default: 10)")
+    parser.add_argument("--out", required=True, type=Path, help="JSON file to write")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Sample from the unedited model and write both template sets."""
+    from normgrowth.artefacts.atomic import write_json
+    from normgrowth.commands.common import load
+    from normgrowth.contexts import sample_contexts
+
+    write_json(arguments.out, sample_contexts(load(arguments), arguments.seed, arguments.per_length))

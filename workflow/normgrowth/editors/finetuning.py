@@ -1,0 +1,72 @@
+"""Fine-tuning as an editor: Adam on the down-projections alone until the new object is probable."""
+
+import torch
+from torch.nn.functional import log_softmax
+
+from normgrowth.editors.interface import EditRecord, Memory, Resources, Trace
+from normgrowth.errors import EditError
+from normgrowth.facts.records import Fact
+from normgrowth.language_model import LanguageModel
+from normgrowth.prompts import encode, encode_with_target
+
+
+class FineTuning:
+    """The FT baseline of ROME and MEMIT (arXiv 2210.07229, appendix B).
+
+    Every token of the new object is pushed up at the one position after the prompt, without teacher forcing: a
+    property of the published baseline that its results depend on.
+    """
+
+    def __init__(self, settings) -> None:
+        self.settings = settings
+        self.layers = settings.layers
+
+    def prepare(self, lm: LanguageModel, resources: Resources) -> Memory:
+        """Nothing is gathered and nothing remembered: each call starts a new optimiser."""
+        return {}
+
+    def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
+        """Train on a batch of facts; see `Editor.edit`."""
+        ids, mask = lm.pad([encode(lm.tokenizer, fact.question).ids for fact in facts])
+        last = mask.sum(dim=1) - 1
+        every_row = torch.arange(len(facts), device=lm.device)
+        wanted = self._wanted(lm, facts)  # [n, vocabulary]
+        weights = [lm.anatomy.down_projections[layer].weight for layer in self.layers]
+        optimiser = torch.optim.Adam(weights, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay)
+        steps = 0
+        try:
+            for weight in weights:
+                weight.requires_grad_(True)
+            while True:
+                hidden = lm.hidden(ids, mask)[every_row, last]
+                losses = -(log_softmax(lm.logits(hidden).float(), dim=-1) * wanted).sum(dim=1)
+                loss = losses.mean()
+                if not torch.isfinite(loss):
+                    named = ", ".join(str(fact.case_id) for fact in facts)
+                    raise EditError(f"fine-tuning on case {named} gave a loss of {loss.item()} at step {steps}")
+                if loss.item() < self.settings.stop_loss or steps == self.settings.steps:
+                    break
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                steps += 1
+        finally:
+            for weight in weights:
+                weight.requires_grad_(False)
+                weight.grad = None
+        return Trace(
+            [
+                EditRecord(case_id=fact.case_id, search_steps=steps, search_loss=value)
+                for fact, value in zip(facts, losses.tolist(), strict=True)
+            ],
+            changes=None,
+        )
+
+    def _wanted(self, lm: LanguageModel, facts: list[Fact]) -> torch.Tensor:
+        """Weights [n, vocabulary] that spread one over the new object's tokens."""
+        wanted = torch.zeros(len(facts), lm.anatomy.head.weight.shape[0], device=lm.device)
+        for row, fact in enumerate(facts):
+            ids, target_at = encode_with_target(lm.tokenizer, fact.question, fact.target_new)
+            for token in ids[target_at:]:
+                wanted[row, token] += 1 / (len(ids) - target_at)
+        return wanted

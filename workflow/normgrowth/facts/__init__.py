@@ -1,0 +1,1 @@
+"""Fact records and the orders in which they are edited."""

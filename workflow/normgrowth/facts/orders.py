@@ -1,0 +1,38 @@
+"""Seeded edit orders: which fact is edited at which step."""
+
+from normgrowth.errors import FactError
+from normgrowth.facts.records import Fact
+from normgrowth.seeds import derive
+
+
+def edit_order(facts: list[Fact], seed: int, order: int, unique_subjects: bool = False) -> list[Fact]:
+    """The facts in order number `order` under the study's seed.
+
+    A fact's place depends on its case_id alone, so it stays where it is relative to others when facts are added.
+    With `unique_subjects` only the first fact of each subject (regardless of case) stays.
+    """
+    ordered = sorted(facts, key=lambda fact: (derive(seed, "order", order, fact.case_id), fact.case_id))
+    if not unique_subjects:
+        return ordered
+    first_of_subject: dict[str, Fact] = {}
+    for fact in ordered:
+        first_of_subject.setdefault(fact.subject.lower(), fact)
+    return list(first_of_subject.values())
+
+
+def steps_of(order: list[Fact], first: int, last: int) -> list[Fact]:
+    """The facts of steps `first` to `last`, counted from 1 and inclusive.
+
+    Raises:
+        FactError: when the order is shorter.
+    """
+    if last > len(order):
+        raise FactError(f"the edit order holds {len(order)} facts, fewer than the {last} edits asked for")
+    return order[first - 1 : last]
+
+
+def subset(facts: list[Fact], count: int, seed: int, purpose: str) -> list[Fact]:
+    """A seeded choice of at most `count` facts, in their own order; a larger `count` only adds to it."""
+    chosen = sorted(facts, key=lambda fact: derive(seed, purpose, fact.case_id))[:count]
+    keep = {fact.case_id for fact in chosen}
+    return [fact for fact in facts if fact.case_id in keep]

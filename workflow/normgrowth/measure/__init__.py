@@ -1,0 +1,1 @@
+"""What is measured on an edited model: scores of facts, activations on fixed probes, perplexity."""

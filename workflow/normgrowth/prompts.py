@@ -1,0 +1,105 @@
+"""From text to tokens and back: where the subject ends, where the target begins, what stands before both.
+
+Positions come from the tokenizer's character offsets on the whole text, special tokens from the tokenizer
+itself; nothing is inferred from a model's name. Encoding pieces apart and adding up their lengths, as earlier code
+does, breaks with tokenizers that add a start token or mark word starts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from normgrowth.errors import FactError, ModelError
+
+SLOT = "{}"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of one text and the span of the characters each covers (0, 0 for special tokens)."""
+
+    ids: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+
+    def covering(self, character: int) -> list[int]:
+        """Positions of the tokens that cover a character (several where its bytes are split)."""
+        return [i for i, (start, end) in enumerate(self.spans) if start <= character < end]
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> Encoded:
+    """Encode a text with the special tokens the tokenizer adds, without any it would put at the end.
+
+    Raises:
+        ModelError: when the tokenizer gives no offsets (not a fast one).
+    """
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"tokenizer {type(tokenizer).__name__} gives no character offsets; "
+            "a fast tokenizer (tokenizer.json) is needed"
+        )
+    encoding = tokenizer(text, return_offsets_mapping=True)
+    ids, spans = encoding["input_ids"], [tuple(span) for span in encoding["offset_mapping"]]
+    length = len(ids)
+    while length > 1 and spans[length - 1][0] == spans[length - 1][1] and ids[length - 1] in tokenizer.all_special_ids:
+        length -= 1
+    return Encoded(tuple(ids[:length]), tuple(spans[:length]))
+
+
+def last_token_of(encoded: Encoded, span: tuple[int, int]) -> int:
+    """Position of the last token of the characters `span`, such as the subject's.
+
+    Raises:
+        FactError: when no token covers the span's last character.
+    """
+    positions = encoded.covering(span[1] - 1)
+    if not positions:
+        raise FactError(f"no token covers characters {span}: the subject tokenizes to nothing")
+    return positions[-1]
+
+
+def encode_with_target(tokenizer: PreTrainedTokenizerBase, prompt: str, target: str) -> tuple[tuple[int, ...], int]:
+    """Encode `prompt target` once; return the ids and the position of the target's first token.
+
+    Raises:
+        FactError: when the target has no tokens of its own, or they do not decode to it.
+    """
+    begin = len(prompt) + 1
+    encoded = encode(tokenizer, f"{prompt} {target}")
+    positions = encoded.covering(begin)
+    if not positions or encoded.spans[positions[0]][0] < len(prompt):
+        raise FactError(f"target {target!r} after {prompt!r} has no tokens of its own in this tokenizer")
+    first = positions[0]
+    # SentencePiece may mark the word's start with a token of its own, which belongs to the target too.
+    while first > 0 and encoded.spans[first - 1][0] >= len(prompt) and encoded.spans[first - 1][1] > len(prompt):
+        first -= 1
+    decoded = tokenizer.decode(encoded.ids[first:], clean_up_tokenization_spaces=False).strip()
+    if decoded != target:
+        raise FactError(f"target {target!r} after {prompt!r} decodes to {decoded!r} in this tokenizer")
+    return encoded.ids, first
+
+
+def fill(template: str, text: str, span: tuple[int, int]) -> tuple[str, tuple[int, int]]:
+    """Put `text` into a context template at {}; return the whole and where `span` has moved to."""
+    before, after = template.split(SLOT, 1)
+    return before + text + after, (span[0] + len(before), span[1] + len(before))
+
+
+def pad(rows: Sequence[Sequence[int]], pad_id: int, device: str | torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-pad rows of ids to [rows, longest] and give the attention mask of the same shape.
+
+    Right padding is what keeps every position counted from the first token right.
+    """
+    longest = max(map(len, rows))
+    ids = torch.full((len(rows), longest), pad_id, dtype=torch.long)
+    mask = torch.zeros((len(rows), longest), dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+        mask[i, : len(row)] = 1
+    return ids.to(device), mask.to(device)
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """An id to fill up rows with; the attention mask hides it, so any will do."""
+    return next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)

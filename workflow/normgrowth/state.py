@@ -1,0 +1,123 @@
+"""A segment's saved state, and the weights it stands for.
+
+A state holds what its own segment changed: the factors of each step's change where the editor knows them, or else the
+changed matrices themselves; beside them the editor's memory. Weights are rebuilt by replaying the chain of states
+from the unedited model, with the operations that made them, so they come out bit for bit. Each state names the hash
+of the one it grew from, the model and the settings; one that does not fit is refused.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from normgrowth.artefacts.provenance import file_sha256
+from normgrowth.artefacts.tensors import read_tensors, write_tensors
+from normgrowth.editors.interface import LowRank, Memory
+from normgrowth.errors import ArtefactError
+from normgrowth.language_model import LanguageModel
+
+STATE_FILE = "state.safetensors"
+
+
+def segment_folder(chain: Path | str, segment: int) -> Path:
+    """Where a chain keeps one segment, counted from 1."""
+    return Path(chain) / f"segment-{segment}"
+
+
+@dataclass
+class Segment:
+    """What one segment has changed so far: per step the changes by layer, None for a step that knows no factors."""
+
+    steps: list[int] = field(default_factory=list)
+    changes: list[dict[int, LowRank] | None] = field(default_factory=list)
+
+    def add(self, step: int, changes: dict[int, LowRank] | None) -> None:
+        """Note the change that led to `step`."""
+        self.steps.append(step)
+        self.changes.append(changes)
+
+
+def save_state(
+    folder: Path,
+    lm: LanguageModel,
+    layers: tuple[int, ...],
+    segment: Segment,
+    memory: Memory,
+    metadata: dict,
+    previous: Path | None,
+) -> None:
+    """Write the state of a segment that ended with the model's current weights.
+
+    Args:
+        previous: the state it grew from; None for the first segment, which grew from the unedited model.
+    """
+    tensors = {f"memory.{name}": tensor for name, tensor in memory.items()}
+    if any(change is None for change in segment.changes):
+        form = "dense"
+        for layer in layers:
+            tensors[f"weight.{layer}"] = lm.anatomy.down_projections[layer].weight.clone()
+    else:
+        form = "factors"
+        for layer in layers:
+            tensors[f"left.{layer}"] = torch.cat([change[layer].left for change in segment.changes], dim=1)
+            tensors[f"right.{layer}"] = torch.cat([change[layer].right for change in segment.changes], dim=1)
+    ranks = [] if form == "dense" else [change[layers[0]].left.shape[1] for change in segment.changes]
+    write_tensors(
+        folder / STATE_FILE,
+        tensors,
+        {
+            **metadata,
+            "form": form,
+            "layers": list(layers),
+            "steps": segment.steps,
+            "ranks": ranks,
+            "parent": file_sha256(previous) if previous else None,
+        },
+    )
+
+
+def restore(lm: LanguageModel, chain: Path | str, segments: int, expected: dict) -> Memory:
+    """Bring an unedited model to the end of a chain's first `segments` segments; return the editor's memory.
+
+    Args:
+        expected: metadata that every state must carry (model revision, settings, seed, ...).
+
+    Raises:
+        ArtefactError: when a state is missing, damaged, of another run, or did not grow from the one before it.
+    """
+    memory: Memory = {}
+    parent = None
+    for number in range(1, segments + 1):
+        path = segment_folder(chain, number) / STATE_FILE
+        tensors, metadata = read_tensors(path, str(lm.device))
+        for name, value in expected.items():
+            if metadata.get(name) != value:
+                raise ArtefactError(
+                    f"{path} was made with {name} {metadata.get(name)!r}, not {value!r}; delete the folder "
+                    f"{Path(chain)} and run the workflow again"
+                )
+        if metadata["parent"] != parent:
+            raise ArtefactError(
+                f"{path} grew from a state with hash {metadata['parent']}, but segment {number - 1} has {parent}; "
+                f"delete segments {number} and later of {Path(chain)} and run the workflow again"
+            )
+        _replay(lm, tensors, metadata)
+        memory = {
+            name.removeprefix("memory."): tensor for name, tensor in tensors.items() if name.startswith("memory.")
+        }
+        parent = file_sha256(path)
+    return memory
+
+
+@torch.no_grad()
+def _replay(lm: LanguageModel, tensors: dict[str, torch.Tensor], metadata: dict) -> None:
+    for layer in metadata["layers"]:
+        projection = lm.anatomy.down_projections[layer]
+        if metadata["form"] == "dense":
+            projection.weight.copy_(tensors[f"weight.{layer}"])
+            continue
+        left = tensors[f"left.{layer}"].split(metadata["ranks"], dim=1)
+        right = tensors[f"right.{layer}"].split(metadata["ranks"], dim=1)
+        for step_left, step_right in zip(left, right, strict=True):
+            LowRank(step_left, step_right).apply(projection)
