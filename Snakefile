@@ -1,0 +1,61 @@
+# From a study file to evidence: models are edited thousands of times, their norms followed, the paper's claims judged.
+# `snakemake` runs the default study; `snakemake --configfile studies/FILE.yaml` lays another one over it.
+
+import sys
+
+from snakemake.utils import min_version
+
+from normgrowth.config.load import load_study
+from normgrowth.config.plan import Plan
+from normgrowth.errors import StudyError
+
+min_version("9.19")
+
+
+configfile: "config.yaml"
+
+
+# The software as an image, for `--sdm apptainer`; without that option the environment of `make env` is used.
+container: "envs/normgrowth.sif"
+
+
+try:
+    STUDY = load_study(config)
+except StudyError as error:
+    sys.exit(str(error))  # one line for the user, no traceback
+PLAN = Plan(STUDY)
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/assets.smk"
+include: "workflow/rules/editing.smk"
+include: "workflow/rules/measuring.smk"
+include: "workflow/rules/evidence.smk"
+
+
+localrules:
+    all,
+    tables,
+    edits,
+    models,
+
+
+rule all:
+    default_target: True
+    input:
+        f"results/{STUDY.study}/report.html",
+
+
+rule tables:
+    input:
+        expand("results/{study}/tables/{table}.parquet", study=STUDY.study, table=TABLES),
+
+
+rule edits:
+    input:
+        of_segments("state.safetensors"),
+
+
+rule models:
+    input:
+        expand("resources/models/{model}/manifest.json", model=STUDY.models),

@@ -1,0 +1,182 @@
+"""Tables of imagined runs with planted effects, in the shapes and under the schemas of real ones."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from normgrowth.artefacts.schemas import SCHEMAS
+from normgrowth.artefacts.tables import write_table
+
+STUDY = "planted"
+SITES = ("residual", "mlp_output", "attention_output", "mlp_key")
+PROBES = (("facts", "subject_last", 60), ("facts", "last", 60), ("text", "all", 160))
+NAMES = {
+    "gpt2": ("transformer.h.{}.mlp.c_proj.weight", "transformer.h.{}.attn.c_proj.weight"),
+    "llama": ("model.layers.{}.mlp.down_proj.weight", "model.layers.{}.self_attn.o_proj.weight"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One imagined chain per order. Rates are per edit; `collapse` is the step from which nothing is finite."""
+
+    model: str = "tiny-gpt2"
+    editor: str = "r_rome"
+    edits: int = 60
+    checkpoints: tuple[int, ...] = (20, 40, 60)
+    orders: int = 1
+    layers: tuple[int, ...] = (1,)
+    n_layers: int = 6
+    growth: float = 0.01
+    noise: float = 0.004
+    control_drift: float = 0.0
+    norm_change: float = -0.004  # of activations' log norm
+    turn: float = 0.01  # of activations' angle, radians
+    loss: float = 0.004  # of ES and PS of facts, per edit made after them
+    perplexity_growth: float = 0.01
+    collapse: int | None = None
+    cases: int = 60
+    names: tuple[str, str] = field(default=NAMES["gpt2"])
+
+
+def tables(*runs: Run, seed: int = 0) -> dict[str, pd.DataFrame]:
+    """Tables norms, edits, activations, scores, downstream of all runs together."""
+    rng = np.random.default_rng(seed)
+    makers = {"norms": _norms, "edits": _edits, "activations": _activations, "scores": _scores}
+    makers["downstream"] = _downstream
+    result = {}
+    for name, maker in makers.items():
+        parts = []
+        for run in runs:
+            for order in range(run.orders):
+                frame = pd.DataFrame(maker(run, rng))
+                identity = {"study": STUDY, "model": run.model, "editor": run.editor, "order": order}
+                parts.append(frame.assign(**identity))
+        schema = SCHEMAS[name]
+        frame = pd.concat(parts) if parts else pd.DataFrame(columns=schema.names)
+        result[name] = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False).to_pandas()
+    return result
+
+
+def write(folder: Path, frames: dict[str, pd.DataFrame]) -> Path:
+    """Write tables as the workflow keeps them."""
+    for name, frame in frames.items():
+        write_table(folder / f"{name}.parquet", frame, name)
+    return folder
+
+
+def _collapsed(run: Run, step: int) -> bool:
+    return run.collapse is not None and step >= run.collapse
+
+
+def _norms(run: Run, rng: np.random.Generator) -> list[dict]:
+    rows = []
+    for kind, pattern in enumerate(run.names):
+        for layer in range(run.n_layers):
+            edited = kind == 0 and layer in run.layers
+            increments = (
+                rng.normal(run.growth, run.noise, run.edits) if edited else np.full(run.edits, run.control_drift)
+            )
+            log_ratio = np.concatenate([[0.0], np.cumsum(increments)])
+            start = 9.0 + layer + kind
+            for step in range(run.edits + 1):
+                ratio = np.nan if edited and _collapsed(run, step) else np.exp(log_ratio[step])
+                rows.append(
+                    {
+                        "step": step,
+                        "matrix": pattern.format(layer),
+                        "layer": layer,
+                        "role": "edited" if edited else "control",
+                        "frobenius": start * ratio,
+                        "frobenius_ratio": ratio,
+                        "delta_frobenius": 0.3 if edited and step else 0.0,
+                        "drift_frobenius": abs(ratio - 1) * start,
+                        "drift_cosine": 0.1 if edited and step else None,
+                    }
+                )
+    return rows
+
+
+def _edits(run: Run, rng: np.random.Generator) -> list[dict]:
+    return [
+        {
+            "step": step,
+            "case_id": 1000 + step,
+            "batch": step,
+            "search_steps": 20,
+            "search_loss": 0.05,
+            "target_norm": 30.0,
+            "offset_norm": 8.0,
+            "key_norm": 12.0,
+            "residual_norm": 7.0,
+            "immediate_efficacy": 1.0,
+            "skipped_reason": None,
+            "edit_seconds": 0.2 + 0.05 * rng.random(),
+        }
+        for step in range(1, run.edits + 1)
+    ]
+
+
+def _activations(run: Run, rng: np.random.Generator) -> list[dict]:
+    rows = []
+    for step in (0, *run.checkpoints):
+        for site in SITES:
+            for layer in range(run.n_layers):
+                for probe, token, n in PROBES:
+                    after = step > 0 and layer >= min(run.layers)
+                    strength = (layer - min(run.layers) + 1) / run.n_layers if after else 0.0
+                    ratio = np.exp(run.norm_change * step * strength + rng.normal(0, 0.003) * after)
+                    cosine = np.cos(min(run.turn * step * strength, 3.0))
+                    broken = _collapsed(run, step)
+                    rows.append(
+                        {
+                            "step": step,
+                            "layer": layer,
+                            "site": site,
+                            "probe": probe,
+                            "token": token,
+                            "n": n,
+                            "norm_mean": np.nan if broken else 20 * ratio,
+                            "norm_std": 2.0,
+                            "norm_ratio": np.nan if broken else ratio,
+                            "norm_ratio_std": 0.05 if step else 0.0,
+                            "cosine_to_unedited": np.nan if broken else cosine,
+                            "cosine_std": 0.03 if step else 0.0,
+                            "share_of_residual": None if site == "mlp_key" else 0.3,
+                        }
+                    )
+    return rows
+
+
+def _score(rng: np.random.Generator, efficacy: float, neighbours: float) -> dict:
+    es = float(rng.random() < efficacy)
+    ps, ns = rng.binomial(2, max(efficacy - 0.1, 0.0)) / 2, rng.binomial(10, neighbours) / 10
+    return {"es": es, "ps": ps, "ns": ns, "em": 0.4, "pm": 0.3, "nm": 0.2, "ea": es, "pa": ps, "na": ns}
+
+
+def _scores(run: Run, rng: np.random.Generator) -> list[dict]:
+    rows = []
+
+    def add(step: int, moment: str, case: int, efficacy: float, neighbours: float) -> None:
+        known = {"case_id": 1000 + case, "edited_at": None if moment == "unedited" else case}
+        rows.append({"step": step, "moment": moment, **known, **_score(rng, np.clip(efficacy, 0, 1), neighbours)})
+
+    for case in range(1, run.cases + 1):
+        add(0, "unedited", case, 0.05, 0.9)
+    for case in range(1, run.edits + 1):
+        add(case, "immediate", case, 0.97, 0.8)
+    for step in run.checkpoints:
+        for case in range(1, min(step, run.cases) + 1):
+            add(step, "retention", case, 0.97 - run.loss * (step - case), 0.75)
+    return rows
+
+
+def _downstream(run: Run, rng: np.random.Generator) -> list[dict]:
+    rows = []
+    for step in (0, *run.checkpoints):
+        value = np.inf if _collapsed(run, step) else 12 * np.exp(run.perplexity_growth * step)
+        rows.append({"step": step, "task": "heldout_text", "metric": "perplexity", "value": value, "n": 4000})
+    return rows

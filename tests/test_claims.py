@@ -1,0 +1,192 @@
+"""Planted effects get the verdicts they deserve."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+
+from normgrowth.claims.catalogue import CLAIMS
+from normgrowth.claims.judge import judge
+from normgrowth.claims.markdown import as_markdown
+from normgrowth.commands import claims as command
+from normgrowth.errors import ArtefactError
+from tests import planted
+from tests.planted import Run
+
+
+def verdict(claim: str, run: Run, **options) -> dict:
+    """The one verdict on `claim` for a planted run."""
+    judged = judge(planted.tables(run, **options))
+    (found,) = next(c for c in judged["claims"] if c["id"] == claim)["verdicts"]
+    return found
+
+
+GROWS = "locate_edits_grow"
+
+
+def test_planted_growth_is_supported():
+    found = verdict(GROWS, Run(growth=0.01, edits=60))
+    assert found["status"] == "supported"
+    assert found["low"] < np.exp(0.6) < found["high"]
+    assert found["n"] == 60
+    assert "after 60 edits" in found["reading"].lower()
+
+
+@pytest.mark.parametrize("growth", [0.0, 1e-5, -0.01])
+def test_no_growth_tiny_growth_and_shrinking_are_contradicted(growth):
+    assert verdict(GROWS, Run(growth=growth, noise=abs(growth) / 10))["status"] == "contradicted"
+
+
+def test_noise_is_undecided():
+    assert verdict(GROWS, Run(growth=0.0, noise=0.05))["status"] == "undecided"
+
+
+def test_one_jump_is_not_growth_edit_by_edit():
+    tables = planted.tables(Run(growth=0.0, noise=0.0, edits=100, checkpoints=(100,)))
+    norms = tables["norms"]
+    late = (norms["role"] == "edited") & (norms["step"] >= 30)
+    norms.loc[late, ["frobenius", "frobenius_ratio"]] *= 3
+    (found,) = next(c for c in judge(tables)["claims"] if c["id"] == GROWS)["verdicts"]
+    assert found["status"] == "undecided"
+
+
+def test_one_shrinking_matrix_contradicts_growth():
+    tables = planted.tables(Run(editor="memit", layers=(1, 2, 3), growth=0.02, noise=0.002))
+    norms = tables["norms"]
+    shrinking = (norms["layer"] == 3) & (norms["role"] == "edited")
+    norms.loc[shrinking, "frobenius_ratio"] = np.exp(-0.005 * norms.loc[shrinking, "step"])
+    (found,) = next(c for c in judge(tables)["claims"] if c["id"] == GROWS)["verdicts"]
+    assert found["status"] == "contradicted"
+    assert "h.3.mlp" in found["reading"]
+    assert len(found["measures"]) == 4
+
+
+@pytest.mark.parametrize("claim", [GROWS, "activation_norm_falls", "orientation_drifts", "general_ability_declines"])
+def test_collapse_is_said(claim):
+    found = verdict(claim, Run(collapse=40))
+    assert found["status"] == "collapsed"
+    assert "40" in found["reading"]
+
+
+def test_collapse_at_the_first_edit_is_said():
+    found = verdict(GROWS, Run(collapse=1))
+    assert found["status"] == "collapsed" and "nan" not in found["reading"]
+
+
+def test_too_few_edits_give_no_interval():
+    found = verdict(GROWS, Run(edits=3, checkpoints=(3,)))
+    assert (found["status"], found["low"]) == ("undecided", None)
+    assert "too short" in found["reading"]
+
+
+def test_growth_is_localized_only_while_controls_are_exactly_still():
+    assert verdict("growth_is_localized", Run())["status"] == "supported"
+    moved = verdict("growth_is_localized", Run(control_drift=1e-6))
+    assert moved["status"] == "contradicted" and "no edit touches" in moved["reading"]
+    assert verdict("growth_is_localized", Run(growth=0.0, noise=0.0))["status"] == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("change", "status"), [(-0.004, "supported"), (0.004, "contradicted"), (-0.00017, "undecided")]
+)
+def test_activation_norm(change, status):
+    assert verdict("activation_norm_falls", Run(norm_change=change))["status"] == status
+
+
+@pytest.mark.parametrize(("turn", "status"), [(0.01, "supported"), (0.0, "contradicted"), (0.00236, "undecided")])
+def test_orientation(turn, status):
+    assert verdict("orientation_drifts", Run(turn=turn))["status"] == status
+
+
+def test_activations_are_reported_at_every_place():
+    measures = verdict("activation_norm_falls", Run(layers=(2,)))["measures"]
+    assert measures[0]["name"] == "residual stream, last layer, text"
+    assert {m["name"].split(",")[0] for m in measures} == {"residual stream", "MLP output", "attention output"}
+
+
+@pytest.mark.parametrize(("loss", "status"), [(0.01, "supported"), (-0.01, "undecided")])
+def test_lost_edits(loss, status):
+    found = verdict("editing_performance_declines", Run(loss=loss))
+    assert found["status"] == status
+    assert [m["name"][:2] for m in found["measures"]] == ["S,", "ES", "PS", "NS", "NS"]
+
+
+def test_edits_that_never_took_are_nothing_to_lose():
+    tables = planted.tables(Run())
+    tables["scores"].loc[tables["scores"]["moment"] != "unedited", "es"] = 0.0
+    claim = next(c for c in judge(tables)["claims"] if c["id"] == "editing_performance_declines")
+    assert claim["status"] == "undecided" and "nothing to lose" in claim["verdicts"][0]["reading"]
+
+
+def test_few_facts_decide_nothing():
+    found = verdict("editing_performance_declines", Run(edits=8, checkpoints=(8,), cases=8, loss=0.1))
+    assert found["status"] == "undecided" and "too few" in found["reading"]
+
+
+@pytest.mark.parametrize(
+    ("growth", "orders", "status"),
+    [(0.02, 1, "supported"), (0.001, 1, "undecided"), (-0.01, 1, "contradicted"), (0.02, 3, "supported")],
+)
+def test_perplexity(growth, orders, status):
+    assert verdict("general_ability_declines", Run(perplexity_growth=growth, orders=orders))["status"] == status
+
+
+def test_one_checkpoint_is_enough_and_is_said():
+    found = verdict("activation_norm_falls", Run(checkpoints=(60,)))
+    assert found["status"] == "supported" and "only checkpoint" in found["reading"]
+
+
+def test_no_checkpoint_is_not_measured():
+    for claim in ("activation_norm_falls", "editing_performance_declines", "general_ability_declines"):
+        assert verdict(claim, Run(checkpoints=()))["status"] == "not measured"
+
+
+def test_absent_editors_and_unmeasured_claims_say_what_it_would_take():
+    judged = {c["id"]: c for c in judge(planted.tables(Run()))["claims"]}
+    assert len(judged) == len(CLAIMS) == 13
+    missing = [c for c in judged.values() if c["status"] == "not measured"]
+    assert {c["id"] for c in missing} >= {"fine_tuning_edits_grow", "hypernetwork_edits_grow", "imbalance_harms"}
+    assert all(c["needs"] for c in missing)
+
+
+def test_no_data_at_all_is_not_measured():
+    assert {c["status"] for c in judge(planted.tables())["claims"]} == {"not measured"}
+
+
+def test_claims_differ_by_editor_and_variants_belong_to_their_family():
+    runs = [Run(editor="ft"), Run(editor="ft-fast", growth=0.0, noise=0.0), Run(editor="mine")]
+    judged = judge(planted.tables(*runs))
+    claim = next(c for c in judged["claims"] if c["id"] == "fine_tuning_edits_grow")
+    assert claim["status"] == "mixed" and claim["counts"] == {"supported": 1, "contradicted": 1}
+    assert judged["editors_without_family"] == ["mine"]
+
+
+def test_windows_of_text_are_the_units():
+    from normgrowth.claims import probes
+    from normgrowth.measure import activations
+
+    assert probes.VECTORS_PER_WINDOW == activations.POSITIONS_PER_WINDOW
+
+
+def test_command_writes_the_same_bytes_twice_and_rejects_damage(tmp_path):
+    planted.write(tmp_path / "tables", planted.tables(Run(orders=2), Run(editor="ft", collapse=30)))
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+
+    def run(name):
+        out = [tmp_path / f"{name}.json", tmp_path / f"{name}.md"]
+        command.run(
+            parser.parse_args(["--tables", f"{tmp_path}/tables", "--out-json", f"{out[0]}", "--out-md", f"{out[1]}"])
+        )
+        return [path.read_bytes() for path in out]
+
+    assert run("a") == run("b")
+    judged = json.loads((tmp_path / "a.json").read_text())
+    assert as_markdown(judged) == (tmp_path / "a.md").read_text()
+    assert "NaN" not in (tmp_path / "a.json").read_text()
+
+    table = tmp_path / "tables" / "norms.parquet"
+    table.write_bytes(table.read_bytes()[:200])
+    with pytest.raises(ArtefactError, match="damaged"):
+        run("c")

@@ -1,0 +1,1 @@
+"""Tests of the graph: what the real scheduler decides, with commands that only leave files behind."""

@@ -1,0 +1,122 @@
+"""Which jobs a change brings about: no fewer, and none besides. Decided by the real scheduler, in dry runs."""
+
+import os
+
+TABLES, FIGURES = 6, 7
+JUDGED = {"claims": 1, "report": 1}
+EVIDENCE = {"collect": TABLES, "draw": FIGURES} | JUDGED
+EVIDENCE_OF_CHECKPOINTS = {"collect": 3, "draw": 5} | JUDGED
+SETTINGS_NOTED = {"provenance": 1}
+"""A change of settings is written down, whatever else it brings about."""
+
+MODELS, EDITORS, SEGMENTS = 2, 3, 2
+RUNS = MODELS * EDITORS
+
+
+def test_a_finished_study_leaves_nothing_to_do(tree):
+    plan = tree.plan()
+    assert plan.jobs == {}
+    assert "Nothing to be done" in plan.output
+
+
+def test_what_changes_no_result_reruns_nothing(tree):
+    for path in tree.package.rglob("*.py"):
+        text = path.read_text()
+        if text.startswith('"""'):
+            text = text.replace('"""', '"""Said in other words. ', 1)
+        path.write_text(f"{text}\n\n# A remark.\n")
+    (tree.package / "unrelated.py").write_text("CHANGED = True\n")
+    tree.append("cli.py", "CHANGED = True")
+    tree.append("editors/registry.py", 'EDITORS["new"] = "normgrowth.editors.ft"')
+    tree.change_config(editor_settings={"memit": {"batch": 10, "clamp": 0.75}}, orders=1)  # as they are by default
+    for path in ("Snakefile", *(str(rules) for rules in (tree.folder / "workflow" / "rules").iterdir())):
+        os.utime(tree.folder / path)
+    assert tree.plan().jobs == {}
+
+
+def test_another_segment_appends_to_every_run(tree):
+    tree.change_config(edits=150)
+    plan = tree.plan()
+    assert plan.jobs == {"edit": RUNS, "measure": RUNS} | EVIDENCE | SETTINGS_NOTED
+    assert len(plan.about("edits 101 to 150")) == RUNS
+    assert len(plan.about("after 150 edits")) == RUNS
+
+
+def test_one_editors_setting_reruns_that_editor(tree):
+    tree.change_config(editor_settings={"memit": {"clamp": 0.5}})
+    plan = tree.plan()
+    assert plan.jobs == {"edit": MODELS * SEGMENTS, "measure": MODELS * SEGMENTS} | EVIDENCE | SETTINGS_NOTED
+    assert len(plan.about("memit edits")) == MODELS * SEGMENTS
+    assert len(plan.about("by memit")) == MODELS * SEGMENTS
+
+
+def test_a_setting_for_one_model_reruns_that_model(tree):
+    tree.change_config(editor_settings={"ft": {"per_model": {"world-llama": {"steps": 3}}}})
+    plan = tree.plan()
+    assert plan.jobs == {"edit": SEGMENTS, "measure": SEGMENTS} | EVIDENCE | SETTINGS_NOTED
+    assert len(plan.about("ft edits world-llama")) == SEGMENTS
+
+
+def test_other_editors_add_their_runs_and_share_second_moments(tree):
+    tree.change_config(
+        editors=["ft", "r_rome", "memit", "memit-weak", "memit-high"],
+        editor_settings={"memit-weak": {"preservation_weight": 10}, "memit-high": {"layers": [3, 4]}},
+    )
+    plan = tree.plan()
+    added = {"edit": 2 * MODELS * SEGMENTS, "measure": 2 * MODELS * SEGMENTS, "statistics": MODELS}
+    assert plan.jobs == added | EVIDENCE | SETTINGS_NOTED
+    assert len(plan.about("at layers 3 4")) == MODELS
+
+
+def test_what_is_measured_reruns_measurements(tree):
+    tree.change_config(measure={"retention_facts": 20})
+    assert tree.plan().jobs == {"measure": RUNS * SEGMENTS} | EVIDENCE_OF_CHECKPOINTS | SETTINGS_NOTED
+
+
+def test_figure_style_reruns_figures(tree):
+    tree.change_config(figures={"font_size": 7})
+    assert tree.plan().jobs == {"draw": FIGURES, "report": 1} | SETTINGS_NOTED
+
+
+def test_code_of_the_target_search_reruns_the_editors_that_search(tree):
+    tree.append("editors/targets.py", "CHANGED = True")
+    plan = tree.plan()
+    searching = 2 * MODELS * SEGMENTS
+    assert plan.jobs == {"edit": searching, "measure": searching} | EVIDENCE
+    assert not plan.about("ft edits")
+    assert "normgrowth.editors.targets@" in plan.output
+
+
+def test_code_of_one_editor_reruns_it_alone(tree):
+    tree.append("editors/ft.py", "CHANGED = True")
+    plan = tree.plan()
+    assert plan.jobs == {"edit": MODELS * SEGMENTS, "measure": MODELS * SEGMENTS} | EVIDENCE
+    assert len(plan.about("ft edits")) == MODELS * SEGMENTS
+
+
+def test_code_of_all_editing_trains_no_model(tree):
+    tree.append("editors/interface.py", "CHANGED = True")
+    plan = tree.plan()
+    assert plan.jobs["edit"] == RUNS * SEGMENTS
+    assert not {"world", "train", "contexts"} & set(plan.jobs)
+
+
+def test_code_of_training_reruns_everything_but_the_world(tree):
+    tree.append("assets/training.py", "CHANGED = True")
+    plan = tree.plan()
+    assert plan.jobs["train"] == MODELS
+    assert plan.jobs["edit"] == RUNS * SEGMENTS
+    assert "world" not in plan.jobs
+
+
+def test_code_of_one_figure_draws_it_again(tree):
+    tree.append("figures/norm_by_layer.py", "CHANGED = True")
+    assert tree.plan().jobs == {"draw": 1, "report": 1}
+
+
+def test_a_wrong_study_ends_in_one_line(tree):
+    tree.change_config(edits=110)
+    run = tree.snakemake("--dry-run", "--quiet")
+    assert run.returncode == 1
+    lines = [line for line in run.stdout.splitlines() if "workflow specific profile" not in line]
+    assert lines == ["error in the study: edits is 110: it must be a multiple of segment (50), as 100 or 150"]

@@ -1,0 +1,145 @@
+"""Does the model lose what it was taught, and what it could before?"""
+
+import numpy as np
+import pandas as pd
+
+from normgrowth import seeds
+from normgrowth.claims.verdict import (
+    COLLAPSED,
+    CONTRADICTED,
+    DOWN,
+    NOT_MEASURED,
+    SUPPORTED,
+    UNDECIDED,
+    UP,
+    Evidence,
+    Measure,
+    Verdict,
+    count,
+    decide,
+    last_common_step,
+    with_interval,
+)
+from normgrowth.inference import Interval, bootstrap_interval, bootstrap_means, percentile_interval, t_interval
+
+PARTS_OF_S = ["es", "ps", "ns"]
+
+LEAST_IMMEDIATE = 0.1
+"""Immediate S below which edits did not take, so that there is nothing to lose."""
+
+FEWEST_FACTS = 10
+"""Facts below which a change of S is left undecided. With fewer facts than this scored both before and after, the two
+sets are compared as independent ones."""
+
+GUARD = 0.1
+"""Without an interval (a single order), a ratio decides only when it is this far beyond the margin."""
+
+
+def harmonic_mean(means: np.ndarray) -> np.ndarray:
+    """S of mean ES, PS, NS [..., 3]: 0 where any of them is 0."""
+    means = np.asarray(means, dtype=float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = means.shape[-1] / (1 / means).sum(axis=-1)
+    return np.where((means <= 0).any(axis=-1), 0.0, mean)
+
+
+def edits_are_lost(evidence: Evidence, margin: float) -> Verdict:
+    """S over the edited facts at the end of the run, minus S of the same facts just after each was written."""
+    scores = evidence.scores
+    step = last_common_step(scores[scores["moment"].isin(["retention", "final"])])
+    if step is None:
+        return Verdict(NOT_MEASURED, "No scores of edited facts after the run.")
+    orders = scores["order"].nunique()
+    final = final_scores(scores, step)
+    immediate, unedited = (scores[scores["moment"] == moment] for moment in ("immediate", "unedited"))
+    before, after = paired(immediate, final)
+    if before.empty:
+        return Verdict(NOT_MEASURED, "No immediate scores of the facts scored at the end.", (), step, orders)
+    if not np.isfinite(after.to_numpy(dtype=float)).any():
+        reading = f"No score is a number after {count(step, 'edit')}: the model has collapsed."
+        return Verdict(COLLAPSED, reading, (), step, orders)
+
+    both = np.hstack([before.to_numpy(dtype=float), after.to_numpy(dtype=float)])
+    change = bootstrap_interval(
+        both, lambda means: harmonic_mean(means[..., 3:]) - harmonic_mean(means[..., :3]), _rng(evidence, "s")
+    )
+    measures = [Measure("S, end minus immediate", change, "points", 0.0)]
+    for i, name in enumerate(PARTS_OF_S):
+        difference = bootstrap_interval(
+            both, lambda means, i=i: means[..., 3 + i] - means[..., i], _rng(evidence, name)
+        )
+        measures.append(Measure(f"{name.upper()}, end minus immediate", difference, "points", 0.0))
+    if not unedited.empty:
+        measures.append(Measure("NS, end minus unedited model", _neighbours(evidence, unedited, final), "points", 0.0))
+
+    started, ended = (float(harmonic_mean(part.mean().to_numpy())) for part in (before, after))
+    reading = (
+        f"Of {count(len(before), 'edited fact')}, S was {started:.3f} just after each edit and {ended:.3f} after "
+        f"{count(step, 'edit')}: a change of {with_interval(change, plus='+')}."
+    )
+    if started < LEAST_IMMEDIATE:
+        reading += " Hardly any edit took, so there was nothing to lose."
+        return Verdict(UNDECIDED, reading, tuple(measures), step, orders)
+    if len(before) < FEWEST_FACTS:
+        return Verdict(UNDECIDED, f"{reading} These are too few facts.", tuple(measures), step, orders)
+    return Verdict(decide(change, margin, DOWN), reading, tuple(measures), step, orders)
+
+
+def ability_is_lost(evidence: Evidence, margin: float) -> Verdict:
+    """Perplexity on held-out text at the end of the run, relative to the unedited model."""
+    perplexity = evidence.downstream
+    if len(perplexity):
+        perplexity = perplexity[perplexity["metric"] == "perplexity"]
+    step = last_common_step(perplexity) if len(perplexity) else None
+    if step is None or perplexity[perplexity["step"] == 0].empty:
+        return Verdict(NOT_MEASURED, "No perplexity of both the unedited and the edited model.")
+    orders = perplexity["order"].nunique()
+    table = perplexity.pivot(index="order", columns="step", values="value")
+    broken = perplexity.loc[~np.isfinite(perplexity["value"]), "step"]
+    ratios = (table[step] / table[0]).to_numpy()
+    measure = Measure("perplexity on held-out text", t_interval(np.log(ratios)).map(np.exp), "ratio", 1.0)
+    if len(broken):
+        reading = f"Perplexity is not finite after {count(int(broken.min()), 'edit')}: the model has collapsed."
+        return Verdict(COLLAPSED, reading, (measure,), step, orders)
+    interval = measure.interval
+    status = decide(interval, margin, UP) if interval.bounded else _without_interval(interval.estimate, margin)
+    reading = (
+        f"After {count(step, 'edit')} perplexity on held-out text is {with_interval(interval)} times the unedited "
+        f"model's ({table[0].mean():.4g} to {table[step].mean():.4g})."
+    )
+    return Verdict(status, reading, (measure,), step, orders)
+
+
+def final_scores(scores: pd.DataFrame, step: int) -> pd.DataFrame:
+    """Scores of edited facts at `step`: moment `final` where it was measured, else the last retention."""
+    last = scores[(scores["step"] == step) & scores["moment"].isin(["final", "retention"])]
+    final = last[last["moment"] == "final"]
+    return last if final.empty else final
+
+
+def paired(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """ES, PS, NS [cases, 3] of the cases in both, one row per case, averaged over orders."""
+    keyed = [frame.set_index(["order", "case_id"])[PARTS_OF_S] for frame in (before, after)]
+    common = keyed[0].index.intersection(keyed[1].index)
+    return tuple(frame.loc[common].groupby("case_id").mean() for frame in keyed)
+
+
+def _neighbours(evidence: Evidence, unedited: pd.DataFrame, final: pd.DataFrame) -> Interval:
+    before, after = paired(unedited, final)
+    rng = _rng(evidence, "ns unedited")
+    if len(before) >= FEWEST_FACTS:
+        return bootstrap_interval((after["ns"] - before["ns"]).to_numpy()[:, None], lambda means: means[..., 0], rng)
+    cases = [frame.groupby("case_id")["ns"].mean().to_numpy()[:, None] for frame in (unedited, final)]
+    draws = [bootstrap_means(values, rng)[:, 0] for values in cases]
+    estimate = np.nanmean(cases[1]) - np.nanmean(cases[0])
+    return percentile_interval(estimate, draws[1] - draws[0], min(map(len, cases)))
+
+
+def _without_interval(ratio: float, margin: float) -> str:
+    if ratio > margin * (1 + GUARD):
+        return SUPPORTED
+    return CONTRADICTED if ratio < margin / (1 + GUARD) else UNDECIDED
+
+
+def _rng(evidence: Evidence, purpose: str) -> np.random.Generator:
+    return np.random.default_rng(seeds.derive(evidence.seed, "performance", evidence.model, evidence.editor, purpose))

@@ -1,0 +1,102 @@
+"""The command line: one command per rule of the workflow, each in a module of `normgrowth.commands`."""
+
+import argparse
+import ast
+import errno
+import os
+import sys
+import traceback
+from importlib import import_module
+from pathlib import Path
+
+from normgrowth import __version__
+from normgrowth.errors import NormgrowthError
+
+COMMANDS = (
+    "world",
+    "train",
+    "import-model",
+    "import-facts",
+    "import-text",
+    "contexts",
+    "statistics",
+    "edit",
+    "measure",
+    "collect",
+    "draw",
+    "claims",
+    "provenance",
+    "report",
+    "schema",
+)
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code: 1, and one line on stderr, for an error that a user can act on."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    # Only the command that runs is imported: starting must not cost what it does not use.
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    parser = argparse.ArgumentParser(prog="normgrowth", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"normgrowth {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command", title="commands")
+    try:
+        module = import_module(_module_name(chosen)) if chosen in COMMANDS else None
+        for name in COMMANDS if module is None else [chosen]:
+            command = commands.add_parser(name, help=_summary(name), description=_summary(name))
+            if module is not None:
+                module.add_arguments(command)
+        parsed = parser.parse_args(arguments)
+        _limit_threads(getattr(parsed, "threads", None))
+        module.run(parsed)
+    except KeyboardInterrupt:
+        return _stop(chosen, "interrupted; what was finished before is kept", 130)
+    except Exception as error:
+        message = _for_the_user(error)
+        if message is None:
+            raise  # a fault of this program: its traceback is what helps
+        if "--debug" in arguments:
+            traceback.print_exc()
+        return _stop(chosen, message, 1)
+    return 0
+
+
+def _module_name(command: str) -> str:
+    return f"normgrowth.commands.{command.replace('-', '_')}"
+
+
+def _summary(command: str) -> str:
+    """First line of a command's docstring, read without importing it."""
+    file = Path(__file__).parent / "commands" / f"{command.replace('-', '_')}.py"
+    return ast.get_docstring(ast.parse(file.read_bytes())).split("\n")[0]
+
+
+def _limit_threads(threads: int | None) -> None:
+    # Libraries read these once, when they are first imported.
+    for variable in THREAD_VARIABLES if threads else ():
+        os.environ.setdefault(variable, str(threads))
+
+
+def _for_the_user(error: Exception) -> str | None:
+    """One line for an error that a user can act on; None for any other."""
+    if isinstance(error, NormgrowthError):
+        return str(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate" in str(error):
+        return f"out of memory: {error}" if str(error) else "out of memory"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full{f': {error.filename}' if error.filename else ''}; what was finished before is kept"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return None
+
+
+def _stop(command: str | None, message: str, code: int) -> int:
+    words = ("normgrowth", command) if command in COMMANDS else ("normgrowth",)
+    print(f"{' '.join(words)}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

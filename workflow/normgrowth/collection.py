@@ -1,0 +1,66 @@
+"""One table of a study out of the small files that its jobs wrote."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from normgrowth.artefacts.schemas import SCHEMAS, UNEDITED, WITHOUT_TIMES
+from normgrowth.artefacts.tables import read_provenance, read_table
+
+BY_SEGMENT = ("norms", "edits", "scores", "speed")
+BY_CHECKPOINT = ("scores", "activations", "downstream")
+
+
+def collect(
+    table: str,
+    results: Path,
+    models: Sequence[str],
+    editors: Sequence[str],
+    orders: int,
+    segments: int,
+    checkpoints: Sequence[int],
+) -> tuple[pd.DataFrame, dict]:
+    """All rows of a table, run after run in the order of their steps, and the provenance of each run.
+
+    The unedited model is measured once for all editors; its rows stand under each editor's name here, so that every
+    curve begins at step 0. Scores of edited facts at the last checkpoint are the final ones.
+
+    Raises:
+        ArtefactError: when a file is missing, damaged or of another table.
+    """
+    frames, sources = [], {}
+    for model in models:
+        for editor in editors:
+            for order in range(orders):
+                paths = [*_files(table, results, model, editor, order, segments, checkpoints)]
+                run = pd.concat([_read(table, path, editor) for path in paths], ignore_index=True)
+                frames.append(run.sort_values("step", kind="stable"))
+                sources.setdefault(f"{model}/{editor}", read_provenance(paths[-1]))
+    rows = pd.concat(frames, ignore_index=True)
+    if table == "scores":
+        last = (rows["moment"] == "retention") & (rows["step"] == checkpoints[-1])
+        rows.loc[last, "moment"] = "final"
+    return rows, sources
+
+
+def _files(
+    table: str, results: Path, model: str, editor: str, order: int, segments: int, checkpoints: Sequence[int]
+) -> Iterator[Path]:
+    """The files that hold a run's rows of a table."""
+    if table in BY_SEGMENT:
+        for segment in range(1, segments + 1):
+            yield results / "runs" / model / editor / f"order-{order}" / f"segment-{segment}" / f"{table}.parquet"
+    if table in BY_CHECKPOINT:
+        for step in checkpoints:
+            measured = UNEDITED if step == 0 else editor
+            yield results / "measurements" / model / measured / f"order-{order}" / f"after-{step}" / f"{table}.parquet"
+
+
+def _read(table: str, path: Path, editor: str) -> pd.DataFrame:
+    frame = read_table(path, table).assign(editor=editor)
+    if table in WITHOUT_TIMES:
+        times = read_table(path.with_name("timing.parquet"), "timing")
+        frame = frame.merge(times[["step", "case_id", *WITHOUT_TIMES[table]]], on=["step", "case_id"], how="left")
+    # Columns without a value in one file must not decide the type of the others.
+    return frame[SCHEMAS[table].names].astype(object)

@@ -1,0 +1,24 @@
+"""Judge the paper's claims on a study's tables."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--tables", required=True, type=Path, help="folder of the study's tables")
+    parser.add_argument("--seed", type=int, default=0, help="seed of resampling (default: 0)")
+    parser.add_argument("--out-json", required=True, type=Path, help="JSON file to write")
+    parser.add_argument("--out-md", required=True, type=Path, help="Markdown file to write")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Read the tables, judge every claim, write the verdicts as JSON and Markdown."""
+    from normgrowth.artefacts.atomic import write_json, write_text
+    from normgrowth.claims.judge import TABLES, judge
+    from normgrowth.claims.markdown import as_markdown
+    from normgrowth.results import read_results
+
+    judged = judge(read_results(arguments.tables, TABLES), arguments.seed)
+    write_json(arguments.out_json, judged)
+    write_text(arguments.out_md, as_markdown(judged))

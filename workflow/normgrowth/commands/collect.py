@@ -1,0 +1,34 @@
+"""Put the small tables of a study together into one."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--table", required=True, help="name of the table")
+    parser.add_argument("--results", required=True, type=Path, help="folder of the study's results")
+    parser.add_argument("--models", required=True, nargs="+", help="names of the models")
+    parser.add_argument("--editors", required=True, nargs="+", help="names of the editors")
+    parser.add_argument("--orders", required=True, type=int, help="number of edit orders")
+    parser.add_argument("--segments", required=True, type=int, help="segments of every run")
+    parser.add_argument("--checkpoints", required=True, type=int, nargs="+", help="steps that are measured, ascending")
+    parser.add_argument("--out", required=True, type=Path, help="table to write")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Read every run's files of the table and write them as one."""
+    from normgrowth.artefacts.provenance import provenance
+    from normgrowth.artefacts.tables import write_table
+    from normgrowth.collection import collect
+
+    rows, sources = collect(
+        arguments.table,
+        arguments.results,
+        arguments.models,
+        arguments.editors,
+        arguments.orders,
+        arguments.segments,
+        arguments.checkpoints,
+    )
+    write_table(arguments.out, rows, arguments.table, provenance(runs=sources))

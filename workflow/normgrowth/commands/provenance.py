@@ -1,0 +1,29 @@
+"""Write down what made a study's results."""
+
+import argparse
+import json
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--study", required=True, help="the study with all its settings, as JSON")
+    parser.add_argument("--inputs", required=True, type=Path, nargs="+", help="files whose hashes identify the inputs")
+    parser.add_argument("--out", required=True, type=Path, help="JSON file to write")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write settings, hashes of inputs and versions; no times and no places, so that equal work is equal bytes."""
+    import platform
+
+    from normgrowth.artefacts.atomic import write_json
+    from normgrowth.artefacts.provenance import file_sha256, provenance
+
+    write_json(
+        arguments.out,
+        provenance(
+            study=json.loads(arguments.study),
+            inputs={str(path): file_sha256(path) for path in sorted(arguments.inputs)},
+            python=platform.python_version(),
+        ),
+    )

@@ -1,0 +1,27 @@
+"""Show the JSON schema of a study, or write it and the reference page."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "--write", action="store_true", help="write workflow/schemas and docs of the repository in this folder"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Generate both from the study's models."""
+    from pathlib import Path
+
+    from normgrowth.artefacts.atomic import write_text
+    from normgrowth.config.reference import REFERENCE_FILE, SCHEMA_FILE, reference_text, schema_text
+    from normgrowth.errors import StudyError
+
+    if not arguments.write:
+        print(schema_text(), end="")
+        return
+    if not Path("Snakefile").is_file():
+        raise StudyError("there is no Snakefile here: run this in the root of the repository")
+    write_text(SCHEMA_FILE, schema_text())
+    write_text(REFERENCE_FILE, reference_text())

@@ -1,0 +1,98 @@
+"""Whether the parts of a study fit together, and whether its inputs are there."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from normgrowth.config.editors import choose, settings_faults
+from normgrowth.config.inputs import ASSETS, editable_facts, layers_of, local_path
+from normgrowth.config.messages import unknown
+from normgrowth.config.sections import LocalFacts, LocalModel, TrainedModel
+from normgrowth.config.study import HELDOUT_SUFFIX, Study
+
+
+def faults_of(study: Study) -> list[str]:
+    """Everything wrong with the study; faults that would only follow from others are left out."""
+    faults = [*_selections(study), *settings_faults(study)]
+    return faults or list(_missing_inputs(study)) or [*_too_few_facts(study), *_misfits(study)]
+
+
+def _selections(study: Study) -> Iterator[str]:
+    """Names that stand for nothing."""
+    for key in ("models", "editors"):
+        names = getattr(study, key)
+        yield from (f"{key}: {name!r} stands there twice" for name in sorted({n for n in names if names.count(n) > 1}))
+    for i, name in enumerate(study.models):
+        if name not in study.model_sources:
+            yield unknown(f"models.{i}: model", name, study.model_sources)
+    if study.facts not in study.fact_sources:
+        yield unknown("facts: source", study.facts, study.fact_sources)
+    texts = set(study.text_sources) | study.world_texts
+    for key in ("text", "heldout_text"):
+        if getattr(study, key) not in texts:
+            yield unknown(f"{key}: source", getattr(study, key), texts)
+    for name in sorted(set(study.text_sources) & study.world_texts):
+        yield f"text_sources.{name}: a world brings a text of this name; choose another"
+    for name in study.worlds:
+        if name.endswith(HELDOUT_SUFFIX) and name.removesuffix(HELDOUT_SUFFIX) in study.worlds:
+            yield f"fact_sources.{name}: another world brings a text of this name; choose another"
+    for name, source in study.model_sources.items():
+        if isinstance(source, TrainedModel) and source.world not in study.worlds:
+            yield unknown(f"model_sources.{name}.world: world", source.world, study.worlds)
+
+
+def _missing_inputs(study: Study) -> Iterator[str]:
+    """Local inputs of this study that are not there."""
+    paths = dict(_local_inputs(study))
+    within_assets = [key for key, path in paths.items() if ASSETS in path]
+    if within_assets and study.assets is None:
+        more = f" and {len(within_assets) - 1} more" if len(within_assets) > 1 else ""
+        yield f"{within_assets[0]}{more} refer to {ASSETS}, but assets is not set: add `--config assets=FOLDER`"
+    elif within_assets and not Path(study.assets).expanduser().is_dir():
+        yield f"assets is {study.assets!r}, but there is no such folder: correct `--config assets=FOLDER`"
+    else:
+        for key, path in paths.items():
+            here = Path(local_path(path, study.assets))
+            is_there, what = (here.is_dir(), "folder") if key.startswith("model_sources") else (here.is_file(), "file")
+            if not is_there:
+                yield f"{key} is {path!r}, but there is no {what} {os.path.abspath(here)}: correct the path"
+
+
+def _local_inputs(study: Study) -> Iterator[tuple[str, str]]:
+    """Key and value of every local path that this study uses."""
+    for name in study.models:
+        if isinstance(source := study.model_sources[name], LocalModel):
+            yield f"model_sources.{name}.path", source.path
+    if isinstance(source := study.fact_sources[study.facts], LocalFacts):
+        yield f"fact_sources.{study.facts}.path", source.path
+    for text in dict.fromkeys(name for name in (study.text, study.heldout_text) if name in study.text_sources):
+        yield from ((f"text_sources.{text}.paths.{i}", path) for i, path in enumerate(study.text_sources[text].paths))
+
+
+def _too_few_facts(study: Study) -> Iterator[str]:
+    source = study.fact_sources[study.facts]
+    available = editable_facts(source, study.assets, study.unique_subjects)
+    if study.edits > available:
+        which = "facts with distinct subjects" if study.unique_subjects else "facts"
+        yield f"edits is {study.edits}: {study.facts!r} holds {available} {which}, and at most so many can be edited"
+
+
+def _misfits(study: Study) -> Iterator[str]:
+    """Editors whose layers a model lacks, or whose batches do not fill a segment."""
+    for model in study.models:
+        try:
+            n_layers = layers_of(study.model_sources[model], study.assets)
+        except ValueError as error:
+            yield f"model_sources.{model}: {error}"
+            continue
+        for name in study.editors:
+            try:
+                settings = choose(study, name, model, n_layers).settings
+            except ValueError as error:
+                yield f"editor_settings.{name}.layers for model {model!r}: {error}"
+                continue
+            if study.segment % settings.batch:
+                yield (
+                    f"segment is {study.segment}: it must be a multiple of every editor's batch, and "
+                    f"editor_settings.{name}.batch is {settings.batch} for model {model!r}"
+                )

@@ -1,0 +1,76 @@
+"""The study worked out: the runs, segments and checkpoints that the workflow makes jobs of."""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+
+from pydantic import BaseModel
+
+from normgrowth.config.editors import ChosenEditor, choose
+from normgrowth.config.inputs import layers_of
+from normgrowth.config.sections import TrainedModel
+from normgrowth.config.study import Study
+
+UNEDITED = "unedited"
+"""Name under which the model before any edit is measured, as in `artefacts.schemas` (too heavy to import here)."""
+
+
+def compact(settings: BaseModel | dict) -> str:
+    """Settings as JSON, the same text for equal settings."""
+    if isinstance(settings, BaseModel):
+        settings = settings.model_dump(mode="json")
+    return json.dumps(settings, sort_keys=True, separators=(",", ":"))
+
+
+class Plan:
+    """What follows from a valid study."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.segments = study.edits // study.segment
+        self.editor = cache(self._editor)
+
+    def _editor(self, model: str, name: str) -> ChosenEditor:
+        """The editor `name` with its settings for `model`."""
+        return choose(self.study, name, model, layers_of(self.study.model_sources[model], self.study.assets))
+
+    @property
+    def chains(self) -> Iterator[tuple[str, str, int]]:
+        """Model, editor and order of every run."""
+        for order in range(self.study.orders):
+            for model in self.study.models:
+                for editor in self.study.editors:
+                    yield model, editor, order
+
+    @property
+    def checkpoints(self) -> list[int]:
+        """Edits after which runs are measured, the last always among them; the unedited model is not."""
+        every = self.study.measure.every * self.study.segment
+        return [*range(every, self.study.edits, every), self.study.edits]
+
+    def edits_of(self, segment: int) -> tuple[int, int]:
+        """First and last edit of a segment; both count from 1."""
+        return (segment - 1) * self.study.segment + 1, segment * self.study.segment
+
+    def segment_at(self, step: int) -> int:
+        """The segment that ends with edit number `step`."""
+        return step // self.study.segment
+
+    def checkpoint_settings(self, step: int) -> dict:
+        """What the measurement at `step` reads."""
+        unread = "retention_facts" if step == 0 else "baseline_facts"
+        return self.study.measure.model_dump(mode="json", exclude={"every", unread})
+
+    def trained(self) -> dict[str, TrainedModel]:
+        """The sources of models that are trained here, by name."""
+        return {name: source for name, source in self.study.model_sources.items() if isinstance(source, TrainedModel)}
+
+    @property
+    def as_json(self) -> str:
+        """The study with the settings of every editor and model filled in; it names no folder of this machine."""
+        editors = {
+            model: {name: self.editor(model, name).settings.model_dump(mode="json") for name in self.study.editors}
+            for model in self.study.models
+        }
+        study = self.study.model_dump(mode="json", exclude={"assets", "editor_settings"})
+        return compact({**study, "editor_settings": editors})

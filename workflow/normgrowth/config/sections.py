@@ -1,0 +1,107 @@
+"""The sections of a study, and what a name in it may be."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from normgrowth.assets.settings import TrainingSettings, WorldSettings
+
+NAME_PATTERN = "[a-z0-9][a-z0-9_-]{0,63}"
+NAME_RULE = "1 to 64 lower-case letters, digits, _ or -, beginning with a letter or digit"
+
+
+def _safe_name(name: str) -> str:
+    # Names become folders, parts of file names and words of shell commands.
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ValueError(f"a name is {NAME_RULE}")
+    return name
+
+
+def _no_truth_value(value: object) -> object:
+    # Python takes True for 1; a user who writes `true` where a number belongs has mistaken the key.
+    if isinstance(value, bool):
+        raise ValueError("should be a whole number")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_safe_name), Field(json_schema_extra={"pattern": f"^{NAME_PATTERN}$"})]
+Seed = Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value)]
+Count = Annotated[int, Field(ge=1), BeforeValidator(_no_truth_value)]
+Window = Annotated[int, Field(ge=2), BeforeValidator(_no_truth_value)]
+Names = Annotated[tuple[Name, ...], Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A part of the study: immutable, and closed to keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrainedModel(Section):
+    """A small model trained here, on a synthetic world."""
+
+    kind: Literal["trained"]
+    world: Name = Field(description="World (an entry of `fact_sources`) that the model learns.")
+    training: TrainingSettings = Field(TrainingSettings(), description="Architecture and training.")
+
+
+class LocalModel(Section):
+    """A model folder as transformers saves it, with safetensors weights."""
+
+    kind: Literal["local"]
+    path: str = Field(min_length=1, description="The folder; `{assets}` stands for the study's `assets`.")
+
+
+class World(Section):
+    """A synthetic world. It brings two texts of its own, `<name>` and `<name>-heldout`."""
+
+    kind: Literal["world"]
+    settings: WorldSettings = Field(WorldSettings(), description="What the world is made of.")
+
+
+class LocalFacts(Section):
+    """A JSON list of records in CounterFact's schema."""
+
+    kind: Literal["local"]
+    path: str = Field(min_length=1, description="The file; `{assets}` stands for the study's `assets`.")
+    limit: Count | None = Field(None, description="Take only the first so many records.")
+
+
+class LocalText(Section):
+    """Plain UTF-8 text, documents separated by blank lines."""
+
+    kind: Literal["local"]
+    paths: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        min_length=1, description="The files, in this order; `{assets}` stands for the study's `assets`."
+    )
+
+
+ModelSource = Annotated[TrainedModel | LocalModel, Field(discriminator="kind")]
+FactSource = Annotated[World | LocalFacts, Field(discriminator="kind")]
+TextSource = LocalText
+
+
+class Contexts(Section):
+    """Context templates: continuations of the unedited model, put before prompts in the search for targets."""
+
+    per_length: Count = Field(10, description="Continuations at each of the two lengths of ROME's template set.")
+
+
+class SecondMoments(Section):
+    """Second moments of MLP keys, for editors that need them."""
+
+    tokens: Count = Field(50_000, description="Tokens gathered from the text.")
+    window: Window = Field(64, description="Tokens in one window of text.")
+
+
+class Measure(Section):
+    """Checkpoints along a run, and what is measured there."""
+
+    every: Count = Field(1, description="Segments between checkpoints; the end of the run is always one.")
+    fact_probes: Count = Field(100, description="Fact prompts whose activations are followed.")
+    text_probes: Count = Field(64, description="Windows of text whose activations are followed.")
+    text_window: Window = Field(64, description="Tokens in one window, of probes and of text for perplexity.")
+    retention_facts: Count = Field(200, description="Edited facts scored again; all of them where there are fewer.")
+    baseline_facts: Count = Field(100, description="Facts scored on the unedited model.")
+    perplexity_tokens: Count = Field(20_000, description="Tokens of held-out text.")

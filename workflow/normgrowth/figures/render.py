@@ -1,0 +1,53 @@
+"""Draw a figure of the catalogue and save it in every format; equal tables give equal bytes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from normgrowth.artefacts.atomic import whole_or_not_at_all
+from normgrowth.figures.style import Style
+
+# Without these, files would hold the time they were written at.
+METADATA = {
+    "pdf": {"CreationDate": None, "Creator": "normgrowth", "Producer": None},
+    "svg": {"Date": None, "Creator": "normgrowth"},
+    "png": {"Software": "normgrowth"},
+}
+
+
+def draw(name: str, tables: dict[str, pd.DataFrame], style: Style) -> Figure:
+    """Draw figure `name` of the catalogue.
+
+    Raises:
+        ArtefactError: when its tables hold nothing to draw.
+    """
+    module = import_module(f"normgrowth.figures.{name}")
+    with _only(style):
+        return module.draw(tables, style)
+
+
+@contextmanager
+def _only(style: Style) -> Iterator[None]:
+    """The style on top of matplotlib's defaults, whatever the reader has set."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(style.rc)
+        yield
+
+
+def save(figure: Figure, prefix: Path | str, style: Style) -> None:
+    """Write `prefix`.pdf, .svg and .png, each whole or not at all.
+
+    Raises:
+        ArtefactError: when the disk is full or the place cannot be written.
+    """
+    with _only(style):
+        for extension, metadata in METADATA.items():
+            path = Path(f"{prefix}.{extension}")
+            with whole_or_not_at_all(path) as partial:
+                figure.savefig(partial, format=extension, metadata=metadata)

@@ -1,0 +1,96 @@
+"""The one style of all figures: colours that colour-blind readers can tell apart, one look per editor everywhere.
+
+An editor is told by colour, marker and dash together, so that print without colour still works. Dashes tell families:
+solid locates and edits, dashed fine-tunes, dotted is a hypernetwork.
+"""
+
+import hashlib
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from normgrowth.families import FINE_TUNING, HYPERNETWORK, LOCATE, family_of
+from normgrowth.figures.settings import StyleSettings
+
+
+class Look(NamedTuple):
+    """How an editor is drawn."""
+
+    colour: str
+    marker: str
+    dash: Any
+
+
+# Colours after Okabe and Ito (2008) and the "muted" scheme of Tol (2021).
+LOOKS: dict[str, tuple[str, str]] = {
+    "ft": ("#D55E00", "o"),
+    "ft_l": ("#E69F00", "s"),
+    "lora": ("#882255", "^"),
+    "mend": ("#CC79A7", "D"),
+    "malmen": ("#AA4499", "v"),
+    "rome": ("#56B4E9", "P"),
+    "r_rome": ("#0072B2", "s"),
+    "memit": ("#009E73", "^"),
+    "emmet": ("#117733", "D"),
+    "pmet": ("#999933", "v"),
+    "alphaedit": ("#332288", "p"),
+    "encore": ("#000000", "h"),
+    "nas": ("#661100", "*"),
+}
+SPARE = (("#5D6D7E", "<"), ("#A0522D", ">"), ("#6A5ACD", "d"), ("#2F4F4F", "8"), ("#B8860B", "X"), ("#708238", "H"))
+DASHES = {LOCATE: "-", FINE_TUNING: (0, (5, 1.5)), HYPERNETWORK: (0, (1, 1.2)), None: (0, (4, 1.2, 1, 1.2))}
+UNEDITED_COLOUR = "#6E6E6E"
+
+
+class Style:
+    """The style under given settings."""
+
+    def __init__(self, settings: StyleSettings | None = None) -> None:
+        self.settings = settings or StyleSettings()
+
+    def look(self, editor: str) -> Look:
+        """The look of an editor: fixed by its name alone, whatever else is drawn."""
+        family = family_of(editor)
+        if editor in LOOKS:
+            return Look(*LOOKS[editor], DASHES[family])
+        # A variant, or an editor of the reader's own: a spare look that its name picks.
+        picked = int.from_bytes(hashlib.sha256(editor.encode()).digest()[:4], "big") % len(SPARE)
+        return Look(*SPARE[picked], DASHES[family])
+
+    @cached_property
+    def rc(self) -> dict[str, Any]:
+        """Settings of matplotlib, complete enough that the reader's own do not show."""
+        size = self.settings.font_size
+        return {
+            "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same everywhere
+            "font.size": size,
+            "axes.titlesize": size + 0.5,
+            "axes.titleweight": "bold",
+            "axes.labelsize": size,
+            "xtick.labelsize": size - 1,
+            "ytick.labelsize": size - 1,
+            "legend.fontsize": size - 0.5,
+            "legend.frameon": False,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.linewidth": 0.7,
+            "axes.edgecolor": "#444444",
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#E4E4E4",
+            "grid.linewidth": 0.6,
+            "lines.linewidth": 1.6,
+            "lines.markersize": 4.5,
+            "lines.markeredgewidth": 1.0,
+            "savefig.dpi": self.settings.dpi,
+            "savefig.facecolor": "white",
+            "figure.facecolor": "white",
+            "svg.hashsalt": "normgrowth",  # else ids in SVG files are random
+            "svg.fonttype": "path",
+            "pdf.fonttype": 42,
+            "path.simplify_threshold": 0.2,
+        }
+
+    def order(self, editors: list[str]) -> list[str]:
+        """Editors in the order of every legend: by family as in `LOOKS`, the reader's own last."""
+        known = list(LOOKS)
+        return sorted(editors, key=lambda name: (known.index(name) if name in known else len(known), name))

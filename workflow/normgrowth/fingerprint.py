@@ -1,0 +1,180 @@
+"""Fingerprints of code and numerics: what a rule depends on besides its files and settings.
+
+A rule carries the closure of its command as parameters, so that it runs again when a module it uses changes, and only
+then. A fingerprint is blind to comments, docstrings and formatting.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+PACKAGE = "normgrowth"
+ROOT = Path(__file__).parent
+
+OPAQUE = frozenset(
+    {
+        # Registries name every editor and figure: following them would tie each job to all of them. A rule names the
+        # one that it uses beside its command instead.
+        "normgrowth.editors.registry",
+        "normgrowth.figures.catalogue",
+        # Shows how far a job has come, and changes no result.
+        "normgrowth.progress",
+    }
+)
+
+NUMERICS = ("torch", "transformers", "tokenizers", "numpy", "scipy")
+
+_FILE_NAME = re.compile(r"[\w-]+(\.[\w-]+)+")
+
+
+class Code(NamedTuple):
+    """What a module's source says, comments, docstrings and formatting aside."""
+
+    hash: str
+    modules: list[str]  # names that may be modules of this package
+    files: list[str]  # names that may be data files beside the module
+
+
+def closure(*entries: str) -> list[str]:
+    """`module@hash` for the entry modules and everything of this package that they import, sorted.
+
+    Imports inside functions count, as do names of modules in strings. A module that names a data file beside it stands
+    for all data files there.
+
+    Raises:
+        ModuleNotFoundError: when an entry is no module of this package.
+    """
+    for entry in entries:
+        if _file_of(entry) is None:
+            raise ModuleNotFoundError(f"{entry} is no module of {PACKAGE}")
+    reached: dict[str, str] = {}
+    waiting = list(entries)
+    while waiting:
+        module = waiting.pop()
+        path = _file_of(module)
+        if path is None or module in reached or (module in OPAQUE and module not in entries):
+            continue
+        code = _code_of(module, path)
+        reached[module] = _with_data(code, path)
+        waiting += code.modules
+    _keep()
+    return [f"{module}@{fingerprint}" for module, fingerprint in sorted(reached.items())]
+
+
+def beyond(fingerprints: Iterable[str], *entries: str) -> list[str]:
+    """What the closure of `entries` adds to `fingerprints`."""
+    known = set(fingerprints)
+    return [fingerprint for fingerprint in closure(*entries) if fingerprint not in known]
+
+
+@cache
+def versions(*names: str) -> list[str]:
+    """Installed versions of libraries, as `name==version`; those not installed are left out."""
+    found = []
+    for name in names:
+        with suppress(PackageNotFoundError):
+            found.append(f"{name}=={version(name)}")
+    return found
+
+
+def numerics() -> list[str]:
+    """Installed versions of the libraries that the results of a computation depend on."""
+    return versions(*NUMERICS)
+
+
+def read_code(source: bytes, module: str, is_package: bool = False) -> Code:
+    """What the source of `module` says."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            node.body = [statement for statement in body if not _says_nothing(statement)]
+    modules, files = {module}, set()
+    package = module if is_package else module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            modules |= {origin} | {f"{origin}.{alias.name}" for alias in node.names}  # a name may be a module
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _FILE_NAME.fullmatch(node.value):
+            (modules if node.value.startswith(f"{PACKAGE}.") else files).add(node.value)
+    ours = [name.split(".") for name in modules if name.split(".")[0] == PACKAGE]
+    with_parents = {".".join(parts[:end]) for parts in ours for end in range(1, len(parts) + 1)}
+    return Code(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), sorted(with_parents - {module}), sorted(files))
+
+
+def _says_nothing(statement: ast.stmt) -> bool:
+    """Whether a statement is a docstring, of whatever it follows, or the package's version."""
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+        return isinstance(statement.value.value, str)
+    return isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__version__"
+
+
+def _with_data(code: Code, path: Path) -> str:
+    """The hash of a module, together with the data files beside it if it names one: they may include each other."""
+    digest = hashlib.sha256(code.hash.encode())
+    if any(path.with_name(name).is_file() for name in code.files):
+        for beside in sorted(path.parent.iterdir()):
+            if beside.is_file() and beside.suffix != ".py":
+                digest.update(beside.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@cache
+def _file_of(module: str) -> Path | None:
+    """The file of a module of this package; None for anything else, a folder without `__init__.py` included."""
+    first, *rest = module.split(".")
+    if first != PACKAGE:
+        return None
+    base = ROOT.joinpath(*rest)
+    return next((file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()), None)
+
+
+# Reading all modules takes half a second, at every start of the workflow and of every cluster job, so what was read is
+# kept beside Python's own caches and, as these are, trusted while a file's time and size stay.
+
+_CACHE_FILE = ROOT / "__pycache__" / f"fingerprints-{sys.implementation.cache_tag}.json"
+_READER = Path(__file__).stat().st_mtime_ns  # what another version of this module read is not trusted
+_unsaved: set[str] = set()
+
+
+@cache
+def _kept() -> dict[str, list]:
+    try:
+        return json.loads(_CACHE_FILE.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+@cache
+def _code_of(module: str, path: Path) -> Code:
+    status = path.stat()
+    stamp = [status.st_mtime_ns, status.st_size, _READER]
+    known = _kept().get(module)
+    if known and known[0] == stamp:
+        return Code(*known[1])
+    code = read_code(path.read_bytes(), module, path.name == "__init__.py")
+    _kept()[module] = [stamp, code]
+    _unsaved.add(module)
+    return code
+
+
+def _keep() -> None:
+    if not _unsaved:
+        return
+    _unsaved.clear()
+    with suppress(OSError):  # a cache that cannot be written is only slower
+        _CACHE_FILE.parent.mkdir(exist_ok=True)
+        beside = _CACHE_FILE.with_suffix(f".{os.getpid()}")
+        beside.write_text(json.dumps(_kept()))
+        beside.replace(_CACHE_FILE)

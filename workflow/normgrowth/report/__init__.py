@@ -1,0 +1,1 @@
+"""The report page: claims, figures, tables and provenance in one file that needs no network."""

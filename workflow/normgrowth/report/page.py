@@ -1,0 +1,131 @@
+"""From a study's results to one HTML file."""
+
+import base64
+import json
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+from normgrowth.artefacts.atomic import write_text
+from normgrowth.artefacts.schemas import UNEDITED
+from normgrowth.claims.judge import TABLES
+from normgrowth.claims.markdown import interval, number
+from normgrowth.claims.verdict import NOT_MEASURED, count
+from normgrowth.errors import ArtefactError
+from normgrowth.figures.catalogue import FIGURES
+from normgrowth.report.summaries import summaries
+from normgrowth.results import read_results
+
+SYMBOLS = {
+    "supported": "✓",
+    "contradicted": "✗",
+    "undecided": "?",
+    "collapsed": "∅",
+    "mixed": "±",
+    NOT_MEASURED: "–",
+}
+"""Verdicts are told by a sign and a word as well as by colour."""
+
+
+def write_report(results: Path, figures: list[str], out: Path) -> None:
+    """Write the report of the study whose results are in `results`.
+
+    Args:
+        results: folder with claims.json, provenance.json (may be absent), figures/<name>.svg and tables/*.parquet.
+        figures: names of the catalogue, in the order they are shown.
+
+    Raises:
+        ArtefactError: when an input is missing or damaged, or the disk is full.
+    """
+    judged = read_json(results / "claims.json")
+    provenance_path = results / "provenance.json"
+    provenance = read_json(provenance_path) if provenance_path.exists() else {}
+    tables = read_results(results / "tables", TABLES)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "interval": interval, "pretty": _pretty, "scalar": _scalar}
+    page = environment.get_template("report.html.j2").render(
+        study=study_name(judged, provenance),
+        description=_text(provenance.get("study"), "description"),
+        run=what_was_run(tables),
+        judged=judged,
+        symbols=SYMBOLS,
+        unmeasured=[claim for claim in judged["claims"] if claim["status"] == NOT_MEASURED],
+        figures=[embedded(results / "figures", name) for name in figures],
+        tables=summaries(tables),
+        provenance=provenance,
+    )
+    write_text(out, page)
+
+
+def read_json(path: Path) -> dict:
+    """A JSON file of the workflow.
+
+    Raises:
+        ArtefactError: when it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path} does not exist; the workflow makes it") from error
+    except ValueError as error:
+        raise ArtefactError(f"{path} is damaged ({error}); delete it and run the workflow again") from error
+
+
+def embedded(folder: Path, name: str) -> dict:
+    """Title, caption and picture of a figure; the picture as a data URI, whose ids cannot meet another's.
+
+    Raises:
+        ArtefactError: when the figure is unknown or was not drawn.
+    """
+    if name not in FIGURES:
+        raise ArtefactError(f"figure {name!r} is unknown; known are {', '.join(sorted(FIGURES))}")
+    path = folder / f"{name}.svg"
+    try:
+        encoded = base64.b64encode(path.read_bytes()).decode()
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{path} does not exist; the workflow draws it") from error
+    entry = FIGURES[name]
+    picture = f"data:image/svg+xml;base64,{encoded}"
+    return {"name": name, "title": entry.title, "caption": entry.caption, "picture": picture}
+
+
+def study_name(judged: dict, provenance: dict) -> str:
+    """The study's name, from its settings or else from its tables."""
+    return _text(provenance.get("study"), "name") or ", ".join(judged["studies"]) or "no data"
+
+
+def what_was_run(tables: dict[str, pd.DataFrame]) -> dict:
+    """Models, editors, orders and edits that the tables hold, as short texts."""
+    runs = tables["edits"] if len(tables["edits"]) else tables["norms"]
+    runs = runs[runs["editor"] != UNEDITED]
+    if runs.empty:
+        return {"models": [], "editors": [], "length": "no edits"}
+    longest = int(runs.groupby(["model", "editor", "order"])["step"].max().max())
+    orders = runs["order"].nunique()
+    return {
+        "models": sorted(runs["model"].unique()),
+        "editors": sorted(runs["editor"].unique()),
+        "length": f"{count(longest, 'edit')} in sequence, {count(orders, 'edit order')}",
+    }
+
+
+def _text(section: object, key: str) -> str:
+    value = section.get(key) if isinstance(section, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def _pretty(value: object) -> str:
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return number(float(value)) if isinstance(value, float) else f"{value:,}"

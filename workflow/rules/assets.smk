@@ -1,0 +1,143 @@
+# Where inputs come from: synthetic worlds, models trained on them, and local files.
+
+
+localrules:
+    import_model,
+    import_facts,
+    import_text,
+
+
+rule world:
+    output:
+        facts="resources/facts/{world}.json",
+        text="resources/text/{world}.txt",
+        heldout=f"resources/text/{{world}}{HELDOUT_SUFFIX}.txt",
+        corpus="resources/text/{world}-corpus.jsonl",
+    log:
+        "logs/resources/world/{world}.log",
+    benchmark:
+        "logs/resources/world/{world}.benchmark.jsonl"
+    wildcard_constraints:
+        world=any_of(STUDY.worlds),
+    priority: 100
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        *closure("normgrowth.commands.world"),
+        settings=lambda w: compact(STUDY.worlds[w.world].settings),
+    message:
+        "Write the world {wildcards.world}: facts, text, corpus"
+    shell:
+        "normgrowth world --settings {params.settings:q} --facts {output.facts} --text {output.text} "
+        "--heldout {output.heldout} --corpus {output.corpus} > {log} 2>&1"
+
+
+rule train:
+    input:
+        corpus=lambda w: f"resources/text/{source_of_model(w).world}-corpus.jsonl",
+        facts=lambda w: f"resources/facts/{source_of_model(w).world}.json",
+        heldout=lambda w: f"resources/text/{source_of_model(w).world}{HELDOUT_SUFFIX}.txt",
+    output:
+        manifest="resources/models/{model}/manifest.json",
+        weights="resources/models/{model}/model.safetensors",
+        config="resources/models/{model}/config.json",
+        tokenizer="resources/models/{model}/tokenizer.json",
+        figures="resources/models/{model}/figures.json",
+    log:
+        "logs/resources/train/{model}.log",
+    benchmark:
+        "logs/resources/train/{model}.benchmark.jsonl"
+    wildcard_constraints:
+        model=any_of(PLAN.trained()),
+    priority: 90
+    threads: STUDY.threads
+    resources:
+        mem_mb=memory,
+        runtime=60,
+    params:
+        *closure("normgrowth.commands.train"),
+        *numerics(),
+        settings=lambda w: compact(source_of_model(w).training),
+        out=subpath(output.manifest, parent=True),
+    message:
+        "Train {wildcards.model} until it knows its world"
+    shell:
+        "normgrowth train --settings {params.settings:q} --corpus {input.corpus} --facts {input.facts} "
+        "--heldout {input.heldout} --out {params.out} --threads {threads} > {log} 2>&1"
+
+
+rule import_model:
+    input:
+        lambda w: model_files(local(source_of_model(w).path)),
+    output:
+        manifest="resources/models/{model}/manifest.json",
+    log:
+        "logs/resources/import-model/{model}.log",
+    benchmark:
+        "logs/resources/import-model/{model}.benchmark.jsonl"
+    wildcard_constraints:
+        model=any_of(set(STUDY.model_sources) - set(PLAN.trained())),
+    priority: 90
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        *closure("normgrowth.commands.import_model"),
+        path=lambda w: local(source_of_model(w).path),
+        out=subpath(output.manifest, parent=True),
+    message:
+        "Link the model {wildcards.model} from {params.path}"
+    shell:
+        "normgrowth import-model --path {params.path:q} --out {params.out} > {log} 2>&1"
+
+
+rule import_facts:
+    input:
+        file=lambda w: local(STUDY.fact_sources[w.facts].path),
+    output:
+        facts="resources/facts/{facts}.json",
+    log:
+        "logs/resources/import-facts/{facts}.log",
+    benchmark:
+        "logs/resources/import-facts/{facts}.benchmark.jsonl"
+    wildcard_constraints:
+        facts=any_of(set(STUDY.fact_sources) - set(STUDY.worlds)),
+    priority: 90
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        *closure("normgrowth.commands.import_facts"),
+        limit=lambda w: option("--limit", STUDY.fact_sources[w.facts].limit),
+    message:
+        "Check the facts {wildcards.facts} from {input.file}"
+    shell:
+        "normgrowth import-facts --path {input.file:q} {params.limit} --out {output.facts} > {log} 2>&1"
+
+
+rule import_text:
+    input:
+        files=lambda w: [local(path) for path in STUDY.text_sources[w.text].paths],
+    output:
+        text="resources/text/{text}.txt",
+    log:
+        "logs/resources/import-text/{text}.log",
+    benchmark:
+        "logs/resources/import-text/{text}.benchmark.jsonl"
+    wildcard_constraints:
+        text=any_of(STUDY.text_sources),
+    priority: 90
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        *closure("normgrowth.commands.import_text"),
+    message:
+        "Put together the text {wildcards.text}"
+    shell:
+        "normgrowth import-text --paths {input.files:q} --out {output.text} > {log} 2>&1"

@@ -1,0 +1,111 @@
+# What rules share: names, paths and parameters that follow from the study. No rule stands here.
+
+import os
+
+from normgrowth.config.inputs import local_path, model_files, weights_megabytes
+from normgrowth.config.plan import UNEDITED, compact
+from normgrowth.config.study import HELDOUT_SUFFIX
+from normgrowth.figures.catalogue import FIGURES
+from normgrowth.fingerprint import beyond, closure, numerics, versions
+
+
+def any_of(names):
+    """A wildcard's pattern: one of these names, or nothing where there are none."""
+    return "|".join(sorted(names)) or "(?!)"
+
+
+TABLES_OF_SEGMENTS = ("norms", "edits", "scores", "speed")
+TABLES_OF_CHECKPOINTS = ("scores", "activations", "downstream")
+TABLES_OF_CLAIMS = ("norms", "edits", "scores", "activations", "downstream")
+TABLES = sorted({*TABLES_OF_SEGMENTS, *TABLES_OF_CHECKPOINTS})
+
+FACTS = f"resources/facts/{STUDY.facts}.json"
+TEXT = f"resources/text/{STUDY.text}.txt"
+HELDOUT = f"resources/text/{STUDY.heldout_text}.txt"
+CONTEXTS = f"resources/statistics/{{model}}/contexts-{STUDY.contexts.per_length}-seed{STUDY.seed}.json"
+SEGMENT = "results/{study}/runs/{model}/{editor}/order-{order}/segment-{segment}"
+CHECKPOINT = "results/{study}/measurements/{model}/{editor}/order-{order}/after-{step}"
+
+UNIQUE_SUBJECTS = "--unique-subjects" if STUDY.unique_subjects else ""
+
+# A GPU is asked for only where the study says cuda, so that other machines need none.
+GPU = {"gpu": 1} if STUDY.device == "cuda" else {}
+
+# An editor's own code is a parameter of its runs alone, and a figure's of that figure.
+EDIT_CODE = closure("normgrowth.commands.edit")
+DRAW_CODE = closure("normgrowth.commands.draw")
+
+
+wildcard_constraints:
+    study=STUDY.study,
+    model=any_of(STUDY.model_sources),
+    editor=any_of({*STUDY.editors, UNEDITED}),
+    order=r"\d+",
+    segment=r"\d+",
+    step=r"\d+",
+    table=any_of(TABLES),
+    figure=any_of(FIGURES),
+
+
+def option(name, value):
+    """A command-line option, or nothing where there is no value."""
+    return f"{name} {value}" if value else ""
+
+
+def local(path):
+    return local_path(path, STUDY.assets)
+
+
+def source_of_model(wildcards):
+    return STUDY.model_sources[wildcards.model]
+
+
+def memory(wildcards):
+    """Megabytes for a job with a model: weights, a copy of the edited ones, activations, and the libraries."""
+    return 1500 + 6 * weights_megabytes(source_of_model(wildcards), STUDY.assets)
+
+
+def editor_of(wildcards):
+    return PLAN.editor(wildcards.model, wildcards.editor)
+
+
+def second_moments(wildcards):
+    """The file of second moments that a run needs, if any: one for each set of layers."""
+    editor = editor_of(wildcards)
+    if not editor.needs_statistics:
+        return []
+    source = f"{STUDY.text}-{STUDY.second_moments.tokens}x{STUDY.second_moments.window}-seed{STUDY.seed}"
+    layers = "-".join(map(str, editor.settings.layers))
+    return f"resources/statistics/{wildcards.model}/{source}/layers-{layers}.safetensors"
+
+
+def state(wildcards, segment):
+    """The state after a segment; none before the first."""
+    return f"{SEGMENT}/state.safetensors".format(**{**wildcards, "segment": segment}) if segment else []
+
+
+def of_segments(file):
+    """A file of every segment of every run."""
+    return [
+        f"{SEGMENT}/{file}".format(study=STUDY.study, model=model, editor=editor, order=order, segment=segment)
+        for model, editor, order in PLAN.chains
+        for segment in range(1, PLAN.segments + 1)
+    ]
+
+
+def of_checkpoints(file):
+    """A file of every checkpoint of every run, and of the unedited models."""
+    unedited = [(model, UNEDITED, order, 0) for model in STUDY.models for order in range(STUDY.orders)]
+    edited = [(*chain, step) for chain in PLAN.chains for step in PLAN.checkpoints]
+    return [
+        f"{CHECKPOINT}/{file}".format(study=STUDY.study, model=model, editor=editor, order=order, step=step)
+        for model, editor, order, step in unedited + edited
+    ]
+
+
+def rows_of_table(wildcards):
+    """Each file that holds rows of a table; the times of edits stand beside their log."""
+    table = wildcards.table
+    files = of_segments(f"{table}.parquet") if table in TABLES_OF_SEGMENTS else []
+    files += of_checkpoints(f"{table}.parquet") if table in TABLES_OF_CHECKPOINTS else []
+    return files + (of_segments("timing.parquet") if table == "edits" else [])

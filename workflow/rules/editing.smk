@@ -1,0 +1,115 @@
+# A run is a chain of segments: each starts from the state that the one before it left.
+
+
+rule contexts:
+    input:
+        model="resources/models/{model}/manifest.json",
+    output:
+        contexts="resources/statistics/{model}/contexts-{per_length}-seed{seed}.json",
+    log:
+        "logs/resources/contexts/{model}-{per_length}-seed{seed}.log",
+    benchmark:
+        "logs/resources/contexts/{model}-{per_length}-seed{seed}.benchmark.jsonl"
+    wildcard_constraints:
+        per_length=r"\d+",
+        seed=r"\d+",
+    priority: 80
+    threads: STUDY.threads
+    resources:
+        **GPU,
+        mem_mb=memory,
+        runtime=30,
+    params:
+        *closure("normgrowth.commands.contexts"),
+        *numerics(),
+        model=subpath(input.model, parent=True),
+        device=STUDY.device,
+    message:
+        "Sample context templates of {wildcards.model}"
+    shell:
+        "normgrowth contexts --model {params.model} --seed {wildcards.seed} --per-length {wildcards.per_length} "
+        "--out {output.contexts} --device {params.device} --threads {threads} > {log} 2>&1"
+
+
+rule statistics:
+    input:
+        model="resources/models/{model}/manifest.json",
+        text="resources/text/{text}.txt",
+    output:
+        moments="resources/statistics/{model}/{text}-{tokens}x{window}-seed{seed}/layers-{layers}.safetensors",
+    log:
+        "logs/resources/statistics/{model}/{text}-{tokens}x{window}-seed{seed}/layers-{layers}.log",
+    benchmark:
+        "logs/resources/statistics/{model}/{text}-{tokens}x{window}-seed{seed}/layers-{layers}.benchmark.jsonl"
+    wildcard_constraints:
+        text=any_of({*STUDY.text_sources, *STUDY.world_texts}),
+        tokens=r"\d+",
+        window=r"\d+",
+        seed=r"\d+",
+        layers=r"\d+(-\d+)*",
+    priority: 80
+    threads: STUDY.threads
+    resources:
+        **GPU,
+        mem_mb=memory,
+        runtime=240,
+    params:
+        *closure("normgrowth.commands.statistics"),
+        *numerics(),
+        model=subpath(input.model, parent=True),
+        layers=lambda w: w.layers.split("-"),
+        device=STUDY.device,
+    message:
+        "Gather second moments of {wildcards.model} at layers {params.layers}"
+    shell:
+        "normgrowth statistics --model {params.model} --text {input.text} --layers {params.layers} "
+        "--tokens {wildcards.tokens} --window {wildcards.window} --seed {wildcards.seed} --out {output.moments} "
+        "--device {params.device} --threads {threads} > {log} 2>&1"
+
+
+rule edit:
+    input:
+        model="resources/models/{model}/manifest.json",
+        facts=FACTS,
+        contexts=CONTEXTS,
+        statistics=second_moments,
+        before=lambda w: state(w, int(w.segment) - 1),
+    output:
+        state=f"{SEGMENT}/state.safetensors",
+        norms=f"{SEGMENT}/norms.parquet",
+        edits=f"{SEGMENT}/edits.parquet",
+        scores=f"{SEGMENT}/scores.parquet",
+        timing=f"{SEGMENT}/timing.parquet",
+        speed=f"{SEGMENT}/speed.parquet",
+    log:
+        "logs/{study}/edit/{model}/{editor}/order-{order}/segment-{segment}.log",
+    benchmark:
+        "logs/{study}/edit/{model}/{editor}/order-{order}/segment-{segment}.benchmark.jsonl"
+    priority: 70  # above measuring: runs are long chains, measurements fill the gaps between them
+    threads: STUDY.threads
+    resources:
+        **GPU,
+        mem_mb=memory,
+        runtime=240,
+    params:
+        *EDIT_CODE,
+        *numerics(),
+        editor_code=lambda w: beyond(EDIT_CODE, editor_of(w).module),
+        model=subpath(input.model, parent=True),
+        statistics=lambda w: option("--statistics", second_moments(w)),
+        kind=lambda w: editor_of(w).kind,
+        settings=lambda w: compact(editor_of(w).settings),
+        first=lambda w: PLAN.edits_of(int(w.segment))[0],
+        last=lambda w: PLAN.edits_of(int(w.segment))[1],
+        seed=STUDY.seed,
+        unique_subjects=UNIQUE_SUBJECTS,
+        chain=subpath(output.state, ancestor=2),
+        device=STUDY.device,
+    message:
+        "{wildcards.editor} edits {wildcards.model}: order {wildcards.order}, edits {params.first} to {params.last}"
+    shell:
+        "normgrowth edit --study {wildcards.study} --model-name {wildcards.model} --editor-name {wildcards.editor} "
+        "--order {wildcards.order} --segment {wildcards.segment} --first {params.first} --last {params.last} "
+        "--model {params.model} --facts {input.facts} --contexts {input.contexts} {params.statistics} "
+        "--editor {params.kind} --settings {params.settings:q} --seed {params.seed} {params.unique_subjects} "
+        "--chain {params.chain} --device {params.device} --threads {threads} > {log} 2>&1"

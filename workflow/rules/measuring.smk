@@ -1,0 +1,43 @@
+# What a model still does after some of its edits; step 0 is measured once for all editors of a model and order.
+
+
+rule measure:
+    input:
+        model="resources/models/{model}/manifest.json",
+        facts=FACTS,
+        text=TEXT,
+        heldout=HELDOUT,
+        state=lambda w: state(w, PLAN.segment_at(int(w.step))),
+    output:
+        scores=f"{CHECKPOINT}/scores.parquet",
+        activations=f"{CHECKPOINT}/activations.parquet",
+        downstream=f"{CHECKPOINT}/downstream.parquet",
+    log:
+        "logs/{study}/measure/{model}/{editor}/order-{order}/after-{step}.log",
+    benchmark:
+        "logs/{study}/measure/{model}/{editor}/order-{order}/after-{step}.benchmark.jsonl"
+    priority: 60
+    threads: STUDY.threads
+    resources:
+        **GPU,
+        mem_mb=memory,
+        runtime=120,
+    params:
+        *closure("normgrowth.commands.measure"),
+        *numerics(),
+        model=subpath(input.model, parent=True),
+        chain=lambda w: option("--chain", os.path.dirname(SEGMENT).format(**w) if int(w.step) else ""),
+        segments=lambda w: option("--segments", PLAN.segment_at(int(w.step))),
+        settings=lambda w: compact(PLAN.checkpoint_settings(int(w.step))),
+        seed=STUDY.seed,
+        unique_subjects=UNIQUE_SUBJECTS,
+        device=STUDY.device,
+        out=subpath(output.scores, parent=True),
+    message:
+        "Measure {wildcards.model} after {wildcards.step} edits by {wildcards.editor}, order {wildcards.order}"
+    shell:
+        "normgrowth measure --study {wildcards.study} --model-name {wildcards.model} "
+        "--editor-name {wildcards.editor} --order {wildcards.order} --step {wildcards.step} --model {params.model} "
+        "--facts {input.facts} --text {input.text} --heldout {input.heldout} --seed {params.seed} "
+        "{params.unique_subjects} {params.chain} {params.segments} --settings {params.settings:q} --device {params.device} "
+        "--threads {threads} --out {params.out} > {log} 2>&1"
