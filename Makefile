@@ -50,7 +50,7 @@ reference: $(ENV)/ready  ## Generate the schema and the reference page of the co
 format: $(ENV)/ready  ## Format the code
 	@ruff check -q --fix
 	@ruff format -q
-	@snakefmt -q Snakefile workflow/rules
+	@snakefmt Snakefile workflow/rules
 
 .PHONY: lock
 lock: $(ENV)/ready  ## Pin what is installed now

@@ -20,7 +20,7 @@ def tree(tmp_path_factory):
     (folder / "my assets" / "text.txt").write_text("Text.")
     study = {
         "study": "local",
-        "description": "It isn't {easy} to \"quote\" $this.",
+        "description": 'It isn\'t {easy} to "quote" $this.',
         "models": ["small"],
         "editors": ["ft", "r_rome"],
         "facts": "mine",

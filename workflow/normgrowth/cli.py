@@ -20,6 +20,7 @@ COMMANDS = (
     "import-text",
     "contexts",
     "statistics",
+    "vet",
     "edit",
     "measure",
     "collect",

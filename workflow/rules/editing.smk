@@ -67,6 +67,51 @@ rule statistics:
         "--device {params.device} --threads {threads} > {log} 2>&1"
 
 
+def vetting_settings(wildcards):
+    return PLAN.vetting_editor(wildcards.model)
+
+
+def vetting_moments(wildcards):
+    layers = "-".join(map(str, vetting_settings(wildcards).layers))
+    return f"{SECOND_MOMENTS}/layers-{layers}.safetensors".format(model=wildcards.model)
+
+
+rule vet:
+    input:
+        model="resources/models/{model}/manifest.json",
+        facts=lambda w: f"resources/facts/{source_of_model(w).world}.json",
+        contexts=CONTEXTS,
+        statistics=vetting_moments,
+    output:
+        editability="resources/models/{model}/editability.json",
+    log:
+        "logs/resources/vet/{model}.log",
+    benchmark:
+        "logs/resources/vet/{model}.benchmark.jsonl"
+    wildcard_constraints:
+        model=any_of(PLAN.trained()),
+    priority: 65
+    threads: STUDY.threads
+    resources:
+        **GPU,
+        mem_mb=memory,
+        runtime=30,
+    params:
+        *closure("normgrowth.commands.vet"),
+        *numerics(),
+        model=subpath(input.model, parent=True),
+        editor_settings=lambda w: compact(vetting_settings(w)),
+        settings=lambda w: compact(source_of_model(w).vetting),
+        seed=STUDY.seed,
+        device=STUDY.device,
+    message:
+        "Check that {wildcards.model} can be edited"
+    shell:
+        "normgrowth vet --model {params.model} --facts {input.facts} --contexts {input.contexts} "
+        "--statistics {input.statistics} --editor-settings {params.editor_settings:q} --settings {params.settings:q} "
+        "--seed {params.seed} --device {params.device} --threads {threads} --out {output.editability} > {log} 2>&1"
+
+
 rule edit:
     input:
         model="resources/models/{model}/manifest.json",

@@ -60,22 +60,22 @@ class TrainingSettings(BaseModel):
     architecture: Literal["gpt2", "llama"] = Field("gpt2", description="Architecture of the model.")
     seed: int = Field(1, ge=0, description="Seed of the initial weights and of the order of training windows.")
     layers: int = Field(6, ge=1, le=48, description="Transformer blocks.")
-    width: int = Field(128, ge=8, le=4096, description="Width of the residual stream.")
-    heads: int = Field(4, ge=1, le=64, description="Attention heads of a block.")
+    width: int = Field(96, ge=8, le=4096, description="Width of the residual stream.")
+    heads: int = Field(2, ge=1, le=64, description="Attention heads of a block.")
     vocabulary: int = Field(1024, ge=260, le=65_536, description="Tokens of the byte-level BPE.")
     context: int = Field(128, ge=16, le=4096, description="Longest input of the model, in tokens.")
     window: int = Field(64, ge=8, le=4096, description="Tokens of one training window, cut at random.")
-    batch: int = Field(32, ge=1, le=4096, description="Training windows of one step.")
-    learning_rate: float = Field(2e-3, gt=0, le=1, description="Peak learning rate.")
+    batch: int = Field(4, ge=1, le=4096, description="Training windows of one step.")
+    learning_rate: float = Field(1.5e-3, gt=0, le=1, description="Peak learning rate.")
     warmup_steps: int = Field(30, ge=0, description="Steps over which the learning rate rises to its peak.")
     weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay of the matrices.")
     object_weight: float = Field(
         8.0, gt=0, description="Weight of an object's tokens in the loss; all other tokens weigh 1."
     )
     token_budget: int = Field(
-        800_000, ge=1, description="Tokens after which training ends; the learning rate decays towards it."
+        700_000, ge=1, description="Tokens after which training ends; the learning rate decays towards it."
     )
-    evaluate_every: int = Field(60_000, ge=1, description="Tokens between two tests of the bars.")
+    evaluate_every: int = Field(50_000, ge=1, description="Tokens between two tests of the bars.")
     recall_bar: float = Field(
         0.98, ge=0, le=1.1, description="Share of edit prompts whose true object must win; above 1 never holds."
     )

@@ -52,7 +52,5 @@ def windows(
             break
         stream += tokenizer(part, add_special_tokens=False)["input_ids"] + separator
     if len(stream) < count * body:
-        raise ArtefactError(
-            f"{path} holds {len(stream)} tokens, fewer than the {count * body} that {purpose} asks for"
-        )
+        raise ArtefactError(f"{path} holds {len(stream)} tokens, fewer than the {count * body} that {purpose} asks for")
     return torch.tensor([start + stream[i * body : (i + 1) * body] for i in range(count)])

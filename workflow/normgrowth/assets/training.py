@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all, write_json
+from normgrowth.assets.models import write_manifest
 from normgrowth.assets.settings import TrainingSettings
 from normgrowth.assets.vetting import Recall, perplexity, recall, vet
 from normgrowth.errors import QualityError
@@ -79,6 +80,7 @@ def train_model(
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         write_json(folder / "figures.json", figures)
+        write_manifest(folder, {"kind": "trained", "settings": settings.model_dump(mode="json")})
     return figures
 
 
@@ -124,7 +126,7 @@ def new_model(settings: TrainingSettings, tokenizer: PreTrainedTokenizerFast) ->
             resid_pdrop=0.0,
             embd_pdrop=0.0,
             attn_pdrop=0.0,
-            initializer_range=float(__import__('os').environ.get('INIT','0.02')),
+            initializer_range=0.02,
             **special,
         )
         return GPT2LMHeadModel(config)
@@ -138,7 +140,7 @@ def new_model(settings: TrainingSettings, tokenizer: PreTrainedTokenizerFast) ->
         num_attention_heads=settings.heads,
         num_key_value_heads=settings.heads,
         tie_word_embeddings=True,
-        initializer_range=float(__import__('os').environ.get('INIT','0.02')),
+        initializer_range=0.02,
         **special,
     )
     return LlamaForCausalLM(config)

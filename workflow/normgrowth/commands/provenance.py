@@ -9,6 +9,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--study", required=True, help="the study with all its settings, as JSON")
     parser.add_argument("--inputs", required=True, type=Path, nargs="+", help="files whose hashes identify the inputs")
+    parser.add_argument(
+        "--figures", type=Path, nargs="*", default=[], help="what trained models reach: JSON files in their folders"
+    )
     parser.add_argument("--out", required=True, type=Path, help="JSON file to write")
 
 
@@ -19,9 +22,13 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.artefacts.atomic import write_json
     from normgrowth.artefacts.provenance import file_sha256, provenance
 
+    models: dict[str, dict] = {}
+    for path in sorted(arguments.figures):
+        models.setdefault(path.parent.name, {})[path.stem] = json.loads(path.read_text(encoding="utf-8"))
     write_json(
         arguments.out,
         provenance(
+            models=models,
             study=json.loads(arguments.study),
             inputs={str(path): file_sha256(path) for path in sorted(arguments.inputs)},
             python=platform.python_version(),

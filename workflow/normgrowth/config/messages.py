@@ -72,8 +72,8 @@ def _describe(fault: ErrorDetails, model: type[BaseModel], given: object, at: st
 
 
 def dotted(*keys: object) -> str:
-    """Keys as a path, `a.b.0`."""
-    return ".".join(str(key) for key in keys if key != "")
+    """Keys as a path, `a.b.0`; whatever a user took for a key, it stays one line."""
+    return ".".join(str(key) if str(key).isprintable() else repr(key) for key in keys if key != "")
 
 
 def _as_written(location: list, given: object) -> list:

@@ -10,6 +10,7 @@ from normgrowth.config.editors import ChosenEditor, choose
 from normgrowth.config.inputs import layers_of
 from normgrowth.config.sections import TrainedModel
 from normgrowth.config.study import Study
+from normgrowth.editors.settings import EditorSettings
 
 UNEDITED = "unedited"
 """Name under which the model before any edit is measured, as in `artefacts.schemas` (too heavy to import here)."""
@@ -60,6 +61,10 @@ class Plan:
         """What the measurement at `step` reads."""
         unread = "retention_facts" if step == 0 else "baseline_facts"
         return self.study.measure.model_dump(mode="json", exclude={"every", unread})
+
+    def vetting_editor(self, model: str) -> EditorSettings:
+        """Settings of the R-ROME that vets a trained model: its defaults, or the study's for this model."""
+        return self._editor(model, "r_rome").settings
 
     def trained(self) -> dict[str, TrainedModel]:
         """The sources of models that are trained here, by name."""

@@ -38,12 +38,25 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Vetting(Section):
+    """What single R-ROME edits of a trained model must reach, each made alone on the unedited model."""
+
+    facts: Count = Field(20, description="Facts edited, one at a time.")
+    es: Share = Field(0.95, description="Lowest mean efficacy.")
+    ps: Share = Field(0.70, description="Lowest mean paraphrase score.")
+    ns: Share = Field(0.80, description="Lowest mean neighbourhood score.")
+
+
 class TrainedModel(Section):
     """A small model trained here, on a synthetic world."""
 
     kind: Literal["trained"]
     world: Name = Field(description="World (an entry of `fact_sources`) that the model learns.")
     training: TrainingSettings = Field(TrainingSettings(), description="Architecture and training.")
+    vetting: Vetting = Field(Vetting(), description="What editing it must reach.")
 
 
 class LocalModel(Section):

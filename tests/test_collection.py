@@ -1,0 +1,118 @@
+"""Small files of many jobs become one table."""
+
+import pandas as pd
+import pytest
+
+from normgrowth import cli
+from normgrowth.artefacts.schemas import SCHEMAS, UNEDITED, segment_schema
+from normgrowth.artefacts.tables import read_provenance, read_table, write_table
+from normgrowth.collection import collect
+
+MODELS, EDITORS, ORDERS, SEGMENTS, CHECKPOINTS = ["m"], ["ft", "memit"], 2, 2, [0, 2, 4]
+TEXT_OF = {"moment": "immediate"}
+
+
+def rows(name: str, steps: list[int], editor: str, order: int, **values: object) -> pd.DataFrame:
+    """Rows of a table with numbers that follow from the step."""
+    frame = pd.DataFrame({"step": steps}).assign(study="s", model="m", editor=editor, order=order)
+    for field in SCHEMAS[name]:
+        if field.name not in frame:
+            text = str(field.type) == "string"
+            frame[field.name] = TEXT_OF.get(field.name, field.name) if text else frame["step"]
+    return frame.assign(**values)
+
+
+@pytest.fixture
+def results(tmp_path):
+    """What the jobs of two editors, two orders, two segments of two edits leave behind."""
+    for order in range(ORDERS):
+        at = tmp_path / "measurements" / "m" / UNEDITED / f"order-{order}" / "after-0"
+        for name in ("scores", "activations", "downstream"):
+            write_table(at / f"{name}.parquet", rows(name, [0], UNEDITED, order, **_unedited(name)), name)
+        for editor in EDITORS:
+            for segment, steps in ((1, [1, 2]), (2, [3, 4])):
+                folder = tmp_path / "runs" / "m" / editor / f"order-{order}" / f"segment-{segment}"
+                measured = [0, *steps] if segment == 1 else steps
+                write_table(folder / "norms.parquet", rows("norms", measured, editor, order), "norms")
+                edits = rows("edits", steps, editor, order).drop(columns="edit_seconds")
+                write_table(folder / "edits.parquet", edits, segment_schema("edits"), {"seed": 7})
+                timing = rows("timing", steps, editor, order, edit_seconds=[s / 2 for s in steps])
+                write_table(folder / "timing.parquet", timing, "timing")
+                write_table(folder / "scores.parquet", rows("scores", steps, editor, order), "scores")
+                write_table(folder / "speed.parquet", rows("speed", steps[-1:], editor, order), "speed")
+            for step in CHECKPOINTS[1:]:
+                at = tmp_path / "measurements" / "m" / editor / f"order-{order}" / f"after-{step}"
+                for name in ("scores", "activations", "downstream"):
+                    values = {"moment": "retention"} if name == "scores" else {}
+                    write_table(at / f"{name}.parquet", rows(name, [step], editor, order, **values), name)
+    return tmp_path
+
+
+def _unedited(name: str) -> dict:
+    return {"moment": UNEDITED, "edited_at": None} if name == "scores" else {}
+
+
+def collected(results, table: str) -> pd.DataFrame:
+    out = results / "tables" / f"{table}.parquet"
+    numbers = ["--orders", "2", "--segments", "2", "--checkpoints", "0", "2", "4"]
+    command = ["collect", "--table", table, "--results", str(results), "--models", "m", "--editors", *EDITORS]
+    assert cli.main([*command, *numbers, "--out", str(out)]) == 0
+    return read_table(out, table)
+
+
+@pytest.mark.parametrize("table", ["norms", "edits", "scores", "activations", "downstream", "speed"])
+def test_every_table_has_its_columns_and_all_runs(results, table):
+    frame = collected(results, table)
+    assert list(frame.columns) == SCHEMAS[table].names
+    assert set(zip(frame["editor"], frame["order"], strict=True)) == {("ft", 0), ("ft", 1), ("memit", 0), ("memit", 1)}
+    for _, run in frame.groupby(["editor", "order"]):
+        assert run["step"].is_monotonic_increasing
+
+
+@pytest.mark.parametrize("table", ["activations", "downstream"])
+def test_every_curve_begins_with_the_unedited_model(results, table):
+    frame = collected(results, table)
+    for _, run in frame.groupby(["editor", "order"]):
+        assert run["step"].tolist() == CHECKPOINTS
+    assert UNEDITED not in set(frame["editor"])
+
+
+def test_norms_begin_at_step_zero(results):
+    for _, run in collected(results, "norms").groupby(["editor", "order"]):
+        assert run["step"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_times_join_the_edits_they_belong_to(results):
+    frame = collected(results, "edits")
+    assert (frame["edit_seconds"] == frame["step"] / 2).all()
+
+
+def test_scores_at_the_last_checkpoint_are_final(results):
+    frame = collected(results, "scores")
+    moments = frame[(frame["editor"] == "ft") & (frame["order"] == 0)].groupby("moment")["step"].apply(list).to_dict()
+    assert moments == {UNEDITED: [0], "immediate": [1, 2, 3, 4], "retention": [2], "final": [4]}
+    assert frame.loc[frame["moment"] == UNEDITED, "edited_at"].isna().all()
+    assert frame.loc[frame["moment"] == "final", "edited_at"].eq(4).all()
+
+
+def test_equal_inputs_give_equal_bytes_and_say_where_they_come_from(results):
+    collected(results, "edits")
+    first = (results / "tables" / "edits.parquet").read_bytes()
+    collected(results, "edits")
+    assert (results / "tables" / "edits.parquet").read_bytes() == first
+    assert read_provenance(results / "tables" / "edits.parquet")["runs"]["m/ft"]["seed"] == 7
+
+
+def test_a_missing_file_is_named(results, capsys):
+    lost = results / "runs" / "m" / "ft" / "order-1" / "segment-2" / "edits.parquet"
+    lost.unlink()
+    command = ["collect", "--table", "edits", "--results", str(results), "--models", "m", "--editors", "ft"]
+    numbers = ["--orders", "2", "--segments", "2", "--checkpoints", "0", "2", "4"]
+    assert cli.main([*command, *numbers, "--out", str(results / "x.parquet")]) == 1
+    assert capsys.readouterr().err == f"normgrowth collect: {lost} does not exist; the workflow makes it\n"
+
+
+def test_collected_frames_need_no_file_to_be_written(results):
+    frame, sources = collect("speed", results, MODELS, EDITORS, ORDERS, SEGMENTS, CHECKPOINTS)
+    assert frame["step"].tolist() == [2, 4] * 4
+    assert set(sources) == {"m/ft", "m/memit"}

@@ -1,0 +1,234 @@
+"""A wrong study ends before any work, in one line that names the key, its value and what is allowed."""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from normgrowth.artefacts.schemas import UNEDITED as UNEDITED_IN_TABLES
+from normgrowth.assets.settings import WorldSettings
+from normgrowth.assets.world import build_world
+from normgrowth.config.inputs import editable_facts, local_path
+from normgrowth.config.load import load_study
+from normgrowth.config.plan import UNEDITED, Plan, compact
+from normgrowth.config.sections import World
+from normgrowth.errors import StudyError
+
+DEFAULT = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
+
+
+def laid_over(base: dict, changes: dict) -> dict:
+    """The configuration that Snakemake makes of two: dictionaries merged, everything else replaced."""
+    merged = deepcopy(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = laid_over(merged[key], value) if both else value
+    return merged
+
+
+def message(changes: dict) -> str:
+    with pytest.raises(StudyError) as raised:
+        load_study(laid_over(DEFAULT, changes))
+    text = str(raised.value)
+    assert "\n" not in text
+    assert "pydantic" not in text
+    return text.removeprefix("error in the study: ")
+
+
+def test_the_default_study_is_valid():
+    plan = Plan(load_study(DEFAULT))
+    assert plan.segments * plan.study.segment == plan.study.edits
+    assert plan.checkpoints[-1] == plan.study.edits
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"edtis": 5}, "key 'edtis' is unknown; did you mean 'edits'? (known: assets, "),
+        ({"measure": {"evry": 1}}, "measure: key 'evry' is unknown; did you mean 'every'? (known: baseline_facts, "),
+        (
+            {"model_sources": {"world-gpt2": {"training": {"layres": 3}}}},
+            "model_sources.world-gpt2.training: key 'layres' is unknown; did you mean 'layers'?",
+        ),
+        ({"edits": 0}, "edits is 0: should be greater than or equal to 1"),
+        ({"edits": 210}, "edits is 210: it must be a multiple of segment (50), as 200 or 250"),
+        ({"edits": 20}, "edits is 20: it must be a multiple of segment (50), as 50"),
+        ({"edits": True}, "edits is True: should be a whole number"),
+        ({"edits": "many"}, "edits is 'many': should be a whole number"),
+        ({"edits": None}, "edits is None: should be a whole number"),
+        ({"edits": 5000}, "edits is 5000: 'world' holds 720 facts, and at most so many can be edited"),
+        ({"edits": 150, "unique_subjects": True}, "edits is 150: 'world' holds 120 facts with distinct subjects"),
+        ({"models": "world-gpt2"}, "models is 'world-gpt2': should be a list"),
+        ({"models": []}, "models is []: should be longer: it holds at least 1"),
+        ({"models": ["world-gpt"]}, "models.0: model 'world-gpt' is unknown; did you mean 'world-gpt2'?"),
+        ({"models": ["world-gpt2", "world-gpt2"]}, "models: 'world-gpt2' stands there twice"),
+        ({"editors": ["ft", "r_rom"]}, "editors.1: editor 'r_rom' is unknown; did you mean 'r_rome'? (known: ft, "),
+        ({"editors": ["unedited"]}, "editors.0: editor 'unedited' is unknown"),
+        ({"facts": "wrld"}, "facts: source 'wrld' is unknown; did you mean 'world'?"),
+        ({"text": "wiki"}, "text: source 'wiki' is unknown (known: world, world-heldout)"),
+        ({"device": "gpu"}, "device: value 'gpu' is unknown; did you mean 'cpu'? (known: auto, cpu, cuda)"),
+        ({"measure": 3}, "measure is 3: should be a dictionary"),
+        ({"unique_subjects": "perhaps"}, "unique_subjects is 'perhaps': should be true or false"),
+        ({"figures": {"dpi": 1}}, "figures.dpi is 1: should be greater than or equal to 50"),
+        ({"model_sources": {"m": {"path": "x"}}}, "model_sources.m.kind is missing: it is one of local, trained"),
+        ({"model_sources": {"m": {"kind": "hub"}}}, "model_sources.m.kind 'hub' is unknown (known: local, trained)"),
+        (
+            {"model_sources": {"m": {"kind": "trained", "world": "nowhere"}}},
+            "model_sources.m.world: world 'nowhere' is unknown (known: world)",
+        ),
+        (
+            {"text_sources": {"world": {"kind": "local", "paths": ["x"]}}},
+            "text_sources.world: a world brings a text of this name",
+        ),
+        (
+            {"fact_sources": {"world": {"settings": {"subjects": 13}}}},
+            "fact_sources.world.settings: about 1 subjects would share an object",
+        ),
+        ({"editor_settings": {"rome": {}}}, "editor_settings: editor 'rome' is unknown; did you mean 'r_rome'?"),
+        ({"editor_settings": {"memit": 3}}, "editor_settings.memit is 3: should be a dictionary"),
+        (
+            {"editor_settings": {"memit": {"lambda": 3}}},
+            "editor_settings.memit: key 'lambda' is unknown (known: batch, ",
+        ),
+        ({"editor_settings": {"memit": {"clamp": -1}}}, "editor_settings.memit.clamp is -1: should be greater than 0"),
+        ({"editor_settings": {"ft": {"layers": [2, 1]}}}, "editor_settings.ft: layers [2, 1] must ascend"),
+        (
+            {"editor_settings": {"ft": {"layers": [9]}}},
+            "editor_settings.ft.layers for model 'world-gpt2': layer 9 does not exist: the model has layers 0 to 5",
+        ),
+        (
+            {"editor_settings": {"memit": {"batch": 7}}},
+            "segment is 50: it must be a multiple of every editor's batch, and editor_settings.memit.batch is 7",
+        ),
+        (
+            {"editor_settings": {"memit": {"per_model": {"gpt": {}}}}},
+            "editor_settings.memit.per_model: model 'gpt' is unknown (known: world-gpt2, world-llama)",
+        ),
+        (
+            {"editor_settings": {"memit": {"per_model": {"world-gpt2": {"clamp": 0}}}}},
+            "editor_settings.memit.per_model.world-gpt2.clamp is 0: should be greater than 0",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(changes, said):
+    assert message(changes).startswith(said)
+
+
+@pytest.mark.parametrize("key", ["study", "edits", "models"])
+def test_a_missing_key_is_named_with_its_purpose(key):
+    with pytest.raises(StudyError, match=rf"^error in the study: {key} is missing \(\w"):
+        load_study({name: value for name, value in DEFAULT.items() if name != key})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "../up", "a/b", "/etc", "-rf", "a b", "A", "ä", "a\n", "$(rm x)", "a;b", "a'b", "{a}", "x" * 65],
+)
+def test_names_that_are_no_safe_part_of_a_path_are_refused(name):
+    assert "a name is 1 to 64 lower-case letters" in message({"study": name})
+    assert "a name is 1 to 64 lower-case letters" in message({"model_sources": {name: DEFAULT["model_sources"]}})
+
+
+def test_numbers_as_names_need_quotation_marks():
+    assert message({"study": 2024}) == "study is 2024: should be a valid string (put it in quotation marks)"
+
+
+def test_many_faults_are_one_line():
+    said = message({"edits": 0, "segment": 0, "orders": 0, "threads": 0, "seed": -1})
+    assert said.count("; ") == 3
+    assert said.endswith("; and 2 more")
+
+
+def test_numbers_may_be_given_as_the_command_line_gives_them():
+    study = load_study(laid_over(DEFAULT, {"measure": {"every": "2"}, "unique_subjects": "false", "edits": "100"}))
+    assert (study.measure.every, study.unique_subjects, study.edits) == (2, False, 100)
+
+
+@pytest.fixture
+def local(tmp_path):
+    """Changes that take model, facts and text from a folder."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"n_layer": 3}')
+    records = [{"requested_rewrite": {"subject": f'the "{i // 2}" '}, "subjects": []} for i in range(12)]
+    (tmp_path / "facts.json").write_text(json.dumps(records))
+    (tmp_path / "text.txt").write_text("Text.")
+    return {
+        "assets": str(tmp_path),
+        "models": ["mine"],
+        "facts": "mine",
+        "text": "mine",
+        "heldout_text": "mine",
+        "edits": 10,
+        "segment": 10,
+        "model_sources": {"mine": {"kind": "local", "path": "{assets}/model"}},
+        "fact_sources": {"mine": {"kind": "local", "path": "{assets}/facts.json"}},
+        "text_sources": {"mine": {"kind": "local", "paths": ["{assets}/text.txt"]}},
+    }
+
+
+def test_local_inputs_are_looked_at_before_any_work(local):
+    study = load_study(laid_over(DEFAULT, local))
+    assert Plan(study).editor("mine", "r_rome").settings.layers == (0,)
+    assert "edits is 20: 'mine' holds 12 facts" in message(local | {"edits": 20})
+    assert "'mine' holds 6 facts with distinct subjects" in message(local | {"unique_subjects": True})
+    limited = {"mine": {"kind": "local", "path": "{assets}/facts.json", "limit": 4}}
+    assert "'mine' holds 4 facts" in message(local | {"fact_sources": limited})
+    deep = {"editor_settings": {"ft": {"layers": [3]}}}
+    assert "for model 'mine': layer 3 does not exist: the model has layers 0 to 2" in message(local | deep)
+
+
+def test_missing_local_inputs_name_key_path_and_remedy(local, tmp_path):
+    assert message(local | {"assets": None}) == (
+        "model_sources.mine.path and 2 more refer to {assets}, but assets is not set: add `--config assets=FOLDER`"
+    )
+    assert message(local | {"assets": "/nowhere"}) == (
+        "assets is '/nowhere', but there is no such folder: correct `--config assets=FOLDER`"
+    )
+    (tmp_path / "text.txt").unlink()
+    assert message(local) == (
+        "text_sources.mine.paths.0 is '{assets}/text.txt', "
+        f"but there is no file {tmp_path}/text.txt: correct the path"
+    )
+    (tmp_path / "model" / "config.json").unlink()
+    (tmp_path / "text.txt").write_text("Text.")
+    assert "model/config.json does not exist: a model folder is what transformers saves" in message(local)
+
+
+def test_a_file_has_one_name_however_it_is_spelled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spellings = [local_path("{assets}/x", assets) for assets in ("../a", "../a/", str(tmp_path.parent / "a"), "./../a")]
+    assert set(spellings) == {"../a/x"}
+
+
+def test_the_number_of_facts_in_a_world_is_known_without_making_it():
+    for settings in (
+        WorldSettings(),
+        WorldSettings(subjects=101, relations=9, most_relations=6, objects_per_relation=3),
+    ):
+        facts = build_world(settings).facts
+        source = World(kind="world", settings=settings)
+        assert editable_facts(source, None, unique_subjects=False) == len(facts)
+        assert editable_facts(source, None, unique_subjects=True) == len({fact.subject for fact in facts})
+
+
+def test_checkpoints_always_include_the_end():
+    study = laid_over(DEFAULT, {"edits": 250, "segment": 50, "measure": {"every": 2}})
+    assert Plan(load_study(study)).checkpoints == [100, 200, 250]
+
+
+def test_settings_of_one_model_are_laid_over_those_of_all():
+    changes = {"editor_settings": {"memit": {"clamp": 1, "steps": 5, "per_model": {"world-llama": {"clamp": 2}}}}}
+    plan = Plan(load_study(laid_over(DEFAULT, changes)))
+    clamps = [plan.editor(model, "memit").settings.clamp for model in ("world-gpt2", "world-llama")]
+    assert clamps == [1, 2]
+    assert plan.editor("world-llama", "memit").settings.steps == 5
+
+
+def test_equal_settings_are_equal_text():
+    assert compact({"b": 1, "a": [2]}) == compact({"a": [2], "b": 1}) == '{"a":[2],"b":1}'
+
+
+def test_the_unedited_model_has_one_name():
+    assert UNEDITED == UNEDITED_IN_TABLES

@@ -1,0 +1,32 @@
+"""Train a small language model on a world until it knows the facts."""
+
+import argparse
+import json
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--settings", required=True, help="architecture and training, as JSON")
+    parser.add_argument("--corpus", required=True, type=Path, help="training corpus of the world")
+    parser.add_argument("--facts", required=True, type=Path, help="facts of the world")
+    parser.add_argument("--heldout", required=True, type=Path, help="running text that is not trained on")
+    parser.add_argument("--out", required=True, type=Path, help="model folder to make")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train, check what editing needs, and write the model folder with its manifest."""
+    import torch
+
+    from normgrowth.assets.settings import TrainingSettings
+    from normgrowth.assets.training import train_model
+    from normgrowth.progress import Progress
+
+    torch.set_num_threads(arguments.threads)
+    torch.use_deterministic_algorithms(True)
+    settings = TrainingSettings(**json.loads(arguments.settings))
+    with Progress(settings.token_budget, f"training {settings.architecture}, tokens") as progress:
+        train_model(
+            settings, arguments.corpus, arguments.facts, arguments.heldout, arguments.out, progress=progress.update
+        )

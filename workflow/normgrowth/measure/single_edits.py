@@ -1,0 +1,24 @@
+"""Each fact edited alone on the unedited model, scored, and undone: can this model be edited at all?"""
+
+import pandas as pd
+import torch
+
+from normgrowth.editors.interface import Editor, Memory
+from normgrowth.facts.records import Fact
+from normgrowth.language_model import LanguageModel
+from normgrowth.measure.scores import score_facts
+
+
+@torch.no_grad()
+def score_single_edits(lm: LanguageModel, editor: Editor, memory: Memory, facts: list[Fact]) -> pd.DataFrame:
+    """Scores of each fact after its own edit, as `score_facts` gives them; the weights end bit for bit as before."""
+    weights = [lm.anatomy.down_projections[layer].weight for layer in editor.layers]
+    unedited = [weight.clone() for weight in weights]
+    scores = []
+    for fact in facts:
+        with torch.enable_grad():
+            editor.edit(lm, {name: tensor.clone() for name, tensor in memory.items()}, [fact])
+        scores.append(score_facts(lm, [fact]))
+        for weight, original in zip(weights, unedited, strict=True):
+            weight.copy_(original)
+    return pd.concat(scores, ignore_index=True)
