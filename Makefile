@@ -38,8 +38,8 @@ $(ENV)/ready: envs/lock.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	@echo "Setting up $(ENV): this takes some minutes, once"
 	@$(PYTHON) -m venv $(ENV)
-	@python -m pip install -q --disable-pip-version-check -r envs/lock.txt
-	@python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@python -m pip install -qq --disable-pip-version-check -r envs/lock.txt
+	@python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 .PHONY: reference

@@ -53,13 +53,13 @@ def test_the_default_study_is_valid():
             "model_sources.world-gpt2.training: key 'layres' is unknown; did you mean 'layers'?",
         ),
         ({"edits": 0}, "edits is 0: should be greater than or equal to 1"),
-        ({"edits": 210}, "edits is 210: it must be a multiple of segment (50), as 200 or 250"),
-        ({"edits": 20}, "edits is 20: it must be a multiple of segment (50), as 50"),
+        ({"edits": 210}, "edits is 210: it must be a multiple of segment (40), as 200 or 240"),
+        ({"edits": 20}, "edits is 20: it must be a multiple of segment (40), as 40"),
         ({"edits": True}, "edits is True: should be a whole number"),
         ({"edits": "many"}, "edits is 'many': should be a whole number"),
         ({"edits": None}, "edits is None: should be a whole number"),
-        ({"edits": 5000}, "edits is 5000: 'world' holds 720 facts, and at most so many can be edited"),
-        ({"edits": 150, "unique_subjects": True}, "edits is 150: 'world' holds 120 facts with distinct subjects"),
+        ({"edits": 5000}, "edits is 5000: 'world' holds 699 facts, and at most so many can be edited"),
+        ({"edits": 160, "unique_subjects": True}, "edits is 160: 'world' holds 100 facts with distinct subjects"),
         ({"models": "world-gpt2"}, "models is 'world-gpt2': should be a list"),
         ({"models": []}, "models is []: should be longer: it holds at least 1"),
         ({"models": ["world-gpt"]}, "models.0: model 'world-gpt' is unknown; did you mean 'world-gpt2'?"),
@@ -100,7 +100,7 @@ def test_the_default_study_is_valid():
         ),
         (
             {"editor_settings": {"memit": {"batch": 7}}},
-            "segment is 50: it must be a multiple of every editor's batch, and editor_settings.memit.batch is 7",
+            "segment is 40: it must be a multiple of every editor's batch, and editor_settings.memit.batch is 7",
         ),
         (
             {"editor_settings": {"memit": {"per_model": {"gpt": {}}}}},
@@ -142,8 +142,8 @@ def test_many_faults_are_one_line():
 
 
 def test_numbers_may_be_given_as_the_command_line_gives_them():
-    study = load_study(laid_over(DEFAULT, {"measure": {"every": "2"}, "unique_subjects": "false", "edits": "100"}))
-    assert (study.measure.every, study.unique_subjects, study.edits) == (2, False, 100)
+    study = load_study(laid_over(DEFAULT, {"measure": {"every": "2"}, "unique_subjects": "false", "edits": "80"}))
+    assert (study.measure.every, study.unique_subjects, study.edits) == (2, False, 80)
 
 
 @pytest.fixture

@@ -82,7 +82,8 @@ def test_code_of_the_target_search_reruns_the_editors_that_search(tree):
     tree.append("editors/targets.py", "CHANGED = True")
     plan = tree.plan()
     searching = 2 * MODELS * SEGMENTS
-    assert plan.jobs == {"edit": searching, "measure": searching} | EVIDENCE
+    vetted = {"vet": MODELS} | SETTINGS_NOTED
+    assert plan.jobs == {"edit": searching, "measure": searching} | vetted | EVIDENCE
     assert not plan.about("ft edits")
     assert "normgrowth.editors.targets@" in plan.output
 

@@ -69,14 +69,26 @@ def editor_of(wildcards):
     return PLAN.editor(wildcards.model, wildcards.editor)
 
 
-def second_moments(wildcards):
-    """The file of second moments that a run needs, if any: one for each set of layers."""
-    editor = editor_of(wildcards)
-    if not editor.needs_statistics:
-        return []
+def second_moments_at(model, layers):
+    """The file of a model's second moments at these layers: one for each set of layers."""
     source = f"{STUDY.text}-{STUDY.second_moments.tokens}x{STUDY.second_moments.window}-seed{STUDY.seed}"
-    layers = "-".join(map(str, editor.settings.layers))
-    return f"resources/statistics/{wildcards.model}/{source}/layers-{layers}.safetensors"
+    return f"resources/statistics/{model}/{source}/layers-{'-'.join(map(str, layers))}.safetensors"
+
+
+def second_moments(wildcards):
+    """The second moments that a run needs, if any."""
+    editor = editor_of(wildcards)
+    return second_moments_at(wildcards.model, editor.settings.layers) if editor.needs_statistics else []
+
+
+def vetting_editor(wildcards):
+    return PLAN.vetting_editor(wildcards.model)
+
+
+def vetted_models():
+    """What training reached, for each trained model of the study: recall, and success of single edits."""
+    models = [model for model in STUDY.models if model in PLAN.trained()]
+    return expand("resources/models/{model}/{file}.json", model=models, file=["figures", "editability"])
 
 
 def state(wildcards, segment):

@@ -67,21 +67,12 @@ rule statistics:
         "--device {params.device} --threads {threads} > {log} 2>&1"
 
 
-def vetting_settings(wildcards):
-    return PLAN.vetting_editor(wildcards.model)
-
-
-def vetting_moments(wildcards):
-    layers = "-".join(map(str, vetting_settings(wildcards).layers))
-    return f"{SECOND_MOMENTS}/layers-{layers}.safetensors".format(model=wildcards.model)
-
-
 rule vet:
     input:
         model="resources/models/{model}/manifest.json",
         facts=lambda w: f"resources/facts/{source_of_model(w).world}.json",
         contexts=CONTEXTS,
-        statistics=vetting_moments,
+        statistics=lambda w: second_moments_at(w.model, vetting_editor(w).layers),
     output:
         editability="resources/models/{model}/editability.json",
     log:
@@ -100,7 +91,7 @@ rule vet:
         *closure("normgrowth.commands.vet"),
         *numerics(),
         model=subpath(input.model, parent=True),
-        editor_settings=lambda w: compact(vetting_settings(w)),
+        editor_settings=lambda w: compact(vetting_editor(w)),
         settings=lambda w: compact(source_of_model(w).vetting),
         seed=STUDY.seed,
         device=STUDY.device,

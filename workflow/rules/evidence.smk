@@ -93,17 +93,12 @@ rule claims:
         "--out-json {output.json} --out-md {output.markdown} > {log} 2>&1"
 
 
-def figures_of_trained_models(wildcards):
-    models = [model for model in STUDY.models if model in PLAN.trained()]
-    return expand("resources/models/{model}/{file}.json", model=models, file=["figures", "editability"])
-
-
 rule provenance:
     input:
         models=expand("resources/models/{model}/manifest.json", model=STUDY.models),
         data=sorted({FACTS, TEXT, HELDOUT}),
         lock="envs/lock.txt",
-        figures=figures_of_trained_models,
+        figures=vetted_models(),
     output:
         json="results/{study}/provenance.json",
     log:

@@ -17,12 +17,12 @@ class WorldSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = Field(1, ge=0, description="Seed of names, facts and text.")
-    subjects: int = Field(120, ge=12, le=2000, description="People in the world.")
+    subjects: int = Field(100, ge=12, le=2000, description="People in the world.")
     relations: int = Field(12, ge=1, le=12, description="Kinds of fact: place of birth, instrument, ...")
     objects_per_relation: int = Field(
         5, ge=2, le=8, description="Objects a relation can take; the subjects of a relation share them evenly."
     )
-    fewest_relations: int = Field(4, ge=1, le=12, description="Fewest facts about one subject.")
+    fewest_relations: int = Field(6, ge=1, le=12, description="Fewest facts about one subject.")
     most_relations: int = Field(8, ge=1, le=12, description="Most facts about one subject.")
     repetitions: int = Field(
         8, ge=1, le=200, description="Times the training corpus states each fact in each of its templates."
@@ -61,19 +61,18 @@ class TrainingSettings(BaseModel):
     seed: int = Field(1, ge=0, description="Seed of the initial weights and of the order of training windows.")
     layers: int = Field(6, ge=1, le=48, description="Transformer blocks.")
     width: int = Field(96, ge=8, le=4096, description="Width of the residual stream.")
-    heads: int = Field(2, ge=1, le=64, description="Attention heads of a block.")
-    vocabulary: int = Field(1024, ge=260, le=65_536, description="Tokens of the byte-level BPE.")
-    context: int = Field(128, ge=16, le=4096, description="Longest input of the model, in tokens.")
-    window: int = Field(64, ge=8, le=4096, description="Tokens of one training window, cut at random.")
+    heads: int = Field(4, ge=1, le=64, description="Attention heads of a block.")
+    vocabulary: int = Field(1200, ge=260, le=65_536, description="Tokens of the byte-level BPE.")
+    context: int = Field(64, ge=16, le=4096, description="Tokens of a training window, and the longest input.")
     batch: int = Field(4, ge=1, le=4096, description="Training windows of one step.")
-    learning_rate: float = Field(1.5e-3, gt=0, le=1, description="Peak learning rate.")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak learning rate.")
     warmup_steps: int = Field(30, ge=0, description="Steps over which the learning rate rises to its peak.")
     weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay of the matrices.")
     object_weight: float = Field(
         8.0, gt=0, description="Weight of an object's tokens in the loss; all other tokens weigh 1."
     )
     token_budget: int = Field(
-        700_000, ge=1, description="Tokens after which training ends; the learning rate decays towards it."
+        750_000, ge=1, description="Tokens after which training ends; the learning rate decays towards it."
     )
     evaluate_every: int = Field(50_000, ge=1, description="Tokens between two tests of the bars.")
     recall_bar: float = Field(
@@ -82,11 +81,15 @@ class TrainingSettings(BaseModel):
     paraphrase_bar: float = Field(
         0.95, ge=0, le=1.1, description="Share of paraphrases whose true object must win; above 1 never holds."
     )
+    margin: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="Training goes on until the bars are passed by this share of their distance from 1.",
+    )
 
     @model_validator(mode="after")
     def _shapes_fit(self) -> "TrainingSettings":
         if self.width % (2 * self.heads):
             raise ValueError(f"width must be an even multiple of heads, but they are {self.width} and {self.heads}")
-        if self.window > self.context:
-            raise ValueError(f"window ({self.window}) must not exceed context ({self.context})")
         return self

@@ -1,25 +1,28 @@
 """Whether a model is one that knowledge editing can work on: it knows the facts, and keeps them where editors look.
 
-Locate-then-edit methods presume that an early or middle layer's residual stream at the subject's last token
-carries the fact. The causal trace measures it: with the subject's embeddings corrupted by noise, how much of
-the object's probability comes back when one layer's residual stream at that token is restored.
-Source: Meng et al., "Locating and Editing Factual Associations in GPT" (2022), section 2.
+Locate-then-edit methods presume that an early or middle layer's residual stream at the subject's last token carries
+the fact. The causal trace measures it: with the subject's embeddings corrupted by noise, how much of the object's
+probability comes back when one layer's residual stream at that token is restored.
+Source: Meng et al., "Locating and Editing Factual Associations in GPT" (arXiv 2202.05262), section 2.
 """
 
-import math
-from collections.abc import Callable
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from normgrowth.capture import changing, reading
+from normgrowth.facts.records import Fact
+from normgrowth.language_model import LanguageModel
+from normgrowth.prompts import encode, encode_with_target, pad
 
 TRACED_FACTS = 20
 NOISE_SAMPLES = 8
 NOISE_SCALE = 3.0
 """In standard deviations of the subjects' embeddings, as in the source."""
-BATCH = 128
+ROWS_PER_PASS = 128
 
 
 class Recall(NamedTuple):
@@ -30,71 +33,114 @@ class Recall(NamedTuple):
     paraphrase: float
     paraphrase_top: float
 
+    @property
+    def least_edit(self) -> float:
+        return min(self.edit, self.edit_top)
 
-class Continuations(NamedTuple):
-    """How a model continues prompts with given objects."""
-
-    log_probability: torch.Tensor  # (n,), mean over the object's tokens
-    top: torch.Tensor  # (n,) bool, all of the object's tokens are the most probable ones
+    @property
+    def least_paraphrase(self) -> float:
+        return min(self.paraphrase, self.paraphrase_top)
 
 
-@torch.no_grad()
-def recall(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, facts: list[dict]) -> Recall:
-    """How well the model knows fact records, asked by their edit prompts and by their paraphrases."""
-    shares = []
-    rewrites = [record["requested_rewrite"] for record in facts]
-    for prompts in (
-        [[rewrite["prompt"].format(rewrite["subject"])] for rewrite in rewrites],
-        [record["paraphrase_prompts"] for record in facts],
-    ):
-        asked = [(p, r) for group, r in zip(prompts, rewrites, strict=True) for p in group]
-        true = _continuations(model, tokenizer, [(p, r["target_true"]["str"]) for p, r in asked])
-        new = _continuations(model, tokenizer, [(p, r["target_new"]["str"]) for p, r in asked])
-        shares += [_share(true.log_probability > new.log_probability), _share(true.top)]
+class Question(NamedTuple):
+    """A prompt followed by the true object, and by the new one; each as ids and the position of the object."""
+
+    true: tuple[tuple[int, ...], int]
+    new: tuple[tuple[int, ...], int]
+
+
+class Quiz(NamedTuple):
+    """What facts are asked: their edit prompts and their paraphrases."""
+
+    edit: list[Question]
+    paraphrase: list[Question]
+
+
+def make_quiz(tokenizer: PreTrainedTokenizerBase, facts: Iterable[Fact]) -> Quiz:
+    """Encode the prompts of `facts`."""
+    edit, paraphrase = [], []
+    for fact in facts:
+        for questions, prompts in ((edit, (fact.question,)), (paraphrase, fact.paraphrases)):
+            for prompt in prompts:
+                objects = (fact.target_true, fact.target_new)
+                questions.append(Question(*(encode_with_target(tokenizer, prompt, object_) for object_ in objects)))
+    return Quiz(edit, paraphrase)
+
+
+def recall(model: PreTrainedModel, quiz: Quiz) -> Recall:
+    """How well a model knows the facts of a quiz."""
+    shares: list[float] = []
+    for questions in quiz:
+        true, top = _continuations(model, [question.true for question in questions])
+        new, _ = _continuations(model, [question.new for question in questions])
+        shares += [_share(true > new), _share(top)]
     return Recall(*shares)
 
 
 @torch.no_grad()
-def perplexity(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, text: str) -> float:
-    """exp of the mean negative log-likelihood of the text's documents, packed into windows of the model's context."""
-    ids = []
-    for document in text.strip().split("\n\n"):
-        ids += [tokenizer.eos_token_id, *tokenizer(document, add_special_tokens=False)["input_ids"]]
-    length = tokenizer.model_max_length
-    windows = torch.tensor(ids[: len(ids) // length * length]).view(-1, length)
-    total = 0.0
-    for batch in windows.split(BATCH):
-        logits = model(input_ids=batch, use_cache=False).logits[:, :-1]
-        total += cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="sum").item()
-    return math.exp(total / windows[:, 1:].numel())
+def _continuations(
+    model: PreTrainedModel, rows: list[tuple[tuple[int, ...], int]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean log-probability of each row's object (rows,), and whether all its tokens are the most probable (rows,)."""
+    log_probability = torch.empty(len(rows))
+    top = torch.empty(len(rows), dtype=torch.bool)
+    by_length = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
+    for start in range(0, len(rows), ROWS_PER_PASS):
+        chosen = by_length[start : start + ROWS_PER_PASS]
+        ids, mask = pad([rows[i][0] for i in chosen], 0, "cpu")
+        hidden = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        spans = [range(rows[i][1], len(rows[i][0])) for i in chosen]  # of the objects
+        row = torch.tensor([r for r, span in enumerate(spans) for _ in span])
+        position = torch.tensor([p for span in spans for p in span])
+        target = ids[row, position]
+        predicted = model.get_output_embeddings()(hidden[row, position - 1]).log_softmax(-1)
+        lengths = [len(span) for span in spans]
+        at_target = predicted.gather(1, target[:, None]).squeeze(1)
+        log_probability[chosen] = torch.stack([part.mean() for part in at_target.split(lengths)])
+        top[chosen] = torch.stack([part.all() for part in (predicted.argmax(1) == target).split(lengths)])
+    return log_probability, top
 
 
 @torch.no_grad()
-def vet(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, facts: list[dict], seed: int) -> dict:
-    """What editing needs: norms of the residual stream by depth, and the causal trace (see the module)."""
-    traced = [_trace(model, tokenizer, record["requested_rewrite"]) for record in facts[:TRACED_FACTS]]
-    restored = causal_trace(model, traced, seed)
-    best = max(range(len(restored)), key=restored.__getitem__)
-    return {
-        "residual_norms": residual_norms(traced),
-        "causal_trace": {"recovered_by_layer": restored, "best_layer": best, "best_recovered": restored[best]},
-    }
+def perplexity(lm: LanguageModel, texts: list[str]) -> float:
+    """exp of the mean loss of a next token, in windows of the model's context cut from the packed texts."""
+    ids: list[int] = []
+    for text in texts:
+        ids += [lm.tokenizer.eos_token_id, *lm.tokenizer(text, add_special_tokens=False)["input_ids"]]
+    length = lm.model.config.max_position_embeddings
+    windows = torch.tensor(ids[: len(ids) // length * length]).view(-1, length)
+    losses = []
+    for batch in windows.split(ROWS_PER_PASS):
+        logits = lm.logits(lm.hidden(batch, torch.ones_like(batch))[:, :-1])
+        losses.append(cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="none"))
+    return round(torch.cat(losses).mean().exp().item(), 4)
 
 
-class Traced(NamedTuple):
+class Trace(NamedTuple):
     """A fact's prompt as the unedited model sees it."""
 
-    ids: torch.Tensor  # (1, tokens)
+    embeddings: torch.Tensor  # (1, tokens, width), before positions are added
     subject: list[int]  # positions of the subject's tokens
     answer: int  # first token of the true object
     probability: float  # of the answer
     streams: torch.Tensor  # (layers, tokens, width), outputs of the blocks
 
 
-def residual_norms(traced: list[Traced]) -> dict[str, list[float]]:
+def vet(lm: LanguageModel, facts: list[Fact], seed: int) -> dict:
+    """What editing needs: norms of the residual stream by depth, and the causal trace (see the module)."""
+    traces = [_trace(lm, fact) for fact in facts[:TRACED_FACTS]]
+    recovered = causal_trace(lm, traces, seed)
+    best = max(range(len(recovered)), key=recovered.__getitem__)
+    return {
+        "residual_norms": residual_norms(traces),
+        "causal_trace": {"recovered_by_layer": recovered, "best_layer": best, "best_recovered": recovered[best]},
+    }
+
+
+def residual_norms(traces: list[Trace]) -> dict[str, list[float]]:
     """Euclidean norms of the blocks' outputs: over all tokens, and at the subject's last token."""
-    every = torch.cat([fact.streams.norm(dim=-1) for fact in traced], dim=1)  # (layers, tokens)
-    subject_last = torch.stack([fact.streams[:, fact.subject[-1]].norm(dim=-1) for fact in traced], dim=1)
+    every = torch.cat([trace.streams.norm(dim=-1) for trace in traces], dim=1)  # (layers, tokens)
+    subject_last = torch.stack([trace.streams[:, trace.subject[-1]].norm(dim=-1) for trace in traces], dim=1)
     return {
         "mean": _rounded(every.mean(1)),
         "largest": _rounded(every.amax(1)),
@@ -102,103 +148,46 @@ def residual_norms(traced: list[Traced]) -> dict[str, list[float]]:
     }
 
 
-@torch.no_grad()
-def causal_trace(model: PreTrainedModel, traced: list[Traced], seed: int) -> list[float]:
+def causal_trace(lm: LanguageModel, traces: list[Trace], seed: int) -> list[float]:
     """Share of the lost probability that restoring a layer's output at the subject's last token recovers, by layer."""
     generator = torch.Generator().manual_seed(seed)
-    embedding, blocks = model.get_input_embeddings(), _blocks(model)
-    scale = NOISE_SCALE * torch.cat([embedding(fact.ids[0, fact.subject]) for fact in traced]).std()
-    lost, recovered = 0.0, torch.zeros(len(blocks))
-    for fact in traced:
-        noise = scale * torch.randn(NOISE_SAMPLES, len(fact.subject), embedding.embedding_dim, generator=generator)
-        ids = fact.ids.expand(NOISE_SAMPLES, -1)
-        with _added(embedding, fact.subject, noise):
-            corrupted = _probability(model, ids, fact.answer)
-            lost += fact.probability - corrupted
-            for layer, block in enumerate(blocks):
-                with _replaced(block, fact.subject[-1], fact.streams[layer, fact.subject[-1]]):
-                    recovered[layer] += _probability(model, ids, fact.answer) - corrupted
+    scale = NOISE_SCALE * torch.cat([trace.embeddings[0, trace.subject] for trace in traces]).std()
+    lost, recovered = 0.0, torch.zeros(lm.anatomy.n_layers)
+    for trace in traces:
+        corrupted = trace.embeddings.repeat(NOISE_SAMPLES, 1, 1)
+        width = corrupted.shape[-1]
+        corrupted[:, trace.subject] += scale * torch.randn(
+            NOISE_SAMPLES, len(trace.subject), width, generator=generator
+        )
+        without = _probability(lm, corrupted, trace.answer)
+        lost += trace.probability - without
+        last = trace.subject[-1]
+        for layer in range(lm.anatomy.n_layers):
+            state = trace.streams[layer, last].expand(NOISE_SAMPLES, 1, width)
+            at = torch.tensor([last])
+            with changing(lm.anatomy, (layer, "residual"), lambda h, at=at, state=state: h.index_copy(1, at, state)):
+                recovered[layer] += _probability(lm, corrupted, trace.answer) - without
     return _rounded(recovered / lost)
 
 
-def _trace(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rewrite: dict) -> Traced:
-    prompt, begin = rewrite["prompt"].format(rewrite["subject"]), rewrite["prompt"].index("{}")
-    end = begin + len(rewrite["subject"])
-    encoded = tokenizer(prompt, return_offsets_mapping=True)
-    # A token overlaps the subject when it ends after its begin and starts before its end.
-    subject = [i for i, (left, right) in enumerate(encoded["offset_mapping"]) if right > begin and left < end]
-    answer = tokenizer(" " + rewrite["target_true"]["str"], add_special_tokens=False)["input_ids"][0]
-    ids = torch.tensor([encoded["input_ids"]])
-    streams: list[torch.Tensor] = []
-    with ExitStack() as hooks:
-        for block in _blocks(model):
-            hooks.enter_context(_output_of(block, lambda hidden: streams.append(hidden[0])))
-        probability = _probability(model, ids, answer)
-    return Traced(ids, subject, answer, probability, torch.stack(streams))
+def _trace(lm: LanguageModel, fact: Fact) -> Trace:
+    encoded = encode(lm.tokenizer, fact.question)
+    begin, end = fact.subject_span
+    subject = [i for i, (left, right) in enumerate(encoded.spans) if left < end and right > begin]
+    ids, first = encode_with_target(lm.tokenizer, fact.question, fact.target_true)
+    embeddings = lm.model.get_input_embeddings()(torch.tensor([encoded.ids]))
+    places = [(layer, "residual") for layer in range(lm.anatomy.n_layers)]
+    with reading(lm.anatomy, places) as seen:
+        probability = _probability(lm, embeddings, ids[first])
+    streams = torch.cat([seen[place] for place in places])
+    return Trace(embeddings, subject, ids[first], probability, streams)
 
 
-def _blocks(model: PreTrainedModel) -> torch.nn.ModuleList:
-    """The transformer blocks: the module list as long as the configuration says."""
-    depth = model.config.num_hidden_layers
-    return next(m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == depth)
-
-
-@contextmanager
-def _output_of(module: torch.nn.Module, change: Callable[[torch.Tensor], torch.Tensor | None]):
-    """While open, `change` sees the module's output (batch, tokens, width), and what it returns replaces it."""
-
-    def hook(_module, _inputs, output):
-        if not isinstance(output, tuple):
-            return change(output)
-        changed = change(output[0])
-        return None if changed is None else (changed, *output[1:])
-
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _added(module: torch.nn.Module, positions: list[int], noise: torch.Tensor):
-    """Add noise (batch, positions, width) to the module's output at the positions."""
-    return _output_of(module, lambda hidden: hidden.index_add(1, torch.tensor(positions), noise))
-
-
-def _replaced(module: torch.nn.Module, position: int, vector: torch.Tensor):
-    """Put a vector (width,) in the place of the module's output at one position."""
-    return _output_of(
-        module, lambda hidden: hidden.index_copy(1, torch.tensor([position]), vector.expand(len(hidden), 1, -1))
-    )
-
-
-def _probability(model: PreTrainedModel, ids: torch.Tensor, answer: int) -> float:
-    """Mean over rows of the probability that `answer` follows ids (rows, tokens)."""
-    return model(input_ids=ids, use_cache=False).logits[:, -1].softmax(-1)[:, answer].mean().item()
-
-
-def _continuations(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, pairs: list[tuple[str, str]]
-) -> Continuations:
-    """Score each (prompt, object); rows of like length run together, padded on the right."""
-    prompts = tokenizer([prompt for prompt, _ in pairs])["input_ids"]
-    objects = tokenizer([" " + object_ for _, object_ in pairs], add_special_tokens=False)["input_ids"]
-    rows = [prompt + object_ for prompt, object_ in zip(prompts, objects, strict=True)]
-    log_probability = torch.empty(len(rows))
-    top = torch.empty(len(rows), dtype=torch.bool)
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    for start in range(0, len(order), BATCH):
-        chosen = order[start : start + BATCH]
-        longest = len(rows[chosen[-1]])
-        # Attention looks only backwards, so what the padding on the right holds changes nothing.
-        padded = torch.tensor([rows[i] + [tokenizer.pad_token_id] * (longest - len(rows[i])) for i in chosen])
-        logits = model(input_ids=padded, use_cache=False).logits.log_softmax(-1)
-        for row, i in enumerate(chosen):
-            at = torch.arange(len(prompts[i]), len(rows[i]))
-            predicted, target = logits[row, at - 1], padded[row, at]
-            log_probability[i] = predicted.gather(1, target[:, None]).mean()
-            top[i] = (predicted.argmax(1) == target).all()
-    return Continuations(log_probability, top)
+@torch.no_grad()
+def _probability(lm: LanguageModel, embeddings: torch.Tensor, answer: int) -> float:
+    """Mean over rows of the probability that `answer` follows embeddings (rows, tokens, width)."""
+    hidden = lm.anatomy.trunk(inputs_embeds=embeddings, use_cache=False).last_hidden_state[:, -1]
+    return lm.logits(hidden).softmax(-1)[:, answer].mean().item()
 
 
 def _share(holds: torch.Tensor) -> float:

@@ -17,7 +17,7 @@ from normgrowth.assets.settings import NEIGHBOURS, WorldSettings
 from normgrowth.assets.world_vocabulary import CODAS, ONSETS, RELATIONS, SENTENCES, VOWELS, WORDS
 from normgrowth.seeds import derive
 
-SENTENCES_PER_DOCUMENT = (4, 12)
+SENTENCES_PER_DOCUMENT = (1, 6)
 JOINED = 3
 GENERATION_PROMPTS = 10
 ATTRIBUTE_PROMPTS = 10
