@@ -20,7 +20,7 @@ demo: $(ENV)/ready  ## Run the default study and say where its report is
 
 .PHONY: test
 test: check  ## Check the style and run all tests
-	@python -m pytest
+	@python -m pytest -n 2
 
 .PHONY: check
 check: $(ENV)/ready  ## Check style, workflow and generated files

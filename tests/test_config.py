@@ -16,7 +16,24 @@ from normgrowth.config.plan import UNEDITED, Plan, compact
 from normgrowth.config.sections import World
 from normgrowth.errors import StudyError
 
-DEFAULT = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
+SHIPPED = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
+STUDY = {
+    "study": "example",
+    "models": ["world-gpt2", "world-llama"],
+    "editors": ["ft", "r_rome", "memit"],
+    "facts": "world",
+    "text": "world",
+    "heldout_text": "world-heldout",
+    "edits": 200,
+    "segment": 50,
+    "model_sources": {
+        "world-gpt2": {"kind": "trained", "world": "world", "training": {"architecture": "gpt2", "layers": 6}},
+        "world-llama": {"kind": "trained", "world": "world", "training": {"architecture": "llama", "layers": 6}},
+    },
+    "fact_sources": {
+        "world": {"kind": "world", "settings": {"subjects": 120, "fewest_relations": 4, "most_relations": 8}},
+    },
+}
 
 
 def laid_over(base: dict, changes: dict) -> dict:
@@ -30,7 +47,7 @@ def laid_over(base: dict, changes: dict) -> dict:
 
 def message(changes: dict) -> str:
     with pytest.raises(StudyError) as raised:
-        load_study(laid_over(DEFAULT, changes))
+        load_study(laid_over(STUDY, changes))
     text = str(raised.value)
     assert "\n" not in text
     assert "pydantic" not in text
@@ -38,7 +55,7 @@ def message(changes: dict) -> str:
 
 
 def test_the_default_study_is_valid():
-    plan = Plan(load_study(DEFAULT))
+    plan = Plan(load_study(SHIPPED))
     assert plan.segments * plan.study.segment == plan.study.edits
     assert plan.checkpoints[-1] == plan.study.edits
 
@@ -53,13 +70,13 @@ def test_the_default_study_is_valid():
             "model_sources.world-gpt2.training: key 'layres' is unknown; did you mean 'layers'?",
         ),
         ({"edits": 0}, "edits is 0: should be greater than or equal to 1"),
-        ({"edits": 210}, "edits is 210: it must be a multiple of segment (40), as 200 or 240"),
-        ({"edits": 20}, "edits is 20: it must be a multiple of segment (40), as 40"),
+        ({"edits": 210}, "edits is 210: it must be a multiple of segment (50), as 200 or 250"),
+        ({"edits": 20}, "edits is 20: it must be a multiple of segment (50), as 50"),
         ({"edits": True}, "edits is True: should be a whole number"),
         ({"edits": "many"}, "edits is 'many': should be a whole number"),
         ({"edits": None}, "edits is None: should be a whole number"),
-        ({"edits": 5000}, "edits is 5000: 'world' holds 699 facts, and at most so many can be edited"),
-        ({"edits": 160, "unique_subjects": True}, "edits is 160: 'world' holds 100 facts with distinct subjects"),
+        ({"edits": 5000}, "edits is 5000: 'world' holds 720 facts, and at most so many can be edited"),
+        ({"edits": 150, "unique_subjects": True}, "edits is 150: 'world' holds 120 facts with distinct subjects"),
         ({"models": "world-gpt2"}, "models is 'world-gpt2': should be a list"),
         ({"models": []}, "models is []: should be longer: it holds at least 1"),
         ({"models": ["world-gpt"]}, "models.0: model 'world-gpt' is unknown; did you mean 'world-gpt2'?"),
@@ -100,7 +117,7 @@ def test_the_default_study_is_valid():
         ),
         (
             {"editor_settings": {"memit": {"batch": 7}}},
-            "segment is 40: it must be a multiple of every editor's batch, and editor_settings.memit.batch is 7",
+            "segment is 50: it must be a multiple of every editor's batch, and editor_settings.memit.batch is 7",
         ),
         (
             {"editor_settings": {"memit": {"per_model": {"gpt": {}}}}},
@@ -119,7 +136,7 @@ def test_what_is_wrong_is_said(changes, said):
 @pytest.mark.parametrize("key", ["study", "edits", "models"])
 def test_a_missing_key_is_named_with_its_purpose(key):
     with pytest.raises(StudyError, match=rf"^error in the study: {key} is missing \(\w"):
-        load_study({name: value for name, value in DEFAULT.items() if name != key})
+        load_study({name: value for name, value in STUDY.items() if name != key})
 
 
 @pytest.mark.parametrize(
@@ -128,7 +145,7 @@ def test_a_missing_key_is_named_with_its_purpose(key):
 )
 def test_names_that_are_no_safe_part_of_a_path_are_refused(name):
     assert "a name is 1 to 64 lower-case letters" in message({"study": name})
-    assert "a name is 1 to 64 lower-case letters" in message({"model_sources": {name: DEFAULT["model_sources"]}})
+    assert "a name is 1 to 64 lower-case letters" in message({"model_sources": {name: STUDY["model_sources"]}})
 
 
 def test_numbers_as_names_need_quotation_marks():
@@ -142,8 +159,8 @@ def test_many_faults_are_one_line():
 
 
 def test_numbers_may_be_given_as_the_command_line_gives_them():
-    study = load_study(laid_over(DEFAULT, {"measure": {"every": "2"}, "unique_subjects": "false", "edits": "80"}))
-    assert (study.measure.every, study.unique_subjects, study.edits) == (2, False, 80)
+    study = load_study(laid_over(STUDY, {"measure": {"every": "2"}, "unique_subjects": "false", "edits": "100"}))
+    assert (study.measure.every, study.unique_subjects, study.edits) == (2, False, 100)
 
 
 @pytest.fixture
@@ -169,7 +186,7 @@ def local(tmp_path):
 
 
 def test_local_inputs_are_looked_at_before_any_work(local):
-    study = load_study(laid_over(DEFAULT, local))
+    study = load_study(laid_over(STUDY, local))
     assert Plan(study).editor("mine", "r_rome").settings.layers == (0,)
     assert "edits is 20: 'mine' holds 12 facts" in message(local | {"edits": 20})
     assert "'mine' holds 6 facts with distinct subjects" in message(local | {"unique_subjects": True})
@@ -214,13 +231,13 @@ def test_the_number_of_facts_in_a_world_is_known_without_making_it():
 
 
 def test_checkpoints_always_include_the_end():
-    study = laid_over(DEFAULT, {"edits": 250, "segment": 50, "measure": {"every": 2}})
+    study = laid_over(STUDY, {"edits": 250, "segment": 50, "measure": {"every": 2}})
     assert Plan(load_study(study)).checkpoints == [100, 200, 250]
 
 
 def test_settings_of_one_model_are_laid_over_those_of_all():
     changes = {"editor_settings": {"memit": {"clamp": 1, "steps": 5, "per_model": {"world-llama": {"clamp": 2}}}}}
-    plan = Plan(load_study(laid_over(DEFAULT, changes)))
+    plan = Plan(load_study(laid_over(STUDY, changes)))
     clamps = [plan.editor(model, "memit").settings.clamp for model in ("world-gpt2", "world-llama")]
     assert clamps == [1, 2]
     assert plan.editor("world-llama", "memit").settings.steps == 5

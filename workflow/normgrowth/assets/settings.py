@@ -42,14 +42,18 @@ class WorldSettings(BaseModel):
                 f"fewest_relations <= most_relations <= relations must hold, but they are "
                 f"{self.fewest_relations}, {self.most_relations} and {self.relations}"
             )
-        facts = self.subjects * (self.fewest_relations + self.most_relations) // 2
-        sharing = facts // self.relations // self.objects_per_relation
+        sharing = sum(self.relation_counts()) // self.relations // self.objects_per_relation
         if sharing <= NEIGHBOURS:
             raise ValueError(
-                f"about {sharing} subjects would share an object, but {NEIGHBOURS + 1} must, so that each fact "
+                f"only {sharing} subjects would share an object, but {NEIGHBOURS + 1} must, so that each fact "
                 "has its neighbours: raise subjects, or lower objects_per_relation or relations"
             )
         return self
+
+    def relation_counts(self) -> list[int]:
+        """How many relations each subject has: the counts allowed, in turn."""
+        counts = range(self.fewest_relations, self.most_relations + 1)
+        return [counts[i % len(counts)] for i in range(self.subjects)]
 
 
 class TrainingSettings(BaseModel):

@@ -75,4 +75,11 @@ def new_model(settings: TrainingSettings, tokenizer: PreTrainedTokenizerFast) ->
         tie_word_embeddings=True,
         **shared,
     )
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    # What writes to the residual stream begins smaller the deeper the model is. transformers does so for GPT-2 only;
+    # without it the stream outgrows the offsets that published settings of target searches can reach.
+    with torch.no_grad():
+        for block in model.model.layers:
+            for writer in (block.self_attn.o_proj, block.mlp.down_proj):
+                writer.weight.mul_((2 * settings.layers) ** -0.5)
+    return model

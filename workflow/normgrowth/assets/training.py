@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all, write_json
 from normgrowth.assets.models import write_manifest
@@ -59,6 +60,8 @@ def train_model(
     Raises:
         QualityError: when the token budget is spent before the bars are reached.
     """
+    logging.set_verbosity_error()  # its warnings do not apply: documents are cut into windows, none is padded
+    logging.disable_progress_bar()
     corpus = [json.loads(line) for line in Path(corpus_path).read_text(encoding="utf-8").splitlines()]
     facts = read_facts(facts_path)
     tokenizer = train_tokenizer(settings, [document["text"] for document in corpus])

@@ -19,6 +19,7 @@ from normgrowth.seeds import derive
 
 SENTENCES_PER_DOCUMENT = (1, 6)
 JOINED = 3
+"""Clauses of one sentence about a subject."""
 GENERATION_PROMPTS = 10
 ATTRIBUTE_PROMPTS = 10
 
@@ -64,7 +65,9 @@ def build_world(settings: WorldSettings) -> World:
     return World(settings, tuple(facts))
 
 
-def write_world(settings: WorldSettings, facts_path: Path, text_path: Path, heldout_path: Path, corpus_path: Path):
+def write_world(
+    settings: WorldSettings, facts_path: Path, text_path: Path, heldout_path: Path, corpus_path: Path
+) -> None:
     """Write the fact records, the text for second moments and probes, the held-out text and the corpus.
 
     The three kinds of text are drawn alike and independently. `corpus_path` gets one JSON document a line,
@@ -88,8 +91,8 @@ def fact_records(world: World) -> list[dict]:
 def corpus(world: World) -> list[Document]:
     """Documents that state every fact in every template equally often, facts and running text mixed."""
     random = Random(derive(world.settings.seed, "corpus"))
-    statements = [s for _ in range(world.settings.repetitions) for s in _statements(world, random)]
-    return list(_documents(world, iter(statements), random))
+    repeated = [statement for _ in range(world.settings.repetitions) for statement in _statements(world, random)]
+    return list(_documents(world, iter(repeated), random))
 
 
 def running_text(world: World, purpose: str, characters: int) -> str:
@@ -156,12 +159,11 @@ def _names(wanted: int, random: Random) -> list[str]:
 
 def _deal_relations(settings: WorldSettings, subjects: list[str], random: Random) -> list[list[str]]:
     """The subjects of every relation: each subject in several, each relation with about as many subjects."""
-    span = range(settings.fewest_relations, settings.most_relations + 1)
     holders: list[list[str]] = [[] for _ in range(settings.relations)]
-    for i, subject in enumerate(random.sample(subjects, len(subjects))):
+    for subject, wanted in zip(random.sample(subjects, len(subjects)), settings.relation_counts(), strict=True):
         # The relations with the fewest subjects so far, ties broken at random.
         ranked = sorted(range(settings.relations), key=lambda r: (len(holders[r]), random.random()))
-        for relation in ranked[: span[i % len(span)]]:
+        for relation in ranked[:wanted]:
             holders[relation].append(subject)
     return holders
 
@@ -197,20 +199,20 @@ def _record(world: World, case_id: int, fact: Fact) -> dict:
 
 def _documents(world: World, statements: Iterator[Document], random: Random) -> Iterator[Document]:
     """Documents that tell the statements in turn, with sentences of running text in between."""
-    while True:
+    exhausted = False
+    while not exhausted:
         text, objects = "", []
         for _ in range(random.randint(*SENTENCES_PER_DOCUMENT)):
-            if random.random() >= world.settings.fact_share:
-                text += _sentence(random) + " "
-                continue
-            statement = next(statements, None)
-            if statement is None:
+            if random.random() < world.settings.fact_share:
+                sentence = next(statements, None)
+            else:
+                sentence = Document(_sentence(random), ())
+            exhausted = sentence is None
+            if exhausted:
                 break
-            objects += [(start + len(text), end + len(text)) for start, end in statement.objects]
-            text += statement.text + " "
+            objects += [(start + len(text), end + len(text)) for start, end in sentence.objects]
+            text += sentence.text + " "
         yield Document(text.rstrip(), tuple(objects))
-        if statement is None:
-            return
 
 
 def _sentence(random: Random) -> str:

@@ -5,7 +5,6 @@ import os
 import re
 from pathlib import Path
 
-from normgrowth.assets.settings import WorldSettings
 from normgrowth.config.sections import FactSource, LocalFacts, ModelSource, TrainedModel
 
 ASSETS = "{assets}"
@@ -68,9 +67,4 @@ def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool
     if isinstance(source, LocalFacts):
         subjects = _SUBJECT.findall(Path(local_path(source.path, assets)).read_bytes())[: source.limit]
         return len({subject.lower() for subject in subjects} if unique_subjects else subjects)
-    return source.settings.subjects if unique_subjects else _facts_in(source.settings)
-
-
-def _facts_in(world: WorldSettings) -> int:
-    numbers = range(world.fewest_relations, world.most_relations + 1)
-    return sum(numbers[i % len(numbers)] for i in range(world.subjects))
+    return source.settings.subjects if unique_subjects else sum(source.settings.relation_counts())

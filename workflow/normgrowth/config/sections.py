@@ -117,4 +117,4 @@ class Measure(Section):
     text_window: Window = Field(64, description="Tokens in one window, of probes and of text for perplexity.")
     retention_facts: Count = Field(200, description="Edited facts scored again; all of them where there are fewer.")
     baseline_facts: Count = Field(100, description="Facts scored on the unedited model.")
-    perplexity_tokens: Count = Field(20_000, description="Tokens of held-out text.")
+    perplexity_tokens: Count = Field(10_000, description="Tokens of held-out text.")
