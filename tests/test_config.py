@@ -101,7 +101,7 @@ def test_the_default_study_is_valid():
         ),
         (
             {"fact_sources": {"world": {"settings": {"subjects": 13}}}},
-            "fact_sources.world.settings: about 1 subjects would share an object",
+            "fact_sources.world.settings: only 1 subjects would share an object",
         ),
         ({"editor_settings": {"rome": {}}}, "editor_settings: editor 'rome' is unknown; did you mean 'r_rome'?"),
         ({"editor_settings": {"memit": 3}}, "editor_settings.memit is 3: should be a dictionary"),

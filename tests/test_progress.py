@@ -26,16 +26,17 @@ def test_a_log_gets_a_line_now_and_then(clock, capsys):
             clock[0] += 1.0
             shown.update(note="norm 1.5")
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 20
-    assert lines[0] == "edits: 5/100, 1/s, 1:35 left, norm 1.5"
+    assert len(lines) == 21
+    assert lines[0] == "edits: 0/100"
+    assert lines[1] == "edits: 5/100, 1/s, 1:35 left, norm 1.5"
     assert lines[-1] == "edits: 100/100, 1/s, 1:40, norm 1.5"
 
 
-def test_quick_work_is_one_line(clock, capsys):
+def test_quick_work_is_its_beginning_and_its_end(clock, capsys):
     with Progress(3, "facts") as shown:
         clock[0] += 0.5
         shown.update(3)
-    assert capsys.readouterr().err == "facts: 3/3, 6/s, 0:00\n"
+    assert capsys.readouterr().err == "facts: 0/3\nfacts: 3/3, 6/s, 0:00\n"
 
 
 def test_the_last_line_says_how_far_failed_work_came(clock, capsys):
@@ -43,7 +44,7 @@ def test_the_last_line_says_how_far_failed_work_came(clock, capsys):
         clock[0] += 2
         shown.update(4)
         raise ValueError
-    assert capsys.readouterr().err == "edits: 4/10, 2/s, 0:03 left\n"
+    assert capsys.readouterr().err == "edits: 0/10\nedits: 4/10, 2/s, 0:03 left\n"
 
 
 def test_work_without_parts_divides_by_nothing(clock, capsys):

@@ -29,6 +29,8 @@ class Progress:
         self._written_at = -1
         on_terminal = sys.stderr.isatty()
         self._bar = tqdm(total=self.total, desc=self.label, leave=False, file=sys.stderr) if on_terminal else None
+        if self._bar is None:
+            self._write()  # a log tells what began, however long the first step takes
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,7 +53,7 @@ class Progress:
     def _write(self) -> None:
         self._written, self._written_at = time.monotonic(), self.done
         spent = self._written - self._began
-        rate = self.done / spent if spent > 0 else 0.0
+        rate = self.done / spent if spent > 0 and self.done else 0.0
         parts = [f"{self.label}: {self.done}/{self.total}"]
         if rate > 0:
             parts.append(f"{rate:.3g}/s")
