@@ -58,7 +58,7 @@ def test_positions_on_real_tokenizers(name):
         check(tokenizer, fact)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.text(alphabet="abz é", min_size=1, max_size=12).map(str.strip).filter(bool))
 def test_any_target_decodes_to_itself(target):
     tokenizer = small_models.tokenizer("llama")
