@@ -85,7 +85,8 @@ def run_segment(
             edit_seconds = time.perf_counter() - began
             segment.add(step, trace.changes)
             began = time.perf_counter()
-            norms += _checked(telemetry.rows(step), chosen, step)
+            rows = _checked(telemetry.rows(step), chosen, step)
+            norms += rows
             seconds["telemetry"] += time.perf_counter() - began
             began = time.perf_counter()
             scored = score_facts(lm, chosen)
@@ -105,7 +106,7 @@ def run_segment(
                     {"step": edit_step, "case_id": record.case_id, "edit_seconds": edit_seconds / len(chosen)}
                 )
             scores.append(scored.assign(step=step, edited_at=range(first + start, step + 1), moment="immediate"))
-            worst = max(row["frobenius_ratio"] for row in norms[-1:] + norms if row["step"] == step)
+            worst = max(row["frobenius_ratio"] for row in rows)
             progress.update(len(chosen), f"norm x{worst:.3f}")
 
     folder = segment_folder(chain, number)
