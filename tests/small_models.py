@@ -9,6 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from normgrowth.assets.models import write_manifest
 from normgrowth.editors.interface import Resources
+from normgrowth.editors.null_space import null_space
 from normgrowth.editors.statistics import gather_second_moments
 from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel, language_model
@@ -113,8 +114,20 @@ def text() -> str:
 CONTEXTS = {"uniform": ["{}", "It rained. {}", "So be it, then. {}"], "grouped": ["{}", "The day. {}", "I see it. {}"]}
 
 
+THRESHOLD = 0.05
+"""Eigenvalues below which the small models' second moments count as unused."""
+
+
 def resources(lm: LanguageModel, layers=range(N_LAYERS)) -> Resources:
-    """Contexts and second moments of random token windows, enough of them to be positive definite."""
+    """What any editor may need, gathered on random token windows, enough of them to be positive definite."""
     generator = torch.Generator().manual_seed(3)
     ids = torch.randint(1, len(lm.tokenizer), (64, 24), generator=generator)
-    return Resources(CONTEXTS, gather_second_moments(lm, [ids], list(layers)))
+    moments = gather_second_moments(lm, [ids], list(layers))
+    return Resources(
+        CONTEXTS,
+        moments,
+        {layer: null_space(moment, THRESHOLD) for layer, moment in moments.items()},
+        trajectory={step: dict.fromkeys(layers, (1 + 0.1 * step, 0.5)) for step in range(20)},
+        facts=tuple(facts()),
+        seed=5,
+    )

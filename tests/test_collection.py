@@ -8,7 +8,7 @@ from normgrowth.artefacts.schemas import SCHEMAS, UNEDITED, segment_schema
 from normgrowth.artefacts.tables import read_provenance, read_table, write_table
 from normgrowth.collection import collect
 
-MODELS, EDITORS, ORDERS, SEGMENTS, CHECKPOINTS = ["m"], ["ft", "memit"], 2, 2, [0, 2, 4]
+RUNS, ORDERS, SEGMENTS, CHECKPOINTS = [("m", "ft"), ("m", "memit")], 2, 2, [0, 2, 4]
 TEXT_OF = {"moment": "immediate"}
 
 
@@ -29,7 +29,7 @@ def results(tmp_path):
         at = tmp_path / "measurements" / "m" / UNEDITED / f"order-{order}" / "after-0"
         for name in ("scores", "activations", "downstream"):
             write_table(at / f"{name}.parquet", rows(name, [0], UNEDITED, order, **_unedited(name)), name)
-        for editor in EDITORS:
+        for _, editor in RUNS:
             for segment, steps in ((1, [1, 2]), (2, [3, 4])):
                 folder = tmp_path / "runs" / "m" / editor / f"order-{order}" / f"segment-{segment}"
                 measured = [0, *steps] if segment == 1 else steps
@@ -55,7 +55,7 @@ def _unedited(name: str) -> dict:
 def collected(results, table: str) -> pd.DataFrame:
     out = results / "tables" / f"{table}.parquet"
     numbers = ["--orders", "2", "--segments", "2", "--checkpoints", "0", "2", "4"]
-    command = ["collect", "--table", table, "--results", str(results), "--models", "m", "--editors", *EDITORS]
+    command = ["collect", "--table", table, "--results", str(results), "--runs", *map("/".join, RUNS)]
     assert cli.main([*command, *numbers, "--out", str(out)]) == 0
     return read_table(out, table)
 
@@ -106,13 +106,13 @@ def test_equal_inputs_give_equal_bytes_and_say_where_they_come_from(results):
 def test_a_missing_file_is_named(results, capsys):
     lost = results / "runs" / "m" / "ft" / "order-1" / "segment-2" / "edits.parquet"
     lost.unlink()
-    command = ["collect", "--table", "edits", "--results", str(results), "--models", "m", "--editors", "ft"]
+    command = ["collect", "--table", "edits", "--results", str(results), "--runs", "m/ft"]
     numbers = ["--orders", "2", "--segments", "2", "--checkpoints", "0", "2", "4"]
     assert cli.main([*command, *numbers, "--out", str(results / "x.parquet")]) == 1
     assert capsys.readouterr().err == f"normgrowth collect: {lost} does not exist; the workflow makes it\n"
 
 
 def test_collected_frames_need_no_file_to_be_written(results):
-    frame, sources = collect("speed", results, MODELS, EDITORS, ORDERS, SEGMENTS, CHECKPOINTS)
+    frame, sources = collect("speed", results, RUNS, ORDERS, SEGMENTS, CHECKPOINTS)
     assert frame["step"].tolist() == [2, 4] * 4
     assert set(sources) == {"m/ft", "m/memit"}

@@ -81,7 +81,10 @@ def test_the_default_study_is_valid():
         ({"models": []}, "models is []: should be longer: it holds at least 1"),
         ({"models": ["world-gpt"]}, "models.0: model 'world-gpt' is unknown; did you mean 'world-gpt2'?"),
         ({"models": ["world-gpt2", "world-gpt2"]}, "models: 'world-gpt2' stands there twice"),
-        ({"editors": ["ft", "r_rom"]}, "editors.1: editor 'r_rom' is unknown; did you mean 'r_rome'? (known: ft, "),
+        (
+            {"editors": ["ft", "r_rom"]},
+            "editors.1: editor 'r_rom' is unknown; did you mean 'r_rome'? (known: alphaedit, ",
+        ),
         ({"editors": ["unedited"]}, "editors.0: editor 'unedited' is unknown"),
         ({"facts": "wrld"}, "facts: source 'wrld' is unknown; did you mean 'world'?"),
         ({"text": "wiki"}, "text: source 'wiki' is unknown (known: world, world-heldout)"),
@@ -103,7 +106,7 @@ def test_the_default_study_is_valid():
             {"fact_sources": {"world": {"settings": {"subjects": 13}}}},
             "fact_sources.world.settings: only 1 subjects would share an object",
         ),
-        ({"editor_settings": {"rome": {}}}, "editor_settings: editor 'rome' is unknown; did you mean 'r_rome'?"),
+        ({"editor_settings": {"romme": {}}}, "editor_settings: editor 'romme' is unknown; did you mean 'rome'?"),
         ({"editor_settings": {"memit": 3}}, "editor_settings.memit is 3: should be a dictionary"),
         (
             {"editor_settings": {"memit": {"lambda": 3}}},

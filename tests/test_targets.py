@@ -18,7 +18,7 @@ SETTINGS = SearchSettings(steps=6, learning_rate=0.2, stop_loss=0.0, clamp=3.0)
 @pytest.mark.parametrize("site", ["mlp_output", "residual"])
 def test_agrees_with_the_plain_search(lm, site):
     facts = small_models.facts()
-    found = search_targets(lm, facts, CONTEXTS, (1, site), SETTINGS)
+    found = search_targets(lm, facts, CONTEXTS, ((1, site),), SETTINGS)
     module = lm.anatomy.blocks[1] if site == "residual" else lm.anatomy.down_projections[1].module
     for i, fact in enumerate(facts):
         expected = plain.search_target(lm, fact, CONTEXTS, module, SETTINGS)
@@ -29,27 +29,27 @@ def test_agrees_with_the_plain_search(lm, site):
 def test_a_fact_finds_the_same_target_in_any_company(lm):
     facts = small_models.facts()
     # The loss at which some facts stop early and others do not, so that finished rows leave.
-    losses = search_targets(lm, facts, CONTEXTS, (1, "residual"), SETTINGS).losses
+    losses = search_targets(lm, facts, CONTEXTS, ((1, "residual"),), SETTINGS).losses
     settings = SETTINGS.model_copy(update={"stop_loss": sorted(losses)[3]})
-    together = search_targets(lm, facts, CONTEXTS, (1, "residual"), settings)
+    together = search_targets(lm, facts, CONTEXTS, ((1, "residual"),), settings)
     assert len(set(together.steps)) > 1
     for i, fact in enumerate(facts):
-        alone = search_targets(lm, [fact], CONTEXTS, (1, "residual"), settings)
+        alone = search_targets(lm, [fact], CONTEXTS, ((1, "residual"),), settings)
         assert alone.steps[0] == together.steps[i]
         assert (alone.values[0] - together.values[i]).norm() <= 1e-4 * alone.values[0].norm()
 
 
 def test_splitting_into_passes_changes_nothing(lm, monkeypatch):
     facts = small_models.facts()
-    whole = search_targets(lm, facts, CONTEXTS, (1, "residual"), SETTINGS)
+    whole = search_targets(lm, facts, CONTEXTS, ((1, "residual"),), SETTINGS)
     monkeypatch.setattr(targets_module, "ROWS_PER_PASS", 9)
-    parts = search_targets(lm, facts, CONTEXTS, (1, "residual"), SETTINGS)
+    parts = search_targets(lm, facts, CONTEXTS, ((1, "residual"),), SETTINGS)
     assert torch.allclose(whole.values, parts.values, rtol=1e-4, atol=1e-5)
 
 
 def test_offsets_are_clamped(lm):
     settings = SETTINGS.model_copy(update={"clamp": 0.1, "learning_rate": 1.0})
-    found = search_targets(lm, small_models.facts(), CONTEXTS, (1, "residual"), settings)
+    found = search_targets(lm, small_models.facts(), CONTEXTS, ((1, "residual"),), settings)
     start = found.values - found.offsets
     assert (found.offsets.norm(dim=1) <= 0.1 * start.norm(dim=1) * (1 + 1e-5)).all()
 
@@ -58,7 +58,7 @@ def test_the_final_loss_is_that_of_the_returned_target(lm):
     """With nothing but likelihood in the loss, injecting the target gives the reported value."""
     fact = small_models.facts()[0]
     settings = SETTINGS.model_copy(update={"kl_factor": 0.0, "weight_decay": 0.0})
-    found = search_targets(lm, [fact], ["{}"], (1, "residual"), settings)
+    found = search_targets(lm, [fact], ["{}"], ((1, "residual"),), settings)
     position = last_token_of(encode(lm.tokenizer, fact.question), fact.subject_span)
 
     def put(hidden):
@@ -76,4 +76,4 @@ def test_the_final_loss_is_that_of_the_returned_target(lm):
 def test_a_loss_that_is_no_number_names_the_edit(lm):
     lm.anatomy.down_projections[2].weight.fill_(float("nan"))
     with pytest.raises(EditError, match="case 10 gave a loss of nan at its step 1"):
-        search_targets(lm, small_models.facts()[:1], CONTEXTS, (1, "residual"), SETTINGS)
+        search_targets(lm, small_models.facts()[:1], CONTEXTS, ((1, "residual"),), SETTINGS)

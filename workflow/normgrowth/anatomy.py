@@ -35,7 +35,17 @@ class Projection:
     def matrix(self) -> torch.Tensor:
         """W as [outputs, inputs]: a view that shares the parameter's memory."""
         weight = self.module.weight.detach()
-        return weight.T if isinstance(self.module, Conv1D) else weight
+        return weight.T if self.is_transposed else weight
+
+    @property
+    def is_transposed(self) -> bool:
+        """Whether the parameter is stored as [inputs, outputs]."""
+        return isinstance(self.module, Conv1D)
+
+
+def frobenius(matrix: torch.Tensor) -> float:
+    """||W||_F, summed in float64."""
+    return torch.linalg.vector_norm(matrix, dtype=torch.float64).item()
 
 
 @dataclass(frozen=True)

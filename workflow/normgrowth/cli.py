@@ -20,6 +20,8 @@ COMMANDS = (
     "import-text",
     "contexts",
     "statistics",
+    "null-spaces",
+    "hypernetwork",
     "vet",
     "edit",
     "measure",

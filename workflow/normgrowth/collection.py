@@ -15,8 +15,7 @@ BY_CHECKPOINT = ("scores", "activations", "downstream")
 def collect(
     table: str,
     results: Path,
-    models: Sequence[str],
-    editors: Sequence[str],
+    runs: Sequence[tuple[str, str]],
     orders: int,
     segments: int,
     checkpoints: Sequence[int],
@@ -26,17 +25,19 @@ def collect(
     The unedited model is measured once for all editors; its rows stand under each editor's name here, so that every
     curve begins at step 0. Scores of edited facts at the last checkpoint are the final ones.
 
+    Args:
+        runs: model and editor of each run.
+
     Raises:
         ArtefactError: when a file is missing, damaged or of another table.
     """
     frames, sources = [], {}
-    for model in models:
-        for editor in editors:
-            for order in range(orders):
-                paths = [*_files(table, results, model, editor, order, segments, checkpoints)]
-                run = pd.concat([_read(table, path, editor) for path in paths], ignore_index=True)
-                frames.append(run.sort_values("step", kind="stable"))
-                sources.setdefault(f"{model}/{editor}", read_provenance(paths[-1]))
+    for model, editor in runs:
+        for order in range(orders):
+            paths = [*_files(table, results, model, editor, order, segments, checkpoints)]
+            run = pd.concat([_read(table, path, editor) for path in paths], ignore_index=True)
+            frames.append(run.sort_values("step", kind="stable"))
+            sources.setdefault(f"{model}/{editor}", read_provenance(paths[-1]))
     rows = pd.concat(frames, ignore_index=True)
     if table == "scores":
         last = (rows["moment"] == "retention") & (rows["step"] == checkpoints[-1])

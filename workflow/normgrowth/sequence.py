@@ -19,7 +19,7 @@ from normgrowth.artefacts.schemas import segment_schema
 from normgrowth.artefacts.tables import write_table
 from normgrowth.editors.interface import Editor, Resources
 from normgrowth.errors import EditError
-from normgrowth.facts.records import Fact
+from normgrowth.facts.records import Fact, named
 from normgrowth.language_model import LanguageModel
 from normgrowth.measure.scores import score_facts
 from normgrowth.progress import Progress
@@ -67,10 +67,12 @@ def run_segment(
         ArtefactError: when an earlier state is missing or of another run, or the disk is full.
     """
     began = time.perf_counter()
-    memory = editor.prepare(lm, resources)
+    editor.prepare(lm, resources)
     telemetry = NormTelemetry(lm, editor.layers)
     norms = telemetry.rows(0) if number == 1 else []
-    if number > 1:
+    if number == 1:
+        memory = editor.begin(lm)
+    else:
         memory = restore(lm, chain, number - 1, run.fixed)
         telemetry.rebase()
     seconds = {"load": time.perf_counter() - began, "edit": 0.0, "telemetry": 0.0, "score": 0.0}
@@ -127,16 +129,14 @@ def _edit(editor: Editor, lm: LanguageModel, memory: dict, facts: list[Fact], st
     try:
         return editor.edit(lm, memory, facts)
     except torch.linalg.LinAlgError as error:
-        named = ", ".join(str(fact.case_id) for fact in facts)
-        raise EditError(f"the edit of case {named} (step {step}) has no solution: {error}") from error
+        raise EditError(f"the edit of {named(facts)} (step {step}) has no solution: {error}") from error
 
 
 def _checked(rows: list[dict], facts: list[Fact], step: int) -> list[dict]:
     for row in rows:
         if not math.isfinite(row["frobenius"]):
-            named = ", ".join(str(fact.case_id) for fact in facts)
             raise EditError(
-                f"the edit of case {named} (step {step}) left {row['matrix']} with a norm of {row['frobenius']}; "
+                f"the edit of {named(facts)} (step {step}) left {row['matrix']} with a norm of {row['frobenius']}; "
                 "earlier segments are kept"
             )
     return rows

@@ -13,7 +13,7 @@ import torch
 
 from normgrowth.artefacts.provenance import file_sha256
 from normgrowth.artefacts.tensors import read_tensors, write_tensors
-from normgrowth.editors.interface import LowRank, Memory
+from normgrowth.editors.interface import Change, Memory
 from normgrowth.errors import ArtefactError
 from normgrowth.language_model import LanguageModel
 
@@ -30,9 +30,9 @@ class Segment:
     """What one segment has changed so far: per step the changes by layer, None for a step that knows no factors."""
 
     steps: list[int] = field(default_factory=list)
-    changes: list[dict[int, LowRank] | None] = field(default_factory=list)
+    changes: list[dict[int, Change] | None] = field(default_factory=list)
 
-    def add(self, step: int, changes: dict[int, LowRank] | None) -> None:
+    def add(self, step: int, changes: dict[int, Change] | None) -> None:
         """Note the change that led to `step`."""
         self.steps.append(step)
         self.changes.append(changes)
@@ -62,6 +62,8 @@ def save_state(
         for layer in layers:
             tensors[f"left.{layer}"] = torch.cat([change[layer].left for change in segment.changes], dim=1)
             tensors[f"right.{layer}"] = torch.cat([change[layer].right for change in segment.changes], dim=1)
+            scales = [change[layer].scale for change in segment.changes]
+            tensors[f"scale.{layer}"] = torch.tensor(scales, dtype=torch.float64)
     ranks = [] if form == "dense" else [change[layers[0]].left.shape[1] for change in segment.changes]
     write_tensors(
         folder / STATE_FILE,
@@ -119,5 +121,6 @@ def _replay(lm: LanguageModel, tensors: dict[str, torch.Tensor], metadata: dict)
             continue
         left = tensors[f"left.{layer}"].split(metadata["ranks"], dim=1)
         right = tensors[f"right.{layer}"].split(metadata["ranks"], dim=1)
-        for step_left, step_right in zip(left, right, strict=True):
-            LowRank(step_left, step_right).apply(projection)
+        scales = tensors[f"scale.{layer}"].tolist()
+        for step_left, step_right, scale in zip(left, right, scales, strict=True):
+            Change(step_left, step_right, scale).apply(projection)

@@ -1,14 +1,7 @@
 """Norms of every edited matrix and of control matrices, after every step."""
 
-import torch
-
-from normgrowth.anatomy import Projection
+from normgrowth.anatomy import Projection, frobenius
 from normgrowth.language_model import LanguageModel
-
-
-def frobenius(matrix: torch.Tensor) -> float:
-    """||W||_F, summed in float64."""
-    return torch.linalg.vector_norm(matrix, dtype=torch.float64).item()
 
 
 class NormTelemetry:

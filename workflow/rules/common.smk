@@ -5,6 +5,7 @@ import os
 from normgrowth.config.inputs import local_path, model_files, weights_megabytes
 from normgrowth.config.plan import UNEDITED, compact
 from normgrowth.config.study import HELDOUT_SUFFIX
+from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS, TRAJECTORY
 from normgrowth.figures.catalogue import FIGURES
 from normgrowth.fingerprint import beyond, closure, numerics, versions
 
@@ -26,7 +27,11 @@ CONTEXTS = f"resources/statistics/{{model}}/contexts-{STUDY.contexts.per_length}
 SEGMENT = "results/{study}/runs/{model}/{editor}/order-{order}/segment-{segment}"
 CHECKPOINT = "results/{study}/measurements/{model}/{editor}/order-{order}/after-{step}"
 
-UNIQUE_SUBJECTS = "--unique-subjects" if STUDY.unique_subjects else ""
+ORDER = " ".join(
+    ["--unique-subjects"] * STUDY.unique_subjects + [f"--reserved {STUDY.reserved_facts}"] * bool(STUDY.reserved_facts)
+)
+
+RELATIVE = "relative"  # stands in a file's name for a threshold in the model's own units
 
 # A GPU is asked for only where the study says cuda, so that other machines need none.
 GPU = {"gpu": 1} if STUDY.device == "cuda" else {}
@@ -69,16 +74,49 @@ def editor_of(wildcards):
     return PLAN.editor(wildcards.model, wildcards.editor)
 
 
+def gathered_from():
+    """Names the text that statistics were gathered from, and how."""
+    return f"{STUDY.text}-{STUDY.second_moments.tokens}x{STUDY.second_moments.window}-seed{STUDY.seed}"
+
+
 def second_moments_at(model, layers):
     """The file of a model's second moments at these layers: one for each set of layers."""
-    source = f"{STUDY.text}-{STUDY.second_moments.tokens}x{STUDY.second_moments.window}-seed{STUDY.seed}"
-    return f"resources/statistics/{model}/{source}/layers-{'-'.join(map(str, layers))}.safetensors"
+    return f"resources/statistics/{model}/{gathered_from()}/layers-{'-'.join(map(str, layers))}.safetensors"
 
 
 def second_moments(wildcards):
     """The second moments that a run needs, if any."""
     editor = editor_of(wildcards)
-    return second_moments_at(wildcards.model, editor.settings.layers) if editor.needs_statistics else []
+    return second_moments_at(wildcards.model, editor.settings.layers) if SECOND_MOMENTS in editor.needs else []
+
+
+def null_spaces(wildcards):
+    """The null spaces that a run needs, if any."""
+    editor = editor_of(wildcards)
+    if NULL_SPACES not in editor.needs:
+        return []
+    threshold = editor.settings.working.null_space_threshold
+    return second_moments_at(wildcards.model, editor.settings.layers).replace(
+        "layers-", f"null-spaces-{RELATIVE if threshold is None else repr(threshold)}-"
+    )
+
+
+def hypernetwork(wildcards):
+    """The hypernetwork that a run needs, if any: that of the editor a control arm wraps is the editor's own."""
+    editor = editor_of(wildcards)
+    if HYPERNETWORK not in editor.needs:
+        return []
+    name = editor.settings.editor if editor.controlled else wildcards.editor
+    trained_on = f"{STUDY.facts}-{STUDY.reserved_facts}-seed{STUDY.seed}"
+    return f"resources/hypernetworks/{wildcards.model}/{name}/{trained_on}/hypernetwork.safetensors"
+
+
+def trajectory(wildcards):
+    """The norms that a control arm follows in this segment, if it follows any."""
+    editor = editor_of(wildcards)
+    if TRAJECTORY not in editor.needs:
+        return []
+    return f"{SEGMENT}/norms.parquet".format(**{**wildcards, "editor": editor.settings.editor})
 
 
 def vetting_editor(wildcards):

@@ -67,6 +67,35 @@ rule statistics:
         "--device {params.device} --threads {threads} > {log} 2>&1"
 
 
+rule null_spaces:
+    input:
+        statistics="resources/statistics/{model}/{gathered}/layers-{layers}.safetensors",
+    output:
+        spaces="resources/statistics/{model}/{gathered}/null-spaces-{threshold}-{layers}.safetensors",
+    log:
+        "logs/resources/null-spaces/{model}/{gathered}/{threshold}-{layers}.log",
+    benchmark:
+        "logs/resources/null-spaces/{model}/{gathered}/{threshold}-{layers}.benchmark.jsonl"
+    wildcard_constraints:
+        gathered="[^/]+",
+        threshold=r"[^/-]+(e-\d+)?",
+        layers=r"\d+(-\d+)*",
+    priority: 75
+    threads: STUDY.threads
+    resources:
+        mem_mb=memory,
+        runtime=120,
+    params:
+        *closure("normgrowth.commands.null_spaces"),
+        *numerics(),
+        threshold=lambda w: "" if w.threshold == RELATIVE else f"--threshold {w.threshold}",
+    message:
+        "Find the null spaces of {wildcards.model} at layers {wildcards.layers}"
+    shell:
+        "normgrowth null-spaces --statistics {input.statistics} {params.threshold} --threads {threads} "
+        "--out {output.spaces} > {log} 2>&1"
+
+
 rule vet:
     input:
         model="resources/models/{model}/manifest.json",
@@ -109,6 +138,9 @@ rule edit:
         facts=FACTS,
         contexts=CONTEXTS,
         statistics=second_moments,
+        null_spaces=null_spaces,
+        hypernetwork=hypernetwork,
+        trajectory=trajectory,
         before=lambda w: state(w, int(w.segment) - 1),
     output:
         state=f"{SEGMENT}/state.safetensors",
@@ -130,15 +162,19 @@ rule edit:
     params:
         *EDIT_CODE,
         *numerics(),
-        editor_code=lambda w: beyond(EDIT_CODE, editor_of(w).module),
+        editor_code=lambda w: beyond(EDIT_CODE, *editor_of(w).modules),
+        libraries=lambda w: versions(*editor_of(w).libraries),
         model=subpath(input.model, parent=True),
         statistics=lambda w: option("--statistics", second_moments(w)),
+        null_spaces=lambda w: option("--null-spaces", null_spaces(w)),
+        hypernetwork=lambda w: option("--hypernetwork", hypernetwork(w)),
+        trajectory=lambda w: option("--trajectory", trajectory(w)),
         kind=lambda w: editor_of(w).kind,
         settings=lambda w: compact(editor_of(w).settings),
         first=lambda w: PLAN.edits_of(int(w.segment))[0],
         last=lambda w: PLAN.edits_of(int(w.segment))[1],
         seed=STUDY.seed,
-        unique_subjects=UNIQUE_SUBJECTS,
+        order=ORDER,
         chain=subpath(output.state, ancestor=2),
         device=STUDY.device,
     message:
@@ -147,5 +183,6 @@ rule edit:
         "normgrowth edit --study {wildcards.study} --model-name {wildcards.model} --editor-name {wildcards.editor} "
         "--order {wildcards.order} --segment {wildcards.segment} --first {params.first} --last {params.last} "
         "--model {params.model} --facts {input.facts} --contexts {input.contexts} {params.statistics} "
-        "--editor {params.kind} --settings {params.settings:q} --seed {params.seed} {params.unique_subjects} "
+        "{params.null_spaces} {params.hypernetwork} {params.trajectory} "
+        "--editor {params.kind} --settings {params.settings:q} --seed {params.seed} {params.order} "
         "--chain {params.chain} --device {params.device} --threads {threads} > {log} 2>&1"

@@ -25,16 +25,15 @@ rule collect:
         runtime=20,
     params:
         *closure("normgrowth.commands.collect"),
-        models=STUDY.models,
-        editors=STUDY.editors,
+        runs=PLAN.runs,
         orders=STUDY.orders,
         segments=PLAN.segments,
         checkpoints=[0, *PLAN.checkpoints],
     message:
         "Put together the table {wildcards.table}"
     shell:
-        "normgrowth collect --table {wildcards.table} --results results/{wildcards.study} --models {params.models} "
-        "--editors {params.editors} --orders {params.orders} --segments {params.segments} "
+        "normgrowth collect --table {wildcards.table} --results results/{wildcards.study} --runs {params.runs} "
+        "--orders {params.orders} --segments {params.segments} "
         "--checkpoints {params.checkpoints} --out {output.table} > {log} 2>&1"
 
 

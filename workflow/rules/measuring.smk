@@ -30,7 +30,7 @@ rule measure:
         segments=lambda w: option("--segments", PLAN.segment_at(int(w.step))),
         settings=lambda w: compact(PLAN.checkpoint_settings(int(w.step))),
         seed=STUDY.seed,
-        unique_subjects=UNIQUE_SUBJECTS,
+        order=ORDER,
         device=STUDY.device,
         out=subpath(output.scores, parent=True),
     message:
@@ -39,5 +39,5 @@ rule measure:
         "normgrowth measure --study {wildcards.study} --model-name {wildcards.model} "
         "--editor-name {wildcards.editor} --order {wildcards.order} --step {wildcards.step} --model {params.model} "
         "--facts {input.facts} --text {input.text} --heldout {input.heldout} --seed {params.seed} "
-        "{params.unique_subjects} {params.chain} {params.segments} --settings {params.settings:q} --device {params.device} "
+        "{params.order} {params.chain} {params.segments} --settings {params.settings:q} --device {params.device} "
         "--threads {threads} --out {params.out} > {log} 2>&1"

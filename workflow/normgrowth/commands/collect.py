@@ -8,8 +8,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--table", required=True, help="name of the table")
     parser.add_argument("--results", required=True, type=Path, help="folder of the study's results")
-    parser.add_argument("--models", required=True, nargs="+", help="names of the models")
-    parser.add_argument("--editors", required=True, nargs="+", help="names of the editors")
+    parser.add_argument("--runs", required=True, nargs="+", help="model/editor of each run")
     parser.add_argument("--orders", required=True, type=int, help="number of edit orders")
     parser.add_argument("--segments", required=True, type=int, help="segments of every run")
     parser.add_argument("--checkpoints", required=True, type=int, nargs="+", help="steps that are measured, ascending")
@@ -25,8 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
     rows, sources = collect(
         arguments.table,
         arguments.results,
-        arguments.models,
-        arguments.editors,
+        [tuple(run.split("/")) for run in arguments.runs],
         arguments.orders,
         arguments.segments,
         arguments.checkpoints,

@@ -35,9 +35,10 @@ def run(arguments: argparse.Namespace) -> None:
 
     settings = json.loads(arguments.settings)
     facts = read_facts(arguments.facts)
-    order = edit_order(facts, arguments.seed, arguments.order, arguments.unique_subjects)
+    order = edit_order(facts, arguments.seed, arguments.order, arguments.unique_subjects, arguments.reserved)
     fixed = {"model_revision": revision(arguments.model), "facts": file_sha256(arguments.facts)}
     fixed |= {"seed": arguments.seed, "unique_subjects": arguments.unique_subjects}
+    fixed |= {"reserved_facts": arguments.reserved}
     chosen = Run(arguments.study, arguments.model_name, arguments.editor_name, arguments.order, fixed)
     lm = load(arguments)
     tables = measure_checkpoint(

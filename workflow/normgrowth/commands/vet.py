@@ -4,15 +4,14 @@ import argparse
 import json
 from pathlib import Path
 
-from normgrowth.commands.common import add_model
+from normgrowth.commands.common import add_gathered, add_model, gathered, load
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_model(parser)
     parser.add_argument("--facts", required=True, type=Path, help="facts file, a JSON list of CounterFact records")
-    parser.add_argument("--contexts", required=True, type=Path, help="context templates of the model")
-    parser.add_argument("--statistics", required=True, type=Path, help="second moments at the edited layer")
+    add_gathered(parser)
     parser.add_argument("--editor-settings", required=True, help="R-ROME's settings, as JSON")
     parser.add_argument("--settings", required=True, help="number of facts and the bars, as JSON")
     parser.add_argument("--seed", required=True, type=int, help="seed of the study")
@@ -22,9 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Edit a few facts one at a time, each on the unedited model, and hold the scores against the bars."""
     from normgrowth.artefacts.atomic import write_json
-    from normgrowth.commands.common import load
-    from normgrowth.commands.edit import read_second_moments
-    from normgrowth.editors.interface import Resources
     from normgrowth.editors.r_rome import Settings, build
     from normgrowth.errors import QualityError
     from normgrowth.facts.orders import subset
@@ -36,9 +32,8 @@ def run(arguments: argparse.Namespace) -> None:
     facts = subset(read_facts(arguments.facts), bars.pop("facts"), arguments.seed, "vetting")
     lm = load(arguments)
     editor = build(settings)
-    contexts = json.loads(arguments.contexts.read_text(encoding="utf-8"))
-    memory = editor.prepare(lm, Resources(contexts, read_second_moments(arguments.statistics, arguments.model)))
-    scores = score_single_edits(lm, editor, memory, facts)
+    editor.prepare(lm, gathered(arguments, lm, settings))
+    scores = score_single_edits(lm, editor, editor.begin(lm), facts)
     reached = {name: float(scores[name].mean()) for name in bars}
     missed = [
         f"{name.upper()} {reached[name]:.2f} (bar {bar:.2f})" for name, bar in bars.items() if reached[name] < bar

@@ -31,6 +31,12 @@ def _selections(study: Study) -> Iterator[str]:
     for key in ("text", "heldout_text"):
         if getattr(study, key) not in texts:
             yield unknown(f"{key}: source", getattr(study, key), texts)
+    for model, names in study.left_out.items():
+        if model not in study.models:
+            yield unknown("left_out: model", model, study.models)
+        yield from (
+            unknown(f"left_out.{model}: editor", name, study.editors) for name in names if name not in study.editors
+        )
     for name in sorted(set(study.text_sources) & study.world_texts):
         yield f"text_sources.{name}: a world brings a text of this name; choose another"
     for name in study.worlds:
@@ -72,9 +78,12 @@ def _local_inputs(study: Study) -> Iterator[tuple[str, str]]:
 def _too_few_facts(study: Study) -> Iterator[str]:
     source = study.fact_sources[study.facts]
     available = editable_facts(source, study.assets, study.unique_subjects)
-    if study.edits > available:
+    left = available - study.reserved_facts
+    if study.edits > left:
         which = "facts with distinct subjects" if study.unique_subjects else "facts"
-        yield f"edits is {study.edits}: {study.facts!r} holds {available} {which}, and at most so many can be edited"
+        less = f" less {study.reserved_facts} reserved_facts" if study.reserved_facts else ""
+        holds = f"{study.facts!r} holds {available} {which}{less}"
+        yield f"edits is {study.edits}: {holds}, and at most so many can be edited"
 
 
 def _misfits(study: Study) -> Iterator[str]:
@@ -86,6 +95,8 @@ def _misfits(study: Study) -> Iterator[str]:
             yield f"model_sources.{model}: {error}"
             continue
         for name in study.editors:
+            if name in study.left_out.get(model, ()):
+                continue
             try:
                 settings = choose(study, name, model, n_layers).settings
             except ValueError as error:

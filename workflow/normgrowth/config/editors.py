@@ -6,8 +6,9 @@ from pydantic import ValidationError
 
 from normgrowth.config.messages import describe, dotted, unknown
 from normgrowth.config.study import Study
+from normgrowth.editors.control_settings import FILLED_IN, ControlSettings
 from normgrowth.editors.registry import EDITORS, declaration
-from normgrowth.editors.settings import EditorSettings
+from normgrowth.editors.settings import TRAJECTORY, EditorSettings
 
 PER_MODEL = "per_model"
 
@@ -18,16 +19,22 @@ class ChosenEditor:
 
     kind: str
     settings: EditorSettings
+    controlled: "ChosenEditor | None" = None  # by a control arm
 
     @property
-    def module(self) -> str:
-        """The editor's own module."""
-        return EDITORS[self.kind]
+    def modules(self) -> tuple[str, ...]:
+        """The editor's own module, and that of the editor it controls."""
+        return (EDITORS[self.kind], *(self.controlled.modules if self.controlled else ()))
 
     @property
-    def needs_statistics(self) -> bool:
-        """Whether it needs second moments at its layers."""
-        return declaration(self.kind).NEEDS_STATISTICS
+    def libraries(self) -> tuple[str, ...]:
+        """Libraries whose version decides its results, beside those that every computation uses."""
+        return (*self.settings.libraries, *(self.controlled.libraries if self.controlled else ()))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What must be gathered before its first edit."""
+        return self.settings.needs
 
 
 def kind_of(name: str) -> str:
@@ -41,8 +48,18 @@ def choose(study: Study, name: str, model: str, n_layers: int) -> ChosenEditor:
     Raises:
         ValueError: when a layer lies beyond the model.
     """
-    given = _given(study, name, model)
-    return ChosenEditor(kind_of(name), declaration(kind_of(name)).Settings(**given).resolved(n_layers))
+    kind = kind_of(name)
+    settings = declaration(kind).Settings(**_given(study, name, model))
+    if isinstance(settings, ControlSettings):
+        target = controlled_by(name, settings)
+        controlled = choose(study, target, model, n_layers)
+        return ChosenEditor(kind, settings.around(target, controlled.kind, controlled.settings), controlled)
+    return ChosenEditor(kind, settings.resolved(n_layers))
+
+
+def controlled_by(name: str, settings: ControlSettings) -> str:
+    """The editor that a control arm controls: what it says, or what follows `-` in its name."""
+    return settings.editor or name.partition("-")[2]
 
 
 def settings_faults(study: Study) -> list[str]:
@@ -52,7 +69,7 @@ def settings_faults(study: Study) -> list[str]:
         at = f"editor_settings.{name}"
         wrong = _name_faults("editor_settings: editor", name)
         faults += wrong or _entry_faults(study, name, entry, at)
-    return faults
+    return faults or [fault for name in study.editors for fault in _control_faults(study, name)]
 
 
 def _name_faults(what: str, name: str) -> list[str]:
@@ -78,11 +95,33 @@ def _entry_faults(study: Study, name: str, entry: dict, at: str) -> list[str]:
 
 
 def _setting_faults(name: str, given: dict, at: str) -> list[str]:
-    settings = declaration(kind_of(name)).Settings
+    model = declaration(kind_of(name)).Settings
     try:
-        settings(**given)
+        settings = model(**given)
     except ValidationError as error:
-        return describe(error, settings, given, at)
+        return describe(error, model, given, at)
+    if isinstance(settings, ControlSettings):
+        return [f"{at}.{key} is filled in by the workflow: leave it out" for key in sorted(FILLED_IN & set(given))]
+    return []
+
+
+def _control_faults(study: Study, name: str) -> list[str]:
+    """What is wrong with the editor that a control arm of the study controls."""
+    settings = declaration(kind_of(name)).Settings(**_given(study, name))
+    if not isinstance(settings, ControlSettings):
+        return []
+    target = controlled_by(name, settings)
+    if not target:
+        return [
+            f"editors: {name!r} controls another editor: name that one as in {name}-memit, or in "
+            f"editor_settings.{name}.editor"
+        ]
+    if wrong := _name_faults(f"editor {name!r} controls {target!r}: editor", target):
+        return wrong
+    if issubclass(declaration(kind_of(target)).Settings, ControlSettings):
+        return [f"editor {name!r} controls {target!r}, a control arm itself: name one of the others"]
+    if TRAJECTORY in settings.needs and target not in study.editors:
+        return [f"editor {name!r} follows the run of {target!r}, which is not among editors: add it"]
     return []
 
 

@@ -40,8 +40,17 @@ class Plan:
         """Model, editor and order of every run."""
         for order in range(self.study.orders):
             for model in self.study.models:
-                for editor in self.study.editors:
+                for editor in self.editors_of(model):
                     yield model, editor, order
+
+    def editors_of(self, model: str) -> list[str]:
+        """The editors that edit a model."""
+        return [name for name in self.study.editors if name not in self.study.left_out.get(model, ())]
+
+    @property
+    def runs(self) -> list[str]:
+        """Model and editor of the runs of each order, as `model/editor`."""
+        return [f"{model}/{editor}" for model in self.study.models for editor in self.editors_of(model)]
 
     @property
     def checkpoints(self) -> list[int]:
@@ -74,7 +83,7 @@ class Plan:
     def as_json(self) -> str:
         """The study with the settings of every editor and model filled in; it names no folder of this machine."""
         editors = {
-            model: {name: self.editor(model, name).settings.model_dump(mode="json") for name in self.study.editors}
+            model: {name: self.editor(model, name).settings.model_dump(mode="json") for name in self.editors_of(model)}
             for model in self.study.models
         }
         study = self.study.model_dump(mode="json", exclude={"assets", "editor_settings"})

@@ -1,6 +1,6 @@
 """The study as a whole."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -57,6 +57,13 @@ class Study(Section):
     )
     orders: Count = Field(1, description="Seeded edit orders; each is a run of its own.")
     unique_subjects: bool = Field(False, description="Edit no subject twice in an order.")
+    reserved_facts: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Seeded facts that stand in no edit order; hypernetworks are trained on them.",
+    )
+    left_out: dict[Name, Names] = Field(
+        {}, description="Editors that a model is not edited by, by model: for models on which an editor makes no sense."
+    )
     contexts: Contexts = Field(Contexts(), description="Context templates.")
     second_moments: SecondMoments = Field(SecondMoments(), description="Second moments.")
     measure: Measure = Field(Measure(), description="Checkpoints and what is measured there.")

@@ -1,28 +1,44 @@
 """Fine-tuning as an editor: Adam on the down-projections alone until the new object is probable."""
 
+from dataclasses import dataclass
+
 import torch
 from torch.nn.functional import log_softmax
 
 from normgrowth.editors.interface import EditRecord, Memory, Resources, Trace
 from normgrowth.errors import EditError
-from normgrowth.facts.records import Fact
+from normgrowth.facts.records import Fact, named
 from normgrowth.language_model import LanguageModel
 from normgrowth.prompts import encode, encode_with_target
 
 
+@dataclass(frozen=True)
+class Ball:
+    """An L-infinity ball that weights may not leave."""
+
+    radius: float
+    recentre: bool  # around the weights before each call, instead of those before the run
+
+
 class FineTuning:
-    """The FT baseline of ROME and MEMIT (arXiv 2210.07229, appendix B).
+    """The FT baseline of ROME and MEMIT (arXiv 2210.07229, appendix B), with a ball FT-L.
 
     Every token of the new object is pushed up at the one position after the prompt, without teacher forcing: a
     property of the published baseline that its results depend on.
     """
 
-    def __init__(self, settings) -> None:
+    def __init__(self, settings, ball: Ball | None = None) -> None:
         self.settings = settings
         self.layers = settings.layers
+        self.ball = ball
 
-    def prepare(self, lm: LanguageModel, resources: Resources) -> Memory:
-        """Nothing is gathered and nothing remembered: each call starts a new optimiser."""
+    def prepare(self, lm: LanguageModel, resources: Resources) -> None:
+        """Keep the unedited weights where a ball is drawn around them."""
+        if self.ball and not self.ball.recentre:
+            self.centres = [weight.detach().clone() for weight in self._weights(lm)]
+
+    def begin(self, lm: LanguageModel) -> Memory:
+        """Nothing is remembered: each call starts a new optimiser."""
         return {}
 
     def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
@@ -31,7 +47,9 @@ class FineTuning:
         last = mask.sum(dim=1) - 1
         every_row = torch.arange(len(facts), device=lm.device)
         wanted = self._wanted(lm, facts)  # [n, vocabulary]
-        weights = [lm.anatomy.down_projections[layer].weight for layer in self.layers]
+        weights = self._weights(lm)
+        if self.ball and self.ball.recentre:
+            self.centres = [weight.detach().clone() for weight in weights]
         optimiser = torch.optim.Adam(weights, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay)
         steps = 0
         try:
@@ -42,13 +60,13 @@ class FineTuning:
                 losses = -(log_softmax(lm.logits(hidden).float(), dim=-1) * wanted).sum(dim=1)
                 loss = losses.mean()
                 if not torch.isfinite(loss):
-                    named = ", ".join(str(fact.case_id) for fact in facts)
-                    raise EditError(f"fine-tuning on case {named} gave a loss of {loss.item()} at step {steps}")
+                    raise EditError(f"fine-tuning on {named(facts)} gave a loss of {loss.item()} at step {steps}")
                 if loss.item() < self.settings.stop_loss or steps == self.settings.steps:
                     break
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
+                self._stay_in_ball(weights)
                 steps += 1
         finally:
             for weight in weights:
@@ -61,6 +79,15 @@ class FineTuning:
             ],
             changes=None,
         )
+
+    def _weights(self, lm: LanguageModel) -> list[torch.nn.Parameter]:
+        return [lm.anatomy.down_projections[layer].weight for layer in self.layers]
+
+    @torch.no_grad()
+    def _stay_in_ball(self, weights: list[torch.nn.Parameter]) -> None:
+        if self.ball:
+            for weight, centre in zip(weights, self.centres, strict=True):
+                weight.copy_(weight.clamp(centre - self.ball.radius, centre + self.ball.radius))
 
     def _wanted(self, lm: LanguageModel, facts: list[Fact]) -> torch.Tensor:
         """Weights [n, vocabulary] that spread one over the new object's tokens."""

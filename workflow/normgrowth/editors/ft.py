@@ -4,8 +4,6 @@ from pydantic import Field
 
 from normgrowth.editors.settings import EditorSettings
 
-NEEDS_STATISTICS = False
-
 
 class Settings(EditorSettings):
     """Defaults are those of the ROME and MEMIT code: 25 Adam steps of 5e-4, no weight decay."""

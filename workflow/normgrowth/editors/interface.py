@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 
 from normgrowth.anatomy import Projection
+from normgrowth.editors.null_space import NullSpace
 from normgrowth.editors.statistics import SecondMoment
 from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
@@ -13,18 +14,25 @@ from normgrowth.language_model import LanguageModel
 Memory = dict[str, torch.Tensor]
 """What an editor remembers between calls, as named tensors; saved with the run's state."""
 
+Trajectory = dict[int, dict[int, tuple[float, float]]]
+"""Of a recorded run, by step and layer: ||W|| in units of the unedited norm, and the norm of the step's change."""
+
 
 @dataclass(frozen=True)
-class LowRank:
-    """A change of one matrix: W [o, d] becomes W + left rightᵀ, with left [o, r] and right [d, r] in float32."""
+class Change:
+    """A change of one matrix: W [o, d] becomes scale * (W + left rightᵀ), left [o, r] and right [d, r] in float32."""
 
     left: torch.Tensor
     right: torch.Tensor
+    scale: float = 1.0
 
     def apply(self, projection: Projection) -> None:
-        """Add the change in place. Editing and replaying a saved run both come here, so their bits agree."""
-        # Strides choose the kernel and with it the rounding; saved factors come back contiguous.
-        projection.matrix.add_(self.left.contiguous() @ self.right.contiguous().T)
+        """Make the change in place. Editing and replaying a saved run both come here, so their bits agree."""
+        if self.left.shape[1]:
+            # Strides choose the kernel and with it the rounding; saved factors come back contiguous.
+            projection.matrix.add_(self.left.contiguous() @ self.right.contiguous().T)
+        if self.scale != 1.0:
+            projection.matrix.mul_(self.scale)
 
 
 @dataclass(frozen=True)
@@ -50,15 +58,20 @@ class Trace:
     """
 
     records: list[EditRecord]
-    changes: dict[int, LowRank] | None = field(default_factory=dict)
+    changes: dict[int, Change] | None = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What was gathered on the unedited model before any edit."""
+    """What was gathered before any edit; an editor finds here what its settings say that it needs."""
 
     contexts: dict[str, list[str]]  # template sets by name; each template holds {} once
-    second_moments: dict[int, SecondMoment]  # of the keys, by layer
+    second_moments: dict[int, SecondMoment] = field(default_factory=dict)  # of the keys, by layer
+    null_spaces: dict[int, NullSpace] = field(default_factory=dict)  # of the second moments, by layer
+    hypernetwork: dict[str, torch.Tensor] = field(default_factory=dict)  # trained tensors by name
+    trajectory: Trajectory = field(default_factory=dict)  # of the run that a control arm follows
+    facts: tuple[Fact, ...] = ()  # all facts that the study's orders are drawn from
+    seed: int = 0  # of this run: differs between models, editors and orders
 
 
 class Editor(Protocol):
@@ -66,8 +79,15 @@ class Editor(Protocol):
 
     layers: tuple[int, ...]
 
-    def prepare(self, lm: LanguageModel, resources: Resources) -> Memory:
-        """Bind what was gathered on the unedited model; return the memory a run begins with."""
+    def prepare(self, lm: LanguageModel, resources: Resources) -> None:
+        """Bind what was gathered and what it needs of the unedited weights; called at each start of a process.
+
+        Raises:
+            ArtefactError: when what was gathered does not fit the model.
+        """
+
+    def begin(self, lm: LanguageModel) -> Memory:
+        """What a run remembers before its first edit; called once a run, on the unedited model."""
 
     def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
         """Write `facts` into the model, in place, and update the memory in place.

@@ -3,131 +3,149 @@
 For a batch of facts: search each fact's target value at the last edited layer; then, layer by layer from below, read
 the facts' keys, see how far the value still is from its target, give this layer its share, and write it by a closed
 form. Methods differ in where the value stands, over which contexts keys are averaged, what counts as the current
-value, and the closed form; each is a short declaration of these.
+value, how layers share the residual, what the closed form protects and what is remembered; each is a short
+declaration of these.
 """
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from normgrowth.capture import reading
-from normgrowth.editors.interface import EditRecord, LowRank, Memory, Resources, Trace
-from normgrowth.editors.settings import SearchSettings
-from normgrowth.editors.statistics import SecondMoment
-from normgrowth.editors.targets import ROWS_PER_PASS, search_targets
+from normgrowth.capture import Place
+from normgrowth.editors.anchor import NormAnchor
+from normgrowth.editors.interface import Change, EditRecord, Memory, Resources, Trace
+from normgrowth.editors.preservation import Preservation
+from normgrowth.editors.settings import Remember, SearchSettings
+from normgrowth.editors.subject_activations import at_subject, mean_over_contexts
+from normgrowth.editors.targets import Relaxation, search_targets
+from normgrowth.editors.updates import least_change
 from normgrowth.errors import EditError
-from normgrowth.facts.records import Fact
+from normgrowth.facts.records import Fact, named
 from normgrowth.language_model import LanguageModel
-from normgrowth.prompts import encode, fill, last_token_of
 
-ClosedForm = Callable[[torch.Tensor, torch.Tensor, SecondMoment], LowRank]
+
+@dataclass(frozen=True)
+class Located:
+    """What one layer shows of a batch: what closed forms work on."""
+
+    keys: torch.Tensor  # [d, b], means over contexts
+    bare_keys: torch.Tensor  # [d, b], of the bare prompts
+    residual: torch.Tensor  # [o, b], this layer's share
+    past_keys: torch.Tensor | None  # [d, m], of earlier edits
+
+
+ClosedForm = Callable[[Located, Preservation], Change]
+
+
+def with_slack(slack: float) -> ClosedForm:
+    """The closed form `least_change` with this slack."""
+    return lambda located, preserved: least_change(located.keys, located.residual, preserved, slack, located.past_keys)
+
+
+@dataclass(frozen=True)
+class Method:
+    """What tells one locate-then-edit method from another."""
+
+    site: Literal["mlp_output", "residual"]  # where the target value stands
+    contexts: Literal["uniform", "grouped"]  # the template set; in the second the bare prompt weighs one half
+    preserve: Callable[[Resources, int], Preservation]  # what the update of a layer leaves alone
+    closed_form: ClosedForm
+    current_value: Literal["bare_prompt", "mean_over_contexts"] = "bare_prompt"  # subtracted from the target
+    other_sites: tuple[str, ...] = ()  # where the search moves offsets that are thrown away
+    relaxation: Relaxation | None = None
+    spread: Literal["linear", "square_root"] = "linear"  # a layer's share: residual / (layers left), or its root
+    remember: Remember = "nothing"
+    anchor: NormAnchor | None = None
 
 
 class LocateThenEdit:
-    """An editor assembled from its parts.
+    """An editor that follows a method."""
 
-    Args:
-        site: where the target value stands, `mlp_output` (ROME) or `residual` (MEMIT).
-        contexts: the template set, `uniform` or `grouped`; in the second the bare prompt weighs one half.
-        current_value: what is subtracted from the target, the value under the `bare_prompt` or the
-            `mean_over_contexts`.
-        closed_form: keys [d, b], residual [o, b] and second moment to a change of the matrix.
-    """
-
-    def __init__(
-        self,
-        settings: SearchSettings,
-        site: Literal["mlp_output", "residual"],
-        contexts: Literal["uniform", "grouped"],
-        current_value: Literal["bare_prompt", "mean_over_contexts"],
-        closed_form: ClosedForm,
-    ) -> None:
+    def __init__(self, settings: SearchSettings, method: Method) -> None:
         self.settings = settings
         self.layers = settings.layers
-        self.site = site
-        self.contexts = contexts
-        self.current_value = current_value
-        self.closed_form = closed_form
+        self.method = method
+        top = settings.layers[-1]
+        self.top: Place = (top, method.site)
+        self.searched = (*((top, site) for site in method.other_sites), self.top)
 
-    def prepare(self, lm: LanguageModel, resources: Resources) -> Memory:
-        """Bind contexts and second moments; nothing is remembered between calls."""
-        self.templates = resources.contexts[self.contexts]
-        self.moments = {layer: resources.second_moments[layer] for layer in self.layers}
-        return {}
+    def prepare(self, lm: LanguageModel, resources: Resources) -> None:
+        """Bind contexts and what is preserved; see `Editor.prepare`."""
+        self.templates = resources.contexts[self.method.contexts]
+        self.preserved = {layer: self.method.preserve(resources, layer) for layer in self.layers}
+        self.pilots = resources.facts
+
+    def begin(self, lm: LanguageModel) -> Memory:
+        """Nothing is remembered yet, but for an anchor where there is one."""
+        return self.method.anchor.begin(lm, self) if self.method.anchor else {}
+
+    def search(self, lm: LanguageModel, facts: list[Fact]):
+        """The facts' targets under the current weights."""
+        return search_targets(lm, facts, self.templates, self.searched, self.settings, self.method.relaxation)
 
     def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
         """Write a batch of facts; see `Editor.edit`."""
-        top = (self.layers[-1], self.site)
-        targets = search_targets(lm, facts, self.templates, top, self.settings)
-        changes: dict[int, LowRank] = {}
-        key_norms = residual_norms = None
+        targets = self.search(lm, facts)
+        wanted, skipped = targets.values, [None] * len(facts)
+        if self.method.anchor:
+            wanted, skipped = self.method.anchor.adjust(lm, self, memory, facts, targets)
+        changes: dict[int, Change] = {}
+        first: dict[str, list[float]] = {}
         for index, layer in enumerate(self.layers):
-            keys, values = self._keys_and_values(lm, facts, layer, top)
-            residual = targets.values - values  # [n, o]
-            if key_norms is None:
-                key_norms, residual_norms = keys.norm(dim=1).tolist(), residual.norm(dim=1).tolist()
-            share = residual / (len(self.layers) - index)
-            change = self.closed_form(keys.T, share.T, self.moments[layer])
+            located, residual = self._locate(lm, memory, facts, layer, wanted, len(self.layers) - index)
+            first = first or {"key": located.keys.norm(dim=0).tolist(), "residual": residual.norm(dim=1).tolist()}
+            change = self.method.closed_form(located, self.preserved[layer])
             if not (torch.isfinite(change.left).all() and torch.isfinite(change.right).all()):
-                raise EditError(f"the update of layer {layer} for {_named(facts)} is not finite")
+                raise EditError(f"the update of layer {layer} for {named(facts)} is not finite")
             change.apply(lm.anatomy.down_projections[layer])
             changes[layer] = change
+            if self.method.remember == "before_edit":
+                _append(memory, layer, located.keys)
+        if self.method.remember == "after_edit":
+            self._remember_keys(lm, memory, facts)
         records = [
             EditRecord(
                 case_id=fact.case_id,
                 search_steps=targets.steps[i],
                 search_loss=targets.losses[i],
-                target_norm=targets.values[i].norm().item(),
+                target_norm=wanted[i].norm().item(),
                 offset_norm=targets.offsets[i].norm().item(),
-                key_norm=key_norms[i],
-                residual_norm=residual_norms[i],
+                key_norm=first["key"][i],
+                residual_norm=first["residual"][i],
+                skipped_reason=skipped[i],
             )
             for i, fact in enumerate(facts)
         ]
         return Trace(records, changes)
 
-    @torch.no_grad()
-    def _keys_and_values(
-        self, lm: LanguageModel, facts: list[Fact], layer: int, top: tuple[int, str]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys [n, d] at `layer` and current values [n, o] at `top` of the facts, under the current weights."""
-        count = len(self.templates)
-        keys, values = [], []
-        per_pass = max(1, ROWS_PER_PASS // count)
-        for start in range(0, len(facts), per_pass):
-            part = facts[start : start + per_pass]
-            rows, subject_last = [], []
-            for fact in part:
-                for template in self.templates:
-                    text, span = fill(template, fact.question, fact.subject_span)
-                    encoded = encode(lm.tokenizer, text)
-                    position = last_token_of(encoded, span)
-                    # What follows the subject cannot reach it: attention is causal.
-                    rows.append(encoded.ids[: position + 1])
-                    subject_last.append(position)
-            ids, mask = lm.pad(rows)
-            with reading(lm.anatomy, [(layer, "mlp_key"), top], stop=True) as seen:
-                lm.hidden(ids, mask)
-            every_row = torch.arange(len(rows), device=lm.device)
-            at = torch.tensor(subject_last, device=lm.device)
-            keys.append(seen[layer, "mlp_key"][every_row, at].float().unflatten(0, (len(part), count)))
-            values.append(seen[top][every_row, at].float().unflatten(0, (len(part), count)))
-        weights = self._context_weights(count).to(lm.device)
-        mean_keys = torch.einsum("c,ncd->nd", weights, torch.cat(keys))
-        values = torch.cat(values)
-        if self.current_value == "bare_prompt":
-            return mean_keys, values[:, 0]
-        return mean_keys, torch.einsum("c,nco->no", weights, values)
+    def _locate(
+        self, lm: LanguageModel, memory: Memory, facts: list[Fact], layer: int, wanted: torch.Tensor, layers_left: int
+    ) -> tuple[Located, torch.Tensor]:
+        """What the closed form of a layer works on, and the whole residual [n, o], under the current weights."""
+        place = (layer, "mlp_key")
+        seen = at_subject(lm, facts, self.templates, [place, self.top])
+        grouped = self.method.contexts == "grouped"
+        of_prompts = seen[self.top]
+        bare = self.method.current_value == "bare_prompt"
+        residual = wanted - (of_prompts[:, 0] if bare else mean_over_contexts(of_prompts, grouped))
+        share = residual / (layers_left if self.method.spread == "linear" else math.sqrt(layers_left))
+        keys = mean_over_contexts(seen[place], grouped)
+        return Located(keys.T, seen[place][:, 0].T, share.T, memory.get(_past(layer))), residual
 
-    def _context_weights(self, count: int) -> torch.Tensor:
-        """Weights of the contexts in a mean; the bare prompt comes first."""
-        if self.contexts == "uniform" or count == 1:
-            return torch.full((count,), 1.0 / count)
-        weights = torch.full((count,), 0.5 / (count - 1))
-        weights[0] = 0.5
-        return weights
+    def _remember_keys(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> None:
+        places = [(layer, "mlp_key") for layer in self.layers]
+        for (layer, _), keys in at_subject(lm, facts, self.templates, places).items():
+            _append(memory, layer, mean_over_contexts(keys, self.method.contexts == "grouped").T)
 
 
-def _named(facts: list[Fact]) -> str:
-    return "case " + ", ".join(str(fact.case_id) for fact in facts)
+def _past(layer: int) -> str:
+    return f"past_keys.{layer}"
+
+
+def _append(memory: Memory, layer: int, keys: torch.Tensor) -> None:
+    """Add keys [d, b] to those remembered of a layer."""
+    past = memory.get(_past(layer))
+    memory[_past(layer)] = keys.contiguous() if past is None else torch.cat([past, keys], dim=1)

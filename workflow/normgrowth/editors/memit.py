@@ -1,39 +1,27 @@
-"""MEMIT: a batch of facts spread over several layers by regularised least squares (arXiv 2210.07229)."""
+"""MEMIT: a batch of facts spread over several layers by regularised least squares (arXiv 2210.07229).
 
-from pydantic import Field
+With `remember`, keys of earlier edits are protected as well (MEMIT with history).
+"""
 
-from normgrowth.editors.settings import SearchSettings
-
-NEEDS_STATISTICS = True
+from normgrowth.editors.settings import LeastSquaresSettings
 
 
-class Settings(SearchSettings):
-    """Defaults are those of the MEMIT code for GPT-J; layers by depth."""
-
-    batch: int = Field(10, ge=1, description="Facts edited in one call of the editor")
-    clamp: float = Field(0.75, gt=0, description="Largest ||offset|| in units of ||value||")
-    preservation_weight: float = Field(
-        15000.0, gt=0, description="lambda: weight of the second moment against the new facts"
-    )
-
-    @classmethod
-    def layers_by_depth(cls, n_layers: int) -> tuple[int, ...]:
-        """Up to five layers that end a quarter of the way up."""
-        last = n_layers // 4
-        return tuple(range(max(0, last - 4), last + 1))
+class Settings(LeastSquaresSettings):
+    """Batches of 10, clamp 0.75."""
 
 
 def build(settings: Settings):
     """The editor with these settings."""
-    from functools import partial
-
-    from normgrowth.editors.locate import LocateThenEdit
-    from normgrowth.editors.updates import regularised
+    from normgrowth.editors.locate import LocateThenEdit, Method, with_slack
+    from normgrowth.editors.preservation import weighed
 
     return LocateThenEdit(
         settings,
-        site="residual",
-        contexts="grouped",
-        current_value="bare_prompt",
-        closed_form=partial(regularised, preservation_weight=settings.preservation_weight),
+        Method(
+            site="residual",
+            contexts="grouped",
+            preserve=weighed(settings),
+            closed_form=with_slack(1.0),
+            remember=settings.remember,
+        ),
     )

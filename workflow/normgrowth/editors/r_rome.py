@@ -1,23 +1,27 @@
 """R-ROME: ROME with one key, the mean over contexts, in every place of the formula (arXiv 2403.07175)."""
 
-from normgrowth.editors.settings import SearchSettings
-
-NEEDS_STATISTICS = True
+from normgrowth.editors import rome
 
 
-class Settings(SearchSettings):
-    """The shared search defaults: 20 passes, step 0.5, clamp 4."""
+class Settings(rome.Settings):
+    """Those of ROME."""
 
 
 def build(settings: Settings):
     """The editor with these settings."""
-    from normgrowth.editors.locate import LocateThenEdit
-    from normgrowth.editors.updates import equality_constrained
+    from normgrowth.editors.locate import LocateThenEdit, Method, with_slack
+    from normgrowth.editors.preservation import OfAnyKey, OfSecondMoment
+
+    def preserve(resources, layer):
+        return OfSecondMoment(resources.second_moments[layer]) if settings.use_second_moment else OfAnyKey()
 
     return LocateThenEdit(
         settings,
-        site="mlp_output",
-        contexts="uniform",
-        current_value="mean_over_contexts",
-        closed_form=equality_constrained,
+        Method(
+            site="mlp_output",
+            contexts="uniform",
+            preserve=preserve,
+            closed_form=with_slack(0.0),
+            current_value="mean_over_contexts",
+        ),
     )

@@ -4,14 +4,25 @@ from importlib import import_module
 from types import ModuleType
 
 EDITORS: dict[str, str] = {
+    "alphaedit": "normgrowth.editors.alphaedit",
+    "emmet": "normgrowth.editors.emmet",
+    "encore": "normgrowth.editors.encore",
     "ft": "normgrowth.editors.ft",
+    "ft_l": "normgrowth.editors.ft_l",
+    "lora": "normgrowth.editors.lora",
     "memit": "normgrowth.editors.memit",
+    "nas": "normgrowth.editors.nas",
+    "norm_restored": "normgrowth.editors.norm_restored",
+    "pmet": "normgrowth.editors.pmet",
     "r_rome": "normgrowth.editors.r_rome",
+    "random_direction": "normgrowth.editors.random_direction",
+    "rome": "normgrowth.editors.rome",
+    "scale_only": "normgrowth.editors.scale_only",
 }
 
 
 def declaration(kind: str) -> ModuleType:
-    """The editor's module: `Settings`, `NEEDS_STATISTICS`, `build(settings)`.
+    """The editor's module: `Settings` and `build(settings)`.
 
     Raises:
         KeyError: for an unknown name, listing those known.

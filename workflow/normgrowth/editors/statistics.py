@@ -5,8 +5,7 @@ appendix E.1).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import torch
 
@@ -22,21 +21,31 @@ class SecondMoment:
     moment: torch.Tensor
     count: int
     layer: int
+    _factors: dict[float, torch.Tensor] = field(default_factory=dict, repr=False)
 
-    @cached_property
-    def _factor(self) -> torch.Tensor:
-        factor, failed = torch.linalg.cholesky_ex(self.moment)
-        if failed:
-            width = len(self.moment)
-            raise ModelError(
-                f"the second moment of layer {self.layer} is not positive definite: {self.count} tokens are too few "
-                f"for keys of width {width}; raise second_moments.tokens to at least {10 * width}"
-            )
-        return factor
+    @property
+    def mean_square(self) -> float:
+        """tr(C) / d: the mean squared entry of a key."""
+        return (self.moment.trace() / len(self.moment)).item()
 
-    def solve(self, keys: torch.Tensor) -> torch.Tensor:
-        """C⁻¹ K for keys [d, b], in float64."""
-        return torch.cholesky_solve(keys.double(), self._factor)
+    def solve(self, keys: torch.Tensor, ridge: float = 0.0) -> torch.Tensor:
+        """(C + ridge I)⁻¹ K for keys [d, b], in float64; each factor is computed once.
+
+        Raises:
+            ModelError: when the matrix is not positive definite.
+        """
+        if ridge not in self._factors:
+            matrix = self.moment.clone()
+            matrix.diagonal().add_(ridge)
+            factor, failed = torch.linalg.cholesky_ex(matrix)
+            if failed:
+                width = len(self.moment)
+                raise ModelError(
+                    f"the second moment of layer {self.layer} is not positive definite: {self.count} tokens are too "
+                    f"few for keys of width {width}; raise second_moments.tokens to at least {10 * width}"
+                )
+            self._factors[ridge] = factor
+        return torch.cholesky_solve(keys.double(), self._factors[ridge])
 
 
 @torch.no_grad()

@@ -5,13 +5,22 @@ from normgrowth.facts.records import Fact
 from normgrowth.seeds import derive
 
 
-def edit_order(facts: list[Fact], seed: int, order: int, unique_subjects: bool = False) -> list[Fact]:
-    """The facts in order number `order` under the study's seed.
+def reserved_facts(facts: list[Fact], seed: int, count: int) -> list[Fact]:
+    """The seeded facts that stand in no edit order: hypernetworks are trained on them."""
+    return subset(facts, count, seed, "reserved")
+
+
+def edit_order(
+    facts: list[Fact], seed: int, order: int, unique_subjects: bool = False, reserved: int = 0
+) -> list[Fact]:
+    """The facts in order number `order` under the study's seed, those of `reserved_facts` left out.
 
     A fact's place depends on its case_id alone, so it stays where it is relative to others when facts are added.
     With `unique_subjects` only the first fact of each subject (regardless of case) stays.
     """
-    ordered = sorted(facts, key=lambda fact: (derive(seed, "order", order, fact.case_id), fact.case_id))
+    kept_out = {fact.case_id for fact in reserved_facts(facts, seed, reserved)}
+    ordered = [fact for fact in facts if fact.case_id not in kept_out]
+    ordered = sorted(ordered, key=lambda fact: (derive(seed, "order", order, fact.case_id), fact.case_id))
     if not unique_subjects:
         return ordered
     first_of_subject: dict[str, Fact] = {}

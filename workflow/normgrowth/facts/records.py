@@ -1,6 +1,7 @@
 """Facts in CounterFact's schema (arXiv 2202.05262, appendix): reading and checking them."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,3 +124,8 @@ def _prompts(record: dict, name: str, where: str) -> tuple[str, ...]:
         if not isinstance(prompt, str) or not prompt.strip():
             raise FactError(f"{where}: field {name!r} holds {prompt!r} at position {position}, not a prompt")
     return tuple(prompts)
+
+
+def named(facts: Iterable[Fact]) -> str:
+    """The facts as an error message names them: 'case 3, 17'."""
+    return "case " + ", ".join(str(fact.case_id) for fact in facts)

@@ -1,0 +1,31 @@
+"""Settings under which every editor edits the small random models, and what they need beforehand."""
+
+from normgrowth.editors.control_settings import ControlSettings
+from normgrowth.editors.registry import EDITORS, declaration
+from normgrowth.editors.settings import EditorSettings
+
+SETTINGS = {
+    "ft": {"layers": [1], "learning_rate": 5e-3},
+    "ft_l": {"layers": [1], "learning_rate": 5e-3, "radius": 5e-3},
+    "lora": {"layers": [1, 2], "steps": 6, "rank": 2, "dropout": 0.2},
+    "rome": {"layers": [1], "steps": 8},
+    "r_rome": {"layers": [1], "steps": 8},
+    "memit": {"layers": [0, 1], "steps": 8, "batch": 2, "preservation_weight": 1.0, "remember": "after_edit"},
+    "emmet": {"layers": [1], "steps": 8, "batch": 2, "remember": "before_edit"},
+    "pmet": {"layers": [1], "steps": 16, "batch": 2, "preservation_weight": 1.0, "kl_factor": 0.1, "clamp": 3.0},
+    "alphaedit": {"layers": [0, 1], "steps": 8, "batch": 2, "null_space_threshold": 0.05, "norm_weight": 0.01},
+    "encore": {"layers": [0, 1], "steps": 8, "batch": 2, "preservation_weight": 1.0},
+    "nas": {"layers": [1], "steps": 8, "batch": 2, "null_space_threshold": 0.05, "pilot_facts": 4, "norm_weight": 0.01},
+}
+"""By kind. Control arms stand around `memit`."""
+
+CONTROLS = [kind for kind in sorted(EDITORS) if issubclass(declaration(kind).Settings, ControlSettings)]
+WRITERS = [kind for kind in sorted(EDITORS) if kind not in CONTROLS]
+CONTROLLED = "memit"
+
+
+def settings_of(kind: str) -> EditorSettings:
+    """The settings of an editor, filled in as the workflow does."""
+    if kind in CONTROLS:
+        return declaration(kind).Settings().around(CONTROLLED, CONTROLLED, settings_of(CONTROLLED))
+    return declaration(kind).Settings(**SETTINGS[kind])

@@ -1,0 +1,47 @@
+"""AlphaEdit: updates confined to directions that text leaves almost unused (arXiv 2410.02355)."""
+
+from pydantic import Field
+
+from normgrowth.editors.settings import NULL_SPACES, Remember, SpreadSettings
+
+
+class Settings(SpreadSettings):
+    """Batches of 10, clamp 0.75; the null space and the weights in the model's own units."""
+
+    null_space_threshold: float | None = Field(
+        None,
+        gt=0,
+        description="Directions with a smaller eigenvalue of the second moment may change; a tenth of the mean "
+        "eigenvalue when left out",
+    )
+    norm_weight: float | None = Field(
+        None, gt=0, description="L2: weight of the update's squared norm; in the model's own units when left out"
+    )
+    remember: Remember = Field("after_edit", description="Keys of earlier edits that are protected too")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The null space of the second moment at each layer."""
+        return frozenset({NULL_SPACES})
+
+
+def build(settings: Settings):
+    """The editor with these settings."""
+    from normgrowth.editors.locate import LocateThenEdit
+
+    return LocateThenEdit(settings, method(settings))
+
+
+def method(settings: Settings, **more):
+    """AlphaEdit's method, with whatever a relative adds."""
+    from normgrowth.editors.locate import Method, with_slack
+    from normgrowth.editors.preservation import within_null_space
+
+    return Method(
+        site="residual",
+        contexts="grouped",
+        preserve=within_null_space(settings),
+        closed_form=with_slack(1.0),
+        remember=settings.remember,
+        **more,
+    )

@@ -1,0 +1,56 @@
+"""Norm anchoring (NAS): every value is written at the norm that values had on the unedited model.
+
+The anchor a is the mean of ||v*|| over pilot edits searched, not made, on the unedited model, the largest 5% left out.
+Later values v* = v_0 + δ are scaled to ||v*|| = a, and one whose norm exceeds 2a is not written at all. Here v_0 is the
+output of the last edited layer's MLP; whatever stands beside it in the residual stream stays.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from normgrowth.editors.interface import Memory
+from normgrowth.editors.subject_activations import at_subject
+from normgrowth.editors.targets import Targets
+from normgrowth.facts.orders import subset
+from normgrowth.facts.records import Fact
+from normgrowth.language_model import LanguageModel
+
+if TYPE_CHECKING:
+    from normgrowth.editors.locate import LocateThenEdit
+
+TRIMMED = 0.05
+ANCHOR = "anchor"
+
+
+@dataclass(frozen=True)
+class NormAnchor:
+    """The rule that scales values."""
+
+    pilot_facts: int
+    reject_above: float  # in units of the anchor
+
+    def begin(self, lm: LanguageModel, editor: "LocateThenEdit") -> Memory:
+        """The anchor, from pilot searches on the unedited model."""
+        pilots = subset(list(editor.pilots), self.pilot_facts, 0, "pilot edits")
+        norms = self._values(lm, editor, pilots, editor.search(lm, pilots)).norm(dim=1).sort().values
+        kept = norms[: max(1, round(len(norms) * (1 - TRIMMED)))]
+        return {ANCHOR: kept.mean()}
+
+    def adjust(
+        self, lm: LanguageModel, editor: "LocateThenEdit", memory: Memory, facts: list[Fact], targets: Targets
+    ) -> tuple[torch.Tensor, list[str | None]]:
+        """Targets [n, o] with values at the anchor's norm, and why some are not written."""
+        values = self._values(lm, editor, facts, targets)
+        norms = values.norm(dim=1)
+        rejected = norms > self.reject_above * memory[ANCHOR]
+        scaled = targets.values + (memory[ANCHOR] / norms - 1)[:, None] * values
+        wanted = torch.where(rejected[:, None], targets.values - targets.offsets, scaled)
+        reason = f"value norm above {self.reject_above:g} anchors"
+        return wanted, [reason if out else None for out in rejected.tolist()]
+
+    def _values(self, lm: LanguageModel, editor: "LocateThenEdit", facts: list[Fact], targets: Targets) -> torch.Tensor:
+        """v* [n, o] of each fact: the MLP's output under the bare prompt, and the offset."""
+        place = (editor.top[0], "mlp_output")
+        return at_subject(lm, facts, ["{}"], [place])[place][:, 0] + targets.offsets

@@ -1,0 +1,106 @@
+"""Control arms: they tell the growth of the norm from its rivals as the cause of collapse.
+
+A real run changes three things at once: how large the edited matrices are, in which direction they have gone, and what
+was written. Each arm keeps some of these and drops the others.
+"""
+
+import torch
+
+from normgrowth.anatomy import frobenius
+from normgrowth.editors.interface import Change, Editor, EditRecord, Memory, Resources, Trace
+from normgrowth.errors import ArtefactError
+from normgrowth.facts.records import Fact
+from normgrowth.language_model import LanguageModel
+from normgrowth.seeds import derive
+
+STEP = "step"
+
+
+class NormRestored:
+    """Any editor, each edited matrix rescaled to its unedited Frobenius norm after every call: edits without growth."""
+
+    def __init__(self, inner: Editor) -> None:
+        self.inner = inner
+        self.layers = inner.layers
+
+    def prepare(self, lm: LanguageModel, resources: Resources) -> None:
+        """Prepare the editor inside, and note the norms of the unedited matrices."""
+        self.inner.prepare(lm, resources)
+        self.original = {layer: frobenius(lm.anatomy.down_projections[layer].matrix) for layer in self.layers}
+
+    def begin(self, lm: LanguageModel) -> Memory:
+        """What the editor inside remembers."""
+        return self.inner.begin(lm)
+
+    def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
+        """Edit, then rescale."""
+        trace = self.inner.edit(lm, memory, facts)
+        changes = {} if trace.changes is not None else None
+        for layer in self.layers:
+            projection = lm.anatomy.down_projections[layer]
+            scale = self.original[layer] / frobenius(projection.matrix)
+            projection.matrix.mul_(scale)
+            if changes is not None:
+                change = trace.changes[layer]
+                changes[layer] = Change(change.left, change.right, change.scale * scale)
+        return Trace(trace.records, changes)
+
+
+class _Follower:
+    """An arm that follows the recorded norms of another editor's run."""
+
+    def __init__(self, settings) -> None:
+        self.settings = settings
+        self.layers = settings.layers
+
+    def prepare(self, lm: LanguageModel, resources: Resources) -> None:
+        """Bind the recorded run, and note the norms of the unedited matrices."""
+        self.trajectory, self.seed = resources.trajectory, resources.seed
+        self.original = {layer: frobenius(lm.anatomy.down_projections[layer].matrix) for layer in self.layers}
+
+    def begin(self, lm: LanguageModel) -> Memory:
+        """Edits made so far: none."""
+        return {STEP: torch.zeros((), dtype=torch.int64)}
+
+    def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
+        """Make the step that the recorded run made here; the facts are not looked at."""
+        memory[STEP] = memory[STEP] + len(facts)
+        step = memory[STEP].item()
+        if step not in self.trajectory:
+            raise ArtefactError(f"the run of {self.settings.editor!r} that is followed has no record of step {step}")
+        changes = {}
+        for layer in self.layers:
+            projection = lm.anatomy.down_projections[layer]
+            changes[layer] = self._change(projection.matrix, layer, step, len(facts))
+            changes[layer].apply(projection)
+        return Trace([EditRecord(case_id=fact.case_id) for fact in facts], changes)
+
+    def _change(self, matrix: torch.Tensor, layer: int, step: int, count: int) -> Change:
+        raise NotImplementedError
+
+
+class ScaleOnly(_Follower):
+    """The unedited matrix scaled along a run's norms: the growth without the edits."""
+
+    def _change(self, matrix: torch.Tensor, layer: int, step: int, count: int) -> Change:
+        ratio, _ = self.trajectory[step][layer]
+        o, d = matrix.shape
+        none = matrix.new_zeros
+        return Change(none(o, 0), none(d, 0), ratio * self.original[layer] / frobenius(matrix))
+
+
+class RandomDirection(_Follower):
+    """Random low-rank steps of the sizes of a run's steps: the drift without the meaning.
+
+    Left and right factors are Gaussian; each fact of a batch adds one rank, as the closed forms do.
+    """
+
+    def _change(self, matrix: torch.Tensor, layer: int, step: int, count: int) -> Change:
+        _, size = self.trajectory[step][layer]
+        o, d = matrix.shape
+        generator = torch.Generator().manual_seed(derive(self.seed, "random direction", layer, step))
+        left = torch.randn(o, count, generator=generator, dtype=torch.float64)
+        right = torch.randn(d, count, generator=generator, dtype=torch.float64)
+        # ||L Rᵀ||² = tr(LᵀL RᵀR)
+        norm = ((left.T @ left) * (right.T @ right)).sum().sqrt()
+        return Change((left * (size / norm)).float().to(matrix.device), right.float().to(matrix.device))

@@ -1,0 +1,23 @@
+"""FT-L: fine-tuning that keeps every weight near its start (the constrained baseline of arXiv 2202.05262)."""
+
+from pydantic import Field
+
+from normgrowth.editors import ft
+
+
+class Settings(ft.Settings):
+    """FT's, and a ball; 5e-4 is the ROME code's radius for GPT2-XL."""
+
+    radius: float = Field(5e-4, gt=0, description="Farthest that any weight may move (L-infinity)")
+    recentre: bool = Field(
+        False,
+        description="Take the weights before each call for the start, as published code does: then the drift of a run "
+        "is bounded by its number of calls alone",
+    )
+
+
+def build(settings: Settings):
+    """The editor with these settings."""
+    from normgrowth.editors.finetuning import Ball, FineTuning
+
+    return FineTuning(settings, Ball(settings.radius, settings.recentre))

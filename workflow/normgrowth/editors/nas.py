@@ -1,0 +1,25 @@
+"""NAS: AlphaEdit with every value written at the norm that values had on the unedited model (arXiv 2602.02543)."""
+
+from pydantic import Field
+
+from normgrowth.editors import alphaedit
+
+
+class Settings(alphaedit.Settings):
+    """AlphaEdit's, and the anchor's."""
+
+    pilot_facts: int = Field(
+        1000, ge=1, description="Facts whose values are searched on the unedited model for the anchor"
+    )
+    reject_above: float = Field(
+        2.0, gt=0, description="A fact whose value's norm exceeds this many anchors is not written"
+    )
+
+
+def build(settings: Settings):
+    """The editor with these settings."""
+    from normgrowth.editors.anchor import NormAnchor
+    from normgrowth.editors.locate import LocateThenEdit
+
+    anchor = NormAnchor(settings.pilot_facts, settings.reject_above)
+    return LocateThenEdit(settings, alphaedit.method(settings, anchor=anchor))

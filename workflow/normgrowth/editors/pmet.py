@@ -1,0 +1,39 @@
+"""PMET: offsets searched in attention and MLP together, of which only the MLP's is written (arXiv 2308.08742)."""
+
+from pydantic import Field
+
+from normgrowth.editors.settings import LeastSquaresSettings
+
+
+class Settings(LeastSquaresSettings):
+    """The PMET code's for GPT-J: 30 passes, divergence weighed 1."""
+
+    steps: int = Field(30, ge=1, description="Forward passes of the search; one gradient step fewer is taken")
+    kl_factor: float = Field(1.0, ge=0, description="Weight of the divergence on the prompt '<subject> is a'")
+    relaxed_likelihood: float = Field(
+        0.1, ge=0, description="Weight of the new object's loss once it is the most probable one under every context"
+    )
+    divergence_stop: float = Field(
+        0.01, ge=0, description="The search ends when, that reached, the divergence is no more than this"
+    )
+
+
+def build(settings: Settings):
+    """The editor with these settings."""
+    from normgrowth.editors.locate import LocateThenEdit, Method, with_slack
+    from normgrowth.editors.preservation import weighed
+    from normgrowth.editors.targets import Relaxation
+
+    return LocateThenEdit(
+        settings,
+        Method(
+            site="mlp_output",
+            contexts="grouped",
+            preserve=weighed(settings),
+            closed_form=with_slack(1.0),
+            other_sites=("attention_output",),
+            relaxation=Relaxation(settings.relaxed_likelihood, settings.divergence_stop),
+            spread="square_root",
+            remember=settings.remember,
+        ),
+    )

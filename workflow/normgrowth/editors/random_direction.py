@@ -1,0 +1,20 @@
+"""Control arm: random low-rank steps of the sizes of another editor's steps."""
+
+from normgrowth.editors.control_settings import ControlSettings
+from normgrowth.editors.settings import TRAJECTORY
+
+
+class Settings(ControlSettings):
+    """The drift without the meaning: if the size of changes is the cause of collapse, this arm should collapse too."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The recorded steps of the controlled editor's run."""
+        return frozenset({TRAJECTORY})
+
+
+def build(settings: Settings):
+    """The editor with these settings."""
+    from normgrowth.editors.controls import RandomDirection
+
+    return RandomDirection(settings)

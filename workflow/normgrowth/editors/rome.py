@@ -1,0 +1,40 @@
+"""ROME as published: the update's direction from the mean key, its length from the bare prompt's (arXiv 2202.05262)."""
+
+from pydantic import Field
+
+from normgrowth.editors.settings import SECOND_MOMENTS, OneAtATime, SearchSettings
+
+
+class Settings(SearchSettings, OneAtATime):
+    """The search's own defaults: 20 passes, clamp 4."""
+
+    use_second_moment: bool = Field(
+        True, description="Protect the second moment of keys; false takes all directions alike (Llama presets)"
+    )
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The second moment, unless it is left out of account."""
+        return frozenset({SECOND_MOMENTS} if self.use_second_moment else ())
+
+
+def build(settings: Settings):
+    """The editor with these settings."""
+    from normgrowth.editors.locate import LocateThenEdit, Method
+    from normgrowth.editors.preservation import OfAnyKey, OfSecondMoment
+    from normgrowth.editors.updates import mismatched
+
+    def preserve(resources, layer):
+        return OfSecondMoment(resources.second_moments[layer]) if settings.use_second_moment else OfAnyKey()
+
+    return LocateThenEdit(
+        settings,
+        Method(
+            site="mlp_output",
+            contexts="uniform",
+            preserve=preserve,
+            closed_form=lambda located, preserved: mismatched(
+                located.keys, located.bare_keys, located.residual, preserved
+            ),
+        ),
+    )

@@ -1,0 +1,20 @@
+"""Control arm: the unedited matrices scaled along the norms of another editor's run."""
+
+from normgrowth.editors.control_settings import ControlSettings
+from normgrowth.editors.settings import TRAJECTORY
+
+
+class Settings(ControlSettings):
+    """The growth without the edits: if the norm is the cause of collapse, this arm should collapse too."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The recorded norms of the controlled editor's run."""
+        return frozenset({TRAJECTORY})
+
+
+def build(settings: Settings):
+    """The editor with these settings."""
+    from normgrowth.editors.controls import ScaleOnly
+
+    return ScaleOnly(settings)

@@ -1,0 +1,75 @@
+"""The prompts of a target search, laid out as one padded batch."""
+
+from dataclasses import dataclass
+
+import torch
+
+from normgrowth.facts.records import Fact
+from normgrowth.language_model import LanguageModel
+from normgrowth.prompts import encode, encode_with_target, fill, last_token_of
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt of a fact: a context with the question and the target, or "<subject> is a"."""
+
+    ids: tuple[int, ...]
+    subject_last: int
+    target_at: int | None  # position of the target's first token; None for "<subject> is a"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The prompts of some facts: for each fact its contexts (the bare prompt first), then "<subject> is a"."""
+
+    ids: torch.Tensor  # [rows, tokens]
+    mask: torch.Tensor
+    subject_last: torch.Tensor  # [rows]
+    fact: torch.Tensor  # [rows], the row's fact within the batch
+    bare: torch.Tensor  # [facts], the row of each bare prompt
+    essence: torch.Tensor  # [facts], the row of each "<subject> is a"
+    scored_row: torch.Tensor  # [scored], one entry per target token to predict
+    scored_position: torch.Tensor
+    scored_token: torch.Tensor
+    scored_weight: torch.Tensor  # of its log-probability in the fact's loss
+    scored_in_context: torch.Tensor  # 1 under a context, 0 in the bare prompt (1 where there is no other)
+
+
+def prompts_of(lm: LanguageModel, fact: Fact, contexts: list[str]) -> list[Prompt]:
+    """The prompts of one fact: under each context, then "<subject> is a"."""
+    prompts = []
+    for context in contexts:
+        text, span = fill(context, fact.question, fact.subject_span)
+        ids, target_at = encode_with_target(lm.tokenizer, text, fact.target_new)
+        prompts.append(Prompt(ids, last_token_of(encode(lm.tokenizer, text), span), target_at))
+    essence = encode(lm.tokenizer, f"{fact.subject} is a")
+    prompts.append(Prompt(essence.ids, last_token_of(essence, (0, len(fact.subject))), None))
+    return prompts
+
+
+def lay_out(lm: LanguageModel, prompts: list[list[Prompt]], facts: list[int]) -> Rows:
+    """Lay the prompts of `facts` out; facts are numbered anew from 0."""
+    rows, subject_last, fact_of, bare, essence = [], [], [], [], []
+    scored: list[tuple[int, int, int, float, float]] = []
+    for number, fact in enumerate(facts):
+        contexts = len(prompts[fact]) - 1
+        bare.append(len(rows))
+        for prompt in prompts[fact]:
+            if prompt.target_at is None:
+                essence.append(len(rows))
+                rows.append(prompt.ids)
+            else:
+                length = len(prompt.ids) - prompt.target_at
+                weight = 1.0 / (length * contexts)
+                in_context = float(len(rows) != bare[-1] or contexts == 1)
+                for position in range(prompt.target_at, len(prompt.ids)):
+                    scored.append((len(rows), position - 1, prompt.ids[position], weight, in_context))
+                rows.append(prompt.ids[:-1])  # the target's last token is only predicted
+            subject_last.append(prompt.subject_last)
+            fact_of.append(number)
+    ids, mask = lm.pad(rows)
+
+    def index(values: list) -> torch.Tensor:
+        return torch.tensor(values, device=lm.device)
+
+    return Rows(ids, mask, *map(index, (subject_last, fact_of, bare, essence, *map(list, zip(*scored, strict=True)))))
