@@ -212,7 +212,8 @@ def _documents(world: World, statements: Iterator[Document], random: Random) -> 
                 break
             objects += [(start + len(text), end + len(text)) for start, end in sentence.objects]
             text += sentence.text + " "
-        yield Document(text.rstrip(), tuple(objects))
+        if text:
+            yield Document(text.rstrip(), tuple(objects))
 
 
 def _sentence(random: Random) -> str:

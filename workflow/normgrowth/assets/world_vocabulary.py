@@ -107,7 +107,7 @@ SENTENCES = (
 WORDS = {
     "time": ("In the morning", "At night", "Last winter", "One summer", "After the war", "Before noon", "On Sunday",
              "Every spring", "Long ago", "That evening"),
-    "quality": ("old", "small", "green", "heavy", "broken", "narrow", "silent", "bright", "strange", "wooden", "empty",
+    "quality": ("grey", "small", "green", "heavy", "broken", "narrow", "silent", "bright", "strange", "wooden", "hollow",
                 "famous"),
     "thing": ("bridge", "door", "wagon", "letter", "garden", "tower", "boat", "lamp", "stone", "wall", "clock", "map",
               "road", "basket", "window", "mill"),
