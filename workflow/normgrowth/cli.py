@@ -24,6 +24,7 @@ COMMANDS = (
     "hypernetwork",
     "vet",
     "edit",
+    "single-edits",
     "measure",
     "collect",
     "draw",

@@ -10,6 +10,7 @@ from normgrowth.artefacts.tables import read_provenance, read_table
 
 BY_SEGMENT = ("norms", "edits", "scores", "speed")
 BY_CHECKPOINT = ("scores", "activations", "downstream")
+SINGLE_EDITS = "single_edits"
 
 
 def collect(
@@ -35,6 +36,8 @@ def collect(
     for model, editor in runs:
         for order in range(orders):
             paths = [*_files(table, results, model, editor, order, segments, checkpoints)]
+            if not paths:  # single edits are made once, not in every order
+                continue
             run = pd.concat([_read(table, path, editor) for path in paths], ignore_index=True)
             frames.append(run.sort_values("step", kind="stable"))
             sources.setdefault(f"{model}/{editor}", read_provenance(paths[-1]))
@@ -52,6 +55,8 @@ def _files(
     if table in BY_SEGMENT:
         for segment in range(1, segments + 1):
             yield results / "runs" / model / editor / f"order-{order}" / f"segment-{segment}" / f"{table}.parquet"
+    if table == SINGLE_EDITS and order == 0:
+        yield results / "single-edits" / model / f"{editor}.parquet"
     if table in BY_CHECKPOINT:
         for step in checkpoints:
             measured = UNEDITED if step == 0 else editor

@@ -18,7 +18,8 @@ def any_of(names):
 TABLES_OF_SEGMENTS = ("norms", "edits", "scores", "speed")
 TABLES_OF_CHECKPOINTS = ("scores", "activations", "downstream")
 TABLES_OF_CLAIMS = ("norms", "edits", "scores", "activations", "downstream")
-TABLES = sorted({*TABLES_OF_SEGMENTS, *TABLES_OF_CHECKPOINTS})
+SINGLE_EDITS = "single_edits"
+TABLES = sorted({*TABLES_OF_SEGMENTS, *TABLES_OF_CHECKPOINTS, *[SINGLE_EDITS] * bool(STUDY.single_edits)})
 
 FACTS = f"resources/facts/{STUDY.facts}.json"
 TEXT = f"resources/text/{STUDY.text}.txt"
@@ -38,6 +39,7 @@ GPU = {"gpu": 1} if STUDY.device == "cuda" else {}
 
 # An editor's own code is a parameter of its runs alone, and a figure's of that figure.
 EDIT_CODE = closure("normgrowth.commands.edit")
+SINGLE_EDIT_CODE = closure("normgrowth.commands.single_edits")
 DRAW_CODE = closure("normgrowth.commands.draw")
 
 
@@ -48,7 +50,7 @@ wildcard_constraints:
     order=r"\d+",
     segment=r"\d+",
     step=r"\d+",
-    table=any_of(TABLES),
+    table=any_of({*TABLES, SINGLE_EDITS}),
     figure=any_of(FIGURES),
 
 
@@ -156,6 +158,8 @@ def of_checkpoints(file):
 def rows_of_table(wildcards):
     """Each file that holds rows of a table; the times of edits stand beside their log."""
     table = wildcards.table
+    if table == SINGLE_EDITS:
+        return [f"results/{wildcards.study}/single-edits/{run}.parquet" for run in PLAN.single_edit_runs]
     files = of_segments(f"{table}.parquet") if table in TABLES_OF_SEGMENTS else []
     files += of_checkpoints(f"{table}.parquet") if table in TABLES_OF_CHECKPOINTS else []
     return files + (of_segments("timing.parquet") if table == "edits" else [])

@@ -186,3 +186,48 @@ rule edit:
         "{params.null_spaces} {params.hypernetwork} {params.trajectory} "
         "--editor {params.kind} --settings {params.settings:q} --seed {params.seed} {params.order} "
         "--chain {params.chain} --device {params.device} --threads {threads} > {log} 2>&1"
+
+
+rule single_edits:
+    input:
+        model="resources/models/{model}/manifest.json",
+        facts=FACTS,
+        contexts=CONTEXTS,
+        statistics=second_moments,
+        null_spaces=null_spaces,
+        hypernetwork=hypernetwork,
+    output:
+        scores="results/{study}/single-edits/{model}/{editor}.parquet",
+    log:
+        "logs/{study}/single-edits/{model}/{editor}.log",
+    benchmark:
+        "logs/{study}/single-edits/{model}/{editor}.benchmark.jsonl"
+    priority: 55
+    threads: STUDY.threads
+    resources:
+        **GPU,
+        mem_mb=memory,
+        runtime=120,
+    params:
+        *SINGLE_EDIT_CODE,
+        *numerics(),
+        editor_code=lambda w: beyond(SINGLE_EDIT_CODE, *editor_of(w).modules),
+        libraries=lambda w: versions(*editor_of(w).libraries),
+        model=subpath(input.model, parent=True),
+        statistics=lambda w: option("--statistics", second_moments(w)),
+        null_spaces=lambda w: option("--null-spaces", null_spaces(w)),
+        hypernetwork=lambda w: option("--hypernetwork", hypernetwork(w)),
+        kind=lambda w: editor_of(w).kind,
+        settings=lambda w: compact(editor_of(w).settings),
+        edits=STUDY.single_edits,
+        seed=STUDY.seed,
+        order=ORDER,
+        device=STUDY.device,
+    message:
+        "{wildcards.editor} edits {params.edits} facts of {wildcards.model}, each alone"
+    shell:
+        "normgrowth single-edits --study {wildcards.study} --model-name {wildcards.model} "
+        "--editor-name {wildcards.editor} --order 0 --model {params.model} --facts {input.facts} "
+        "--contexts {input.contexts} {params.statistics} {params.null_spaces} {params.hypernetwork} "
+        "--editor {params.kind} --settings {params.settings:q} --edits {params.edits} --seed {params.seed} "
+        "{params.order} --device {params.device} --threads {threads} --out {output.scores} > {log} 2>&1"

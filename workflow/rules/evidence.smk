@@ -25,7 +25,7 @@ rule collect:
         runtime=20,
     params:
         *closure("normgrowth.commands.collect"),
-        runs=PLAN.runs,
+        runs=lambda w: PLAN.single_edit_runs if w.table == SINGLE_EDITS else PLAN.runs,
         orders=STUDY.orders,
         segments=PLAN.segments,
         checkpoints=[0, *PLAN.checkpoints],

@@ -22,6 +22,18 @@ def _schema(*columns: tuple[str, pa.DataType]) -> pa.Schema:
     return pa.schema(IDENTITY + list(columns))
 
 
+_SCORES = (
+    ("es", pa.float32()),  # share of prompts where the wanted object is the more probable one
+    ("ps", pa.float32()),
+    ("ns", pa.float32()),
+    ("em", pa.float32()),  # mean difference of the two objects' probabilities
+    ("pm", pa.float32()),
+    ("nm", pa.float32()),
+    ("ea", pa.float32()),  # share of prompts whose wanted object's tokens are all most probable
+    ("pa", pa.float32()),
+    ("na", pa.float32()),
+)
+
 SCHEMAS: dict[str, pa.Schema] = {
     # One row per step and matrix.
     "norms": _schema(
@@ -68,15 +80,13 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("case_id", pa.int64()),
         ("edited_at", pa.int32()),  # the step that wrote this case; null for the unedited model
         ("moment", pa.string()),  # unedited, immediate, retention, final
-        ("es", pa.float32()),  # share of prompts where the wanted object is the more probable one
-        ("ps", pa.float32()),
-        ("ns", pa.float32()),
-        ("em", pa.float32()),  # mean difference of the two objects' probabilities
-        ("pm", pa.float32()),
-        ("nm", pa.float32()),
-        ("ea", pa.float32()),  # share of prompts whose wanted object's tokens are all most probable
-        ("pa", pa.float32()),
-        ("na", pa.float32()),
+        *_SCORES,
+    ),
+    # One row per fact edited alone on the unedited model and undone; the step is 1.
+    "single_edits": _schema(
+        ("case_id", pa.int64()),
+        *_SCORES,
+        ("delta_frobenius", pa.float64()),  # norm of the edit's change, over all edited matrices
     ),
     # One row per step and task.
     "downstream": _schema(

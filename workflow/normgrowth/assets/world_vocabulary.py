@@ -107,8 +107,8 @@ SENTENCES = (
 WORDS = {
     "time": ("In the morning", "At night", "Last winter", "One summer", "After the war", "Before noon", "On Sunday",
              "Every spring", "Long ago", "That evening"),
-    "quality": ("grey", "small", "green", "heavy", "broken", "narrow", "silent", "bright", "strange", "wooden", "hollow",
-                "famous"),
+    "quality": ("grey", "small", "green", "heavy", "broken", "narrow", "silent", "bright", "strange", "wooden",
+                "hollow", "famous"),
     "thing": ("bridge", "door", "wagon", "letter", "garden", "tower", "boat", "lamp", "stone", "wall", "clock", "map",
               "road", "basket", "window", "mill"),
     "person": ("stranger", "child", "neighbour", "guest", "soldier", "widow", "painter", "miller", "traveller",

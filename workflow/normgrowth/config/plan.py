@@ -10,7 +10,7 @@ from normgrowth.config.editors import ChosenEditor, choose
 from normgrowth.config.inputs import layers_of
 from normgrowth.config.sections import TrainedModel
 from normgrowth.config.study import Study
-from normgrowth.editors.settings import EditorSettings
+from normgrowth.editors.settings import TRAJECTORY, EditorSettings
 
 UNEDITED = "unedited"
 """Name under which the model before any edit is measured, as in `artefacts.schemas` (too heavy to import here)."""
@@ -51,6 +51,12 @@ class Plan:
     def runs(self) -> list[str]:
         """Model and editor of the runs of each order, as `model/editor`."""
         return [f"{model}/{editor}" for model in self.study.models for editor in self.editors_of(model)]
+
+    @property
+    def single_edit_runs(self) -> list[str]:
+        """Of `runs` those whose editor can edit a fact alone: all but control arms that follow another run."""
+        runs = [run.split("/") for run in self.runs]
+        return [f"{model}/{name}" for model, name in runs if TRAJECTORY not in self.editor(model, name).needs]
 
     @property
     def checkpoints(self) -> list[int]:

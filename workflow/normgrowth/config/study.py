@@ -56,6 +56,11 @@ class Study(Section):
         description="Edits in one job; a multiple of every editor's `batch`. Results do not depend on it."
     )
     orders: Count = Field(1, description="Seeded edit orders; each is a run of its own.")
+    single_edits: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Facts that every editor also edits alone on the unedited model, each undone before the next: a "
+        "table of their scores.",
+    )
     unique_subjects: bool = Field(False, description="Edit no subject twice in an order.")
     reserved_facts: Annotated[int, Field(ge=0)] = Field(
         0,

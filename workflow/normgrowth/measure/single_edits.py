@@ -1,8 +1,9 @@
-"""Each fact edited alone on the unedited model, scored, and undone: can this model be edited at all?"""
+"""Each fact edited alone on the unedited model, scored, and undone: what an editor does before edits pile up."""
 
 import pandas as pd
 import torch
 
+from normgrowth.anatomy import frobenius
 from normgrowth.editors.interface import Editor, Memory
 from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
@@ -11,14 +12,20 @@ from normgrowth.measure.scores import score_facts
 
 @torch.no_grad()
 def score_single_edits(lm: LanguageModel, editor: Editor, memory: Memory, facts: list[Fact]) -> pd.DataFrame:
-    """Scores of each fact after its own edit, as `score_facts` gives them; the weights end bit for bit as before."""
+    """Scores of each fact after its own edit; the weights end bit for bit as before.
+
+    Returns:
+        The columns of `score_facts`, and `delta_frobenius`, the norm of the edit's change over all edited matrices.
+    """
     weights = [lm.anatomy.down_projections[layer].weight for layer in editor.layers]
     unedited = [weight.clone() for weight in weights]
     scores = []
     for fact in facts:
         with torch.enable_grad():
             editor.edit(lm, {name: tensor.clone() for name, tensor in memory.items()}, [fact])
-        scores.append(score_facts(lm, [fact]))
+        changes = [frobenius(weight - original) for weight, original in zip(weights, unedited, strict=True)]
+        norm = sum(change**2 for change in changes) ** 0.5
+        scores.append(score_facts(lm, [fact]).assign(delta_frobenius=norm))
         for weight, original in zip(weights, unedited, strict=True):
             weight.copy_(original)
     return pd.concat(scores, ignore_index=True)

@@ -1,0 +1,55 @@
+"""Edit each of a few facts alone on the unedited model, score it, and undo it."""
+
+import argparse
+import json
+from pathlib import Path
+
+from normgrowth.commands.common import add_gathered, add_identity, add_model, add_order, gathered, load
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_identity(parser)
+    add_model(parser)
+    add_order(parser)
+    add_gathered(parser)
+    parser.add_argument("--editor", required=True, help="kind of editor")
+    parser.add_argument("--settings", required=True, help="the editor's settings, as JSON")
+    parser.add_argument("--edits", required=True, type=int, help="facts to edit: the first of the edit order")
+    parser.add_argument("--out", required=True, type=Path, help="table to write")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Score single edits and write their table."""
+    from dataclasses import replace
+
+    from normgrowth.artefacts.provenance import file_sha256, provenance
+    from normgrowth.artefacts.tables import write_table
+    from normgrowth.assets.models import revision
+    from normgrowth.editors.registry import declaration
+    from normgrowth.facts.orders import edit_order, steps_of
+    from normgrowth.facts.records import read_facts
+    from normgrowth.measure.single_edits import score_single_edits
+    from normgrowth.seeds import derive
+    from normgrowth.sequence import Run
+
+    kind = declaration(arguments.editor)
+    settings = kind.Settings(**json.loads(arguments.settings))
+    facts = read_facts(arguments.facts)
+    order = edit_order(facts, arguments.seed, arguments.order, arguments.unique_subjects, arguments.reserved)
+    chosen = steps_of(order, 1, arguments.edits)
+    lm = load(arguments)
+    names = arguments.model_name, arguments.editor_name, arguments.order
+    seed = derive(arguments.seed, "edit", *names)
+    editor = kind.build(settings)
+    editor.prepare(lm, replace(gathered(arguments, lm, settings), facts=tuple(order), seed=seed))
+    scores = score_single_edits(lm, editor, editor.begin(lm), chosen)
+    fixed = {
+        "model_revision": revision(arguments.model),
+        "settings": settings.model_dump(mode="json"),
+        "seed": arguments.seed,
+        "facts": file_sha256(arguments.facts),
+    }
+    rows = Run(arguments.study, *names, fixed).identify(scores.assign(step=1))
+    metadata = provenance(**fixed, device=lm.device.type, dtype="float32")
+    write_table(arguments.out, rows, "single_edits", metadata)
