@@ -16,8 +16,11 @@ def loss_of(lm, prompt: str, target: str) -> tuple[float, bool]:
     return (sum(losses) / len(losses)).item(), right
 
 
-def search_target(lm, fact, contexts, module, settings) -> torch.Tensor:
-    """The target value by torch's own Adam, one forward pass per prompt, all logits. `module` gives the value."""
+def search_target(lm, fact, contexts, modules, settings) -> torch.Tensor:
+    """The target value by torch's own Adam, one forward pass per prompt, all logits.
+
+    Offsets stand at the outputs of `modules`; the value returned is that of the last.
+    """
     rows = []
     for context in contexts:
         text, span = fill(context, fact.question, fact.subject_span)
@@ -26,22 +29,25 @@ def search_target(lm, fact, contexts, module, settings) -> torch.Tensor:
     essence = encode(lm.tokenizer, f"{fact.subject} is a")
     rows.append((essence.ids, last_token_of(essence, (0, len(fact.subject))), None, None))
 
-    offset = torch.zeros(lm.anatomy.hidden_size, requires_grad=True)
-    optimiser = torch.optim.Adam([offset], lr=settings.learning_rate)
-    start, unchanged = [], []
+    offsets = [torch.zeros(lm.anatomy.hidden_size, requires_grad=True) for _ in modules]
+    optimiser = torch.optim.Adam(offsets, lr=settings.learning_rate)
+    start, unchanged = {}, []
 
     def forward(ids, position):
-        def hook(_module, _inputs, output):
-            value = output[0] if isinstance(output, tuple) else output
-            if not start:
-                start.append(value[0, position].detach().clone())
-            value = value.clone()
-            value[0, position] += offset
-            return (value, *output[1:]) if isinstance(output, tuple) else value
+        def hook_for(number):
+            def hook(_module, _inputs, output):
+                value = output[0] if isinstance(output, tuple) else output
+                start.setdefault(number, value[0, position].detach().clone())
+                value = value.clone()
+                value[0, position] += offsets[number]
+                return (value, *output[1:]) if isinstance(output, tuple) else value
 
-        handle = module.register_forward_hook(hook)
+            return hook
+
+        handles = [module.register_forward_hook(hook_for(number)) for number, module in enumerate(modules)]
         logits = lm.model(input_ids=torch.tensor([ids])).logits[0]
-        handle.remove()
+        for handle in handles:
+            handle.remove()
         return log_softmax(logits, dim=-1)
 
     for step in range(settings.steps):
@@ -54,15 +60,17 @@ def search_target(lm, fact, contexts, module, settings) -> torch.Tensor:
         if not unchanged:
             unchanged.append(now.detach())
         divergence = kl_div(unchanged[0], now, log_target=True, reduction="sum")
-        decay = settings.weight_decay * offset.norm() / start[0].norm() ** 2
-        loss = torch.stack(losses).mean() + settings.kl_factor * divergence + decay
+        decay = sum(offset.norm() / start[number].norm() ** 2 for number, offset in enumerate(offsets))
+        loss = torch.stack(losses).mean() + settings.kl_factor * divergence + settings.weight_decay * decay
         if loss < settings.stop_loss or step == settings.steps - 1:
             break
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         with torch.no_grad():
-            longest = settings.clamp * start[0].norm()
-            if offset.norm() > longest:
-                offset *= longest / offset.norm()
-    return (start[0] + offset).detach()
+            for number, offset in enumerate(offsets):
+                longest = settings.clamp * start[number].norm()
+                if offset.norm() > longest:
+                    offset *= longest / offset.norm()
+    last = len(modules) - 1
+    return (start[last] + offsets[last]).detach()

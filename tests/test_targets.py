@@ -6,9 +6,9 @@ import torch
 from normgrowth.capture import changing
 from normgrowth.editors import targets as targets_module
 from normgrowth.editors.settings import SearchSettings
-from normgrowth.editors.targets import search_targets
+from normgrowth.editors.targets import Relaxation, search_targets
 from normgrowth.errors import EditError
-from normgrowth.prompts import encode, encode_with_target, last_token_of
+from normgrowth.prompts import encode, encode_with_target, fill, last_token_of
 from tests import plain, small_models
 
 CONTEXTS = small_models.CONTEXTS["uniform"]
@@ -21,7 +21,7 @@ def test_agrees_with_the_plain_search(lm, site):
     found = search_targets(lm, facts, CONTEXTS, ((1, site),), SETTINGS)
     module = lm.anatomy.blocks[1] if site == "residual" else lm.anatomy.down_projections[1].module
     for i, fact in enumerate(facts):
-        expected = plain.search_target(lm, fact, CONTEXTS, module, SETTINGS)
+        expected = plain.search_target(lm, fact, CONTEXTS, [module], SETTINGS)
         assert (found.values[i] - expected).norm() <= 1e-4 * expected.norm()
         assert found.steps[i] == SETTINGS.steps - 1
 
@@ -77,3 +77,75 @@ def test_a_loss_that_is_no_number_names_the_edit(lm):
     lm.anatomy.down_projections[2].weight.fill_(float("nan"))
     with pytest.raises(EditError, match="case 10 gave a loss of nan at its step 1"):
         search_targets(lm, small_models.facts()[:1], CONTEXTS, ((1, "residual"),), SETTINGS)
+
+
+def test_offsets_at_two_places_agree_with_the_plain_search(lm):
+    """PMET's pair: each with its own decay and clamp, the second's value returned."""
+    modules = [lm.anatomy.attention_outputs[1].module, lm.anatomy.down_projections[1].module]
+    settings = SETTINGS.model_copy(update={"clamp": 0.5})
+    for fact in small_models.facts()[:2]:
+        found = search_targets(lm, [fact], CONTEXTS, ((1, "attention_output"), (1, "mlp_output")), settings)
+        expected = plain.search_target(lm, fact, CONTEXTS, modules, settings)
+        assert (found.values[0] - expected).norm() <= 1e-4 * expected.norm()
+
+
+def nearly_known(lm):
+    """A fact with an object of one token, and the model made to hold that object nearly the most probable."""
+    for fact in small_models.facts():
+        sequences = []
+        for context in CONTEXTS:
+            text, _ = fill(context, fact.question, fact.subject_span)
+            sequences.append(encode_with_target(lm.tokenizer, text, fact.target_new))
+        if all(len(ids) - first == 1 for ids, first in sequences):
+            break
+    hidden = torch.stack([lm.hidden(*lm.pad([ids[:-1]]))[0, -1] for ids, _ in sequences])
+    best = lm.logits(hidden).amax(dim=1)
+    lm.anatomy.head.weight[sequences[0][0][-1]] = torch.linalg.pinv(hidden) @ (best - 0.002)
+    return fact
+
+
+def test_early_stopping_counts_the_times_that_the_object_has_won(lm):
+    """ENCORE: the search for one win ends with the first offset that wins under every context but the bare prompt."""
+    fact = nearly_known(lm)
+    long = SETTINGS.model_copy(update={"steps": 60, "clamp": 20.0, "kl_factor": 0.0, "weight_decay": 0.0})
+
+    def steps(**changes):
+        found = search_targets(lm, [fact], CONTEXTS, ((1, "residual"),), long.model_copy(update=changes))
+        return found.steps[0], wins(lm, fact, found.offsets[0])
+
+    once, won = steps(most_probable_stop=1)
+    assert 0 < once < 59 and won
+    assert steps(steps=once) == (once - 1, False)
+    assert steps(most_probable_stop=3)[0] == once + 2
+
+
+def wins(lm, fact, offset) -> bool:
+    """Whether the object is the most probable one under every context but the bare prompt, the offset in place."""
+    for context in CONTEXTS[1:]:
+        text, span = fill(context, fact.question, fact.subject_span)
+        ids, first = encode_with_target(lm.tokenizer, text, fact.target_new)
+        position = last_token_of(encode(lm.tokenizer, text), span)
+
+        def put(hidden, position=position):
+            hidden = hidden.clone()
+            hidden[0, position] += offset
+            return hidden
+
+        with changing(lm.anatomy, (1, "residual"), put):
+            best = lm.model(input_ids=torch.tensor([ids])).logits[0].argmax(-1).tolist()
+        if best[first - 1 : -1] != list(ids[first:]):
+            return False
+    return True
+
+
+def test_a_relaxed_search_ends_once_the_object_wins_and_the_essence_is_near(lm):
+    fact = nearly_known(lm)
+    settings = SETTINGS.model_copy(update={"steps": 60, "clamp": 20.0, "kl_factor": 0.0, "weight_decay": 0.0})
+    place = ((1, "residual"),)
+    assert search_targets(lm, [fact], ["{}"], place, settings).steps[0] == 59
+    ended = search_targets(lm, [fact], ["{}"], place, settings, Relaxation(0.1, divergence_stop=1e9))
+    assert ended.steps[0] < 59
+    # From the first win on the likelihood counts a tenth, so the loss that is reported is the smaller one.
+    far = search_targets(lm, [fact], ["{}"], place, settings, Relaxation(0.1, divergence_stop=0.0))
+    assert far.steps[0] == 59
+    assert ended.losses[0] < search_targets(lm, [fact], ["{}"], place, settings).losses[0]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from normgrowth.anatomy import Anatomy, anatomy_of
 from normgrowth.errors import ModelError
@@ -34,9 +34,25 @@ class LanguageModel:
             raise ModelError(f"a text of {longest} tokens does not fit the model's context of {limit}")
         return pad(rows, pad_id(self.tokenizer), self.device)
 
-    def hidden(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Final-norm outputs [rows, tokens, hidden] of the trunk."""
-        return self.anatomy.trunk(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    def hidden(
+        self,
+        ids: torch.Tensor,
+        mask: torch.Tensor,
+        positions: torch.Tensor | None = None,
+        past: Cache | None = None,
+    ) -> torch.Tensor:
+        """Final-norm outputs [rows, tokens, hidden] of the trunk.
+
+        Args:
+            mask: [rows, tokens], or [rows, past + tokens] after what `past` holds.
+            positions: of the tokens [rows, tokens]; counted from the first when left out.
+            past: attention keys and values of the tokens before; those of `ids` are added to it.
+        """
+        places = {} if positions is None else {"position_ids": positions}
+        trunk = self.anatomy.trunk
+        return trunk(
+            input_ids=ids, attention_mask=mask, past_key_values=past, use_cache=past is not None, **places
+        ).last_hidden_state
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Vocabulary logits of final-norm outputs, for any leading shape; only these are ever computed."""

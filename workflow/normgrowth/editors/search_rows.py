@@ -34,6 +34,27 @@ class Rows:
     scored_weight: torch.Tensor  # of its log-probability in the fact's loss
     scored_in_context: torch.Tensor  # 1 under a context, 0 in the bare prompt (1 where there is no other)
 
+    def select(self, facts: list[int]) -> tuple["Rows", torch.Tensor]:
+        """The rows of these facts alone, facts and rows numbered anew, and which rows they are."""
+        kept_facts = torch.tensor(facts, device=self.ids.device)
+        number_of_fact = torch.full((len(self.bare),), -1, device=self.ids.device)
+        number_of_fact[kept_facts] = torch.arange(len(facts), device=self.ids.device)
+        kept = number_of_fact[self.fact] >= 0
+        number_of_row = kept.cumsum(0) - 1
+        scored = kept[self.scored_row]
+        rows = Rows(
+            self.ids[kept],
+            self.mask[kept],
+            self.subject_last[kept],
+            number_of_fact[self.fact[kept]],
+            number_of_row[self.bare[kept_facts]],
+            number_of_row[self.essence[kept_facts]],
+            number_of_row[self.scored_row[scored]],
+            *(part[scored] for part in (self.scored_position, self.scored_token)),
+            *(part[scored] for part in (self.scored_weight, self.scored_in_context)),
+        )
+        return rows, kept.nonzero().squeeze(1)
+
 
 def prompts_of(lm: LanguageModel, fact: Fact, contexts: list[str]) -> list[Prompt]:
     """The prompts of one fact: under each context, then "<subject> is a"."""
@@ -47,14 +68,14 @@ def prompts_of(lm: LanguageModel, fact: Fact, contexts: list[str]) -> list[Promp
     return prompts
 
 
-def lay_out(lm: LanguageModel, prompts: list[list[Prompt]], facts: list[int]) -> Rows:
-    """Lay the prompts of `facts` out; facts are numbered anew from 0."""
+def lay_out(lm: LanguageModel, prompts: list[list[Prompt]]) -> Rows:
+    """Lay the prompts of facts out, those of each fact together."""
     rows, subject_last, fact_of, bare, essence = [], [], [], [], []
     scored: list[tuple[int, int, int, float, float]] = []
-    for number, fact in enumerate(facts):
-        contexts = len(prompts[fact]) - 1
+    for number, of_fact in enumerate(prompts):
+        contexts = len(of_fact) - 1
         bare.append(len(rows))
-        for prompt in prompts[fact]:
+        for prompt in of_fact:
             if prompt.target_at is None:
                 essence.append(len(rows))
                 rows.append(prompt.ids)

@@ -19,6 +19,7 @@ import torch
 from torch.nn.functional import log_softmax
 
 from normgrowth.capture import Place, changing, reading
+from normgrowth.editors.frozen_prefix import FrozenPrefix, freeze
 from normgrowth.editors.search_rows import Rows, lay_out, prompts_of
 from normgrowth.editors.settings import SearchSettings
 from normgrowth.errors import EditError
@@ -100,8 +101,8 @@ def _search(
     relaxation: Relaxation | None,
 ) -> Targets:
     everything = list(range(len(facts)))
-    prompts = [prompts_of(lm, fact, contexts) for fact in facts]
-    start, unchanged = _before(lm, lay_out(lm, prompts, everything), places)
+    rows = lay_out(lm, [prompts_of(lm, fact, contexts) for fact in facts])
+    start, unchanged, frozen = _before(lm, rows, places)
     scale = start.norm(dim=2)  # ||v_0||, [facts, places]
     rate = settings.learning_rate or RELATIVE_STEP * scale[..., None] / math.sqrt(start.shape[2])
 
@@ -109,10 +110,10 @@ def _search(
     offsets = torch.zeros_like(start)
     steps, losses, wins = [0] * len(facts), [float("nan")] * len(facts), [0] * len(facts)
     likelihood_factor = torch.ones(len(facts), device=start.device)
-    active, rows = everything, lay_out(lm, prompts, everything)
+    active = everything
     for step in range(1, settings.steps + 1):
         moving = offsets[active].requires_grad_()
-        terms = _terms(lm, rows, moving, scale[active], unchanged[active], places)
+        terms = _terms(lm, frozen, rows, moving, scale[active], unchanged[active], places)
         ended = set()
         if settings.most_probable_stop:
             for fact, won in zip(active, terms.won_in_contexts.tolist(), strict=True):
@@ -139,7 +140,8 @@ def _search(
         (gradient,) = torch.autograd.grad(loss[going].sum(), moving)
         if len(going) < len(active):
             active = [active[i] for i in going]
-            rows = lay_out(lm, prompts, active)
+            rows, kept = rows.select(going)
+            frozen = frozen.select(kept)
         moved = offsets[active] - adam.move(active, gradient[going], step)
         longest = settings.clamp * scale[active]
         shrink = (longest / moved.norm(dim=2)).clamp(max=1.0)
@@ -168,35 +170,39 @@ class _Adam:
 
 
 @torch.no_grad()
-def _before(lm: LanguageModel, rows: Rows, places: tuple[Place, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Without offsets: v_0 [facts, places, width], and log p_0 [facts, vocabulary]."""
+def _before(
+    lm: LanguageModel, rows: Rows, places: tuple[Place, ...]
+) -> tuple[torch.Tensor, torch.Tensor, FrozenPrefix]:
+    """Without offsets: v_0 [facts, places, width], log p_0 [facts, vocabulary], and what no offset will change."""
+    # An offset to a block's output leaves the block itself alone; one inside it does not.
+    first = min(layer + (site == "residual") for layer, site in places)
     with reading(lm.anatomy, places) as seen:
-        hidden = lm.hidden(rows.ids, rows.mask)
+        frozen, hidden = freeze(lm, rows, first)
     start = [seen[place][rows.bare, rows.subject_last[rows.bare]].float() for place in places]
-    return torch.stack(start, dim=1), _essence(lm, hidden, rows)
+    essence = hidden[rows.essence, rows.subject_last[rows.essence]]
+    return torch.stack(start, dim=1), log_softmax(lm.logits(essence).float(), dim=-1), frozen
 
 
-def _terms(lm, rows: Rows, offsets, scale, unchanged, places) -> _Terms:
+def _terms(lm, frozen: FrozenPrefix, rows: Rows, offsets, scale, unchanged, places) -> _Terms:
     """The parts of the loss with `offsets` [active, places, width] in place."""
 
     def adder(number: int):
         def add(activation: torch.Tensor) -> torch.Tensor:
-            every_row = torch.arange(len(rows.ids), device=activation.device)
-            added = torch.zeros_like(activation)
-            added[every_row, rows.subject_last] = offsets[rows.fact, number].to(activation.dtype)
-            return activation + added
+            added = offsets[rows.fact, number].to(activation.dtype)
+            return torch.cat([activation[:, :1] + added[:, None], activation[:, 1:]], dim=1)
 
         return add
 
     with ExitStack() as stack:
         for number, place in enumerate(places):
             stack.enter_context(changing(lm.anatomy, place, adder(number)))
-        hidden = lm.hidden(rows.ids, rows.mask)
-    predicted = log_softmax(lm.logits(hidden[rows.scored_row, rows.scored_position]).float(), dim=-1)
+        hidden = frozen.hidden(lm)  # column 0 is the subject's last token
+    columns = rows.scored_position - rows.subject_last[rows.scored_row]
+    predicted = log_softmax(lm.logits(hidden[rows.scored_row, columns]).float(), dim=-1)
     scored = predicted.gather(1, rows.scored_token[:, None]).squeeze(1) * rows.scored_weight
     fact_of = rows.fact[rows.scored_row]
     likelihood = torch.zeros_like(scale[:, 0]).index_add(0, fact_of, scored)
-    essence = _essence(lm, hidden, rows)
+    essence = log_softmax(lm.logits(hidden[rows.essence, 0]).float(), dim=-1)
 
     missed = (predicted.detach().argmax(dim=-1) != rows.scored_token).float()
     none = torch.zeros_like(likelihood).detach()
@@ -208,8 +214,3 @@ def _terms(lm, rows: Rows, offsets, scale, unchanged, places) -> _Terms:
         won_in_contexts=missed_in_contexts == 0,
         won=none.index_add(0, fact_of, missed) == 0,
     )
-
-
-def _essence(lm: LanguageModel, hidden: torch.Tensor, rows: Rows) -> torch.Tensor:
-    at_subject = hidden[rows.essence, rows.subject_last[rows.essence]]
-    return log_softmax(lm.logits(at_subject).float(), dim=-1)
