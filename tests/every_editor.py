@@ -1,6 +1,10 @@
 """Settings under which every editor edits the small random models, and what they need beforehand."""
 
+import torch
+
 from normgrowth.editors.control_settings import ControlSettings
+from normgrowth.editors.hypernetwork_settings import HypernetworkSettings
+from normgrowth.editors.hypernetworks import input_output_widths
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.editors.settings import EditorSettings
 
@@ -15,6 +19,8 @@ SETTINGS = {
     "pmet": {"layers": [1], "steps": 16, "batch": 2, "preservation_weight": 1.0, "kl_factor": 0.1, "clamp": 3.0},
     "alphaedit": {"layers": [0, 1], "steps": 8, "batch": 2, "null_space_threshold": 0.05, "norm_weight": 0.01},
     "encore": {"layers": [0, 1], "steps": 8, "batch": 2, "preservation_weight": 1.0},
+    "mend": {"layers": [1, 2], "rank": 4, "initial_rate": 0.1},
+    "malmen": {"layers": [1, 2], "rank": 4, "initial_rate": 0.5, "batch": 2},
     "nas": {"layers": [1], "steps": 8, "batch": 2, "null_space_threshold": 0.05, "pilot_facts": 4, "norm_weight": 0.01},
 }
 """By kind. Control arms stand around `memit`."""
@@ -22,6 +28,16 @@ SETTINGS = {
 CONTROLS = [kind for kind in sorted(EDITORS) if issubclass(declaration(kind).Settings, ControlSettings)]
 WRITERS = [kind for kind in sorted(EDITORS) if kind not in CONTROLS]
 CONTROLLED = "memit"
+
+
+def hypernetwork_of(kind: str, lm) -> dict[str, torch.Tensor]:
+    """The tensors of an untrained network: it takes a step down the gradient. Empty for other editors."""
+    settings = settings_of(kind).working if kind not in CONTROLS else settings_of(CONTROLLED)
+    if not isinstance(settings, HypernetworkSettings):
+        return {}
+    d, o = input_output_widths(lm, settings.layers)
+    normalisation = {"mean": torch.zeros(d + o), "std": torch.ones(d + o)}
+    return declaration(kind).network(settings).initial(d, o, 0) | normalisation
 
 
 def settings_of(kind: str) -> EditorSettings:

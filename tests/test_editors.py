@@ -1,5 +1,7 @@
 """Every editor on small models: post-conditions, locality of the change, exact undoing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,12 +11,12 @@ from normgrowth.editors.subject_activations import at_subject, mean_over_context
 from normgrowth.errors import EditError, ModelError
 from normgrowth.prompts import encode, fill, last_token_of
 from tests import plain, small_models
-from tests.every_editor import WRITERS, settings_of
+from tests.every_editor import WRITERS, hypernetwork_of, settings_of
 
 
 def make(kind, lm):
     editor = declaration(kind).build(settings_of(kind))
-    editor.prepare(lm, small_models.resources(lm))
+    editor.prepare(lm, replace(small_models.resources(lm), hypernetwork=hypernetwork_of(kind, lm)))
     return editor, editor.begin(lm)
 
 

@@ -17,6 +17,8 @@ def outputs(command: str, given: dict[str, str]) -> list[str]:
             return [f"{given['out']}/{file}" for file in MODEL_FILES]
         case "import-model":
             return [f"{given['out']}/manifest.json"]
+        case "hypernetwork":
+            return [f"{given['out']}/{file}" for file in ("hypernetwork.safetensors", "quality.json")]
         case "edit":
             return [f"{given['chain']}/segment-{given['segment']}/{file}" for file in SEGMENT_FILES]
         case "measure":

@@ -39,6 +39,7 @@ GPU = {"gpu": 1} if STUDY.device == "cuda" else {}
 
 # An editor's own code is a parameter of its runs alone, and a figure's of that figure.
 EDIT_CODE = closure("normgrowth.commands.edit")
+HYPERNETWORK_CODE = closure("normgrowth.commands.hypernetwork")
 SINGLE_EDIT_CODE = closure("normgrowth.commands.single_edits")
 DRAW_CODE = closure("normgrowth.commands.draw")
 

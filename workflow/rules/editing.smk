@@ -96,6 +96,45 @@ rule null_spaces:
         "--out {output.spaces} > {log} 2>&1"
 
 
+rule hypernetwork:
+    input:
+        model="resources/models/{model}/manifest.json",
+        facts="resources/facts/{facts}.json",
+    output:
+        network="resources/hypernetworks/{model}/{editor}/{facts}-{reserved}-seed{seed}/hypernetwork.safetensors",
+        quality="resources/hypernetworks/{model}/{editor}/{facts}-{reserved}-seed{seed}/quality.json",
+    log:
+        "logs/resources/hypernetwork/{model}/{editor}/{facts}-{reserved}-seed{seed}.log",
+    benchmark:
+        "logs/resources/hypernetwork/{model}/{editor}/{facts}-{reserved}-seed{seed}.benchmark.jsonl"
+    wildcard_constraints:
+        editor=any_of({*STUDY.editors, *PLAN.wrapped}),
+        facts=any_of(STUDY.fact_sources),
+        reserved=r"\d+",
+        seed=r"\d+",
+    priority: 85  # long, and chains wait for it
+    threads: STUDY.threads
+    resources:
+        **GPU,
+        mem_mb=memory,
+        runtime=720,
+    params:
+        *HYPERNETWORK_CODE,
+        *numerics(),
+        editor_code=lambda w: beyond(HYPERNETWORK_CODE, *editor_of(w).modules),
+        model=subpath(input.model, parent=True),
+        kind=lambda w: editor_of(w).kind,
+        settings=lambda w: compact(editor_of(w).settings),
+        device=STUDY.device,
+        out=subpath(output.network, parent=True),
+    message:
+        "Train the hypernetwork of {wildcards.editor} for {wildcards.model}"
+    shell:
+        "normgrowth hypernetwork --model {params.model} --facts {input.facts} --reserved {wildcards.reserved} "
+        "--seed {wildcards.seed} --editor {params.kind} --settings {params.settings:q} --device {params.device} "
+        "--threads {threads} --out {params.out} > {log} 2>&1"
+
+
 rule vet:
     input:
         model="resources/models/{model}/manifest.json",

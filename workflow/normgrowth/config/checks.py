@@ -4,17 +4,22 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from normgrowth.config.editors import choose, settings_faults
+from normgrowth.config.editors import choose, controlled_editor, kind_of, settings_faults
 from normgrowth.config.inputs import ASSETS, editable_facts, layers_of, local_path
 from normgrowth.config.messages import unknown
 from normgrowth.config.sections import LocalFacts, LocalModel, TrainedModel
 from normgrowth.config.study import HELDOUT_SUFFIX, Study
+from normgrowth.editors.hypernetwork_settings import HypernetworkSettings
+from normgrowth.editors.registry import declaration
+
+FEWEST_RESERVED = 20
+"""Facts below which training a hypernetwork means nothing."""
 
 
 def faults_of(study: Study) -> list[str]:
     """Everything wrong with the study; faults that would only follow from others are left out."""
     faults = [*_selections(study), *settings_faults(study)]
-    return faults or list(_missing_inputs(study)) or [*_too_few_facts(study), *_misfits(study)]
+    return faults or list(_missing_inputs(study)) or [*_too_few_facts(study), *_untrainable(study), *_misfits(study)]
 
 
 def _selections(study: Study) -> Iterator[str]:
@@ -84,6 +89,17 @@ def _too_few_facts(study: Study) -> Iterator[str]:
         less = f" less {study.reserved_facts} reserved_facts" if study.reserved_facts else ""
         holds = f"{study.facts!r} holds {available} {which}{less}"
         yield f"edits is {study.edits}: {holds}, and at most so many can be edited"
+
+
+def _untrainable(study: Study) -> Iterator[str]:
+    """Editors that are trained on reserved facts, where none are reserved."""
+    names = [*study.editors, *filter(None, (controlled_editor(study, name) for name in study.editors))]
+    trained = [name for name in names if issubclass(declaration(kind_of(name)).Settings, HypernetworkSettings)]
+    if trained and study.reserved_facts < FEWEST_RESERVED:
+        yield (
+            f"reserved_facts is {study.reserved_facts}: editor {trained[0]!r} is trained on facts that no run edits; "
+            f"set reserved_facts to {FEWEST_RESERVED} or more, better hundreds"
+        )
 
 
 def _misfits(study: Study) -> Iterator[str]:

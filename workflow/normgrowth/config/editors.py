@@ -8,7 +8,7 @@ from normgrowth.config.messages import describe, dotted, unknown
 from normgrowth.config.study import Study
 from normgrowth.editors.control_settings import FILLED_IN, ControlSettings
 from normgrowth.editors.registry import EDITORS, declaration
-from normgrowth.editors.settings import TRAJECTORY, EditorSettings
+from normgrowth.editors.settings import EditorSettings
 
 PER_MODEL = "per_model"
 
@@ -51,15 +51,19 @@ def choose(study: Study, name: str, model: str, n_layers: int) -> ChosenEditor:
     kind = kind_of(name)
     settings = declaration(kind).Settings(**_given(study, name, model))
     if isinstance(settings, ControlSettings):
-        target = controlled_by(name, settings)
+        target = controlled_editor(study, name)
         controlled = choose(study, target, model, n_layers)
         return ChosenEditor(kind, settings.around(target, controlled.kind, controlled.settings), controlled)
     return ChosenEditor(kind, settings.resolved(n_layers))
 
 
-def controlled_by(name: str, settings: ControlSettings) -> str:
-    """The editor that a control arm controls: what it says, or what follows `-` in its name."""
-    return settings.editor or name.partition("-")[2]
+def controlled_editor(study: Study, name: str) -> str | None:
+    """The editor that a control arm of the study controls: what it says, or what follows `-` in its name.
+
+    None for an editor that is no control arm; empty where an arm says nothing.
+    """
+    settings = declaration(kind_of(name)).Settings(**_given(study, name))
+    return (settings.editor or name.partition("-")[2]) if isinstance(settings, ControlSettings) else None
 
 
 def settings_faults(study: Study) -> list[str]:
@@ -107,10 +111,9 @@ def _setting_faults(name: str, given: dict, at: str) -> list[str]:
 
 def _control_faults(study: Study, name: str) -> list[str]:
     """What is wrong with the editor that a control arm of the study controls."""
-    settings = declaration(kind_of(name)).Settings(**_given(study, name))
-    if not isinstance(settings, ControlSettings):
+    target = controlled_editor(study, name)
+    if target is None:
         return []
-    target = controlled_by(name, settings)
     if not target:
         return [
             f"editors: {name!r} controls another editor: name that one as in {name}-memit, or in "
@@ -120,7 +123,7 @@ def _control_faults(study: Study, name: str) -> list[str]:
         return wrong
     if issubclass(declaration(kind_of(target)).Settings, ControlSettings):
         return [f"editor {name!r} controls {target!r}, a control arm itself: name one of the others"]
-    if TRAJECTORY in settings.needs and target not in study.editors:
+    if declaration(kind_of(name)).Settings.follows and target not in study.editors:
         return [f"editor {name!r} follows the run of {target!r}, which is not among editors: add it"]
     return []
 

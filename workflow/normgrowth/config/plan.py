@@ -53,6 +53,16 @@ class Plan:
         return [f"{model}/{editor}" for model in self.study.models for editor in self.editors_of(model)]
 
     @property
+    def wrapped(self) -> set[str]:
+        """Editors that control arms wrap; they need not run themselves."""
+        return {
+            editor.settings.editor
+            for model in self.study.models
+            for name in self.editors_of(model)
+            if (editor := self.editor(model, name)).controlled
+        }
+
+    @property
     def single_edit_runs(self) -> list[str]:
         """Of `runs` those whose editor can edit a fact alone: all but control arms that follow another run."""
         runs = [run.split("/") for run in self.runs]

@@ -9,13 +9,12 @@ import warnings
 
 import torch
 from peft import LoraConfig, get_peft_model
-from torch.nn.functional import log_softmax
 
+from normgrowth.editors.gradients import sequences
 from normgrowth.editors.interface import Change, EditRecord, Memory, Resources, Trace
 from normgrowth.errors import EditError
 from normgrowth.facts.records import Fact, named
 from normgrowth.language_model import LanguageModel
-from normgrowth.prompts import encode_with_target
 from normgrowth.seeds import derive
 
 ADAPTER = "edits"
@@ -103,9 +102,10 @@ class LoraEditing:
                 factors[layer][0].copy_(a)
                 factors[layer][1].copy_(b)
         optimiser = torch.optim.Adam([f for pair in factors.values() for f in pair], lr=self.settings.learning_rate)
+        batch = sequences(lm, [(fact.question, fact.target_new) for fact in facts])
         steps = 0
         while True:
-            losses = _losses(lm, facts)
+            losses = batch.losses(lm)
             loss = losses.mean()
             if not torch.isfinite(loss):
                 raise EditError(f"training the adapter on {named(facts)} gave a loss of {loss.item()} at step {steps}")
@@ -117,20 +117,3 @@ class LoraEditing:
             steps += 1
         trained = {layer: tuple(f.detach().clone() for f in pair) for layer, pair in factors.items()}
         return trained, steps, losses.tolist()
-
-
-def _losses(lm: LanguageModel, facts: list[Fact]) -> torch.Tensor:
-    """Mean over the new object's tokens of -log p, teacher forced, of each fact [n]."""
-    rows, row, position, token = [], [], [], []
-    for number, fact in enumerate(facts):
-        ids, first = encode_with_target(lm.tokenizer, fact.question, fact.target_new)
-        rows.append(ids[:-1])
-        row += [number] * (len(ids) - first)
-        position += range(first - 1, len(ids) - 1)
-        token += ids[first:]
-    ids, mask = lm.pad(rows)
-    row, position, token = (torch.tensor(values, device=lm.device) for values in (row, position, token))
-    hidden = lm.hidden(ids, mask)[row, position]
-    taken = log_softmax(lm.logits(hidden).float(), dim=-1).gather(1, token[:, None]).squeeze(1)
-    zeros = torch.zeros(len(facts), device=lm.device)
-    return -zeros.index_add(0, row, taken) / zeros.index_add(0, row, torch.ones_like(taken))

@@ -1,6 +1,6 @@
 """Settings of control arms, which stand for those of the editor that they control."""
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field
 
@@ -12,6 +12,9 @@ FILLED_IN = frozenset({"kind", "settings", "layers", "batch"})
 
 class ControlSettings(EditorSettings):
     """Layers and batch are those of the controlled editor."""
+
+    follows: ClassVar[bool] = False
+    """Whether the arm takes its steps from a recorded run of the controlled editor."""
 
     editor: str | None = Field(
         None, description="Editor of the study that is controlled; by default what follows `-` in the arm's own name"

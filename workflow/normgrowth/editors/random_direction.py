@@ -1,11 +1,15 @@
 """Control arm: random low-rank steps of the sizes of another editor's steps."""
 
+from typing import ClassVar
+
 from normgrowth.editors.control_settings import ControlSettings
 from normgrowth.editors.settings import TRAJECTORY
 
 
 class Settings(ControlSettings):
     """The drift without the meaning: if the size of changes is the cause of collapse, this arm should collapse too."""
+
+    follows: ClassVar[bool] = True
 
     @property
     def needs(self) -> frozenset[str]:

@@ -1,11 +1,15 @@
 """Control arm: the unedited matrices scaled along the norms of another editor's run."""
 
+from typing import ClassVar
+
 from normgrowth.editors.control_settings import ControlSettings
 from normgrowth.editors.settings import TRAJECTORY
 
 
 class Settings(ControlSettings):
     """The growth without the edits: if the norm is the cause of collapse, this arm should collapse too."""
+
+    follows: ClassVar[bool] = True
 
     @property
     def needs(self) -> frozenset[str]:

@@ -1,0 +1,66 @@
+"""Train an editor's hypernetwork on facts that no run edits."""
+
+import argparse
+import json
+from pathlib import Path
+
+from normgrowth.commands.common import add_model, load
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_model(parser)
+    parser.add_argument("--facts", required=True, type=Path, help="facts file, a JSON list of CounterFact records")
+    parser.add_argument("--reserved", required=True, type=int, help="facts kept out of all edit orders")
+    parser.add_argument("--seed", required=True, type=int, help="seed of the study")
+    parser.add_argument("--editor", required=True, help="kind of editor")
+    parser.add_argument("--settings", required=True, help="the editor's settings, as JSON")
+    parser.add_argument("--out", required=True, type=Path, help="folder for the network and its quality")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train, edit the validation facts one at a time with the result, and write both."""
+    from normgrowth.artefacts.atomic import write_json
+    from normgrowth.artefacts.provenance import file_sha256, provenance
+    from normgrowth.artefacts.tensors import write_tensors
+    from normgrowth.assets.models import revision
+    from normgrowth.editors.hypernetwork_training import split, train
+    from normgrowth.editors.interface import Resources
+    from normgrowth.editors.registry import EDITORS, declaration
+    from normgrowth.facts.orders import reserved_facts
+    from normgrowth.facts.records import read_facts
+    from normgrowth.fingerprint import closure
+    from normgrowth.measure.single_edits import score_single_edits
+
+    kind = declaration(arguments.editor)
+    settings = kind.Settings(**json.loads(arguments.settings))
+    facts = reserved_facts(read_facts(arguments.facts), arguments.seed, arguments.reserved)
+    parts = split(facts, settings.validation_share, arguments.seed)
+    lm = load(arguments)
+    identity = {
+        "model": revision(arguments.model),
+        "kind": arguments.editor,
+        "settings": settings.model_dump(mode="json"),
+        "seed": arguments.seed,
+        "facts": file_sha256(arguments.facts),
+        "reserved_facts": arguments.reserved,
+    }
+    checkpoint = arguments.out / "checkpoint.safetensors"
+    # A training that other code began is not continued.
+    code = closure("normgrowth.commands.hypernetwork", EDITORS[arguments.editor])
+    trained = train(lm, kind.network(settings), parts, arguments.seed, checkpoint, {**identity, "code": code})
+
+    editor = kind.build(settings)
+    editor.prepare(lm, Resources({}, hypernetwork=trained.parameters))
+    scores = score_single_edits(lm, editor, editor.begin(lm), parts.validation)
+    quality = {
+        "validation_facts": len(parts.validation),
+        **{name: float(scores[name].mean()) for name in ("es", "ps", "ns")},
+        "steps": trained.losses[-1][0],
+        "best_validation_loss": min(loss for _, loss in trained.losses),
+        "validation_losses": trained.losses,
+    }
+    metadata = provenance(**identity, quality=quality, device=lm.device.type, dtype="float32")
+    write_tensors(arguments.out / "hypernetwork.safetensors", trained.parameters, metadata)
+    write_json(arguments.out / "quality.json", {"editor": identity["settings"], **quality})
+    checkpoint.unlink(missing_ok=True)
