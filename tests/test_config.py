@@ -77,6 +77,45 @@ def test_the_default_study_is_valid():
         ({"edits": None}, "edits is None: should be a whole number"),
         ({"edits": 5000}, "edits is 5000: 'world' holds 720 facts, and at most so many can be edited"),
         ({"edits": 150, "unique_subjects": True}, "edits is 150: 'world' holds 120 facts with distinct subjects"),
+        (
+            {"edits": 700, "reserved_facts": 50},
+            "edits is 700: 'world' holds 720 facts less 50 reserved_facts",
+        ),
+        ({"editors": ["mend"]}, "reserved_facts is 0: editor 'mend' is trained on facts that no run edits; set"),
+        ({"editors": ["norm_restored-malmen"]}, "reserved_facts is 0: editor 'malmen' is trained on facts that"),
+        ({"editors": ["norm_restored"]}, "editors: 'norm_restored' controls another editor: name that one as in"),
+        (
+            {"editors": ["norm_restored-mimit"]},
+            "editor 'norm_restored-mimit' controls 'mimit': editor 'mimit' is unknown; did you mean 'memit'?",
+        ),
+        (
+            {"editors": ["ft", "scale_only-r_rome"]},
+            "editor 'scale_only-r_rome' follows the run of 'r_rome', which is not among editors: add it",
+        ),
+        (
+            {
+                "editors": ["ft", "norm_restored-ft", "scale_only"],
+                "editor_settings": {"scale_only": {"editor": "norm_restored-ft"}},
+            },
+            "editor 'scale_only' controls 'norm_restored-ft', a control arm itself: name one of the others",
+        ),
+        (
+            {"editors": ["ft", "scale_only-ft"], "editor_settings": {"scale_only-ft": {"batch": 2}}},
+            "editor_settings.scale_only-ft.batch is filled in by the workflow: leave it out",
+        ),
+        (
+            {"editor_settings": {"r_rome": {"batch": 5}}},
+            "editor_settings.r_rome: batch is 5: this editor takes",
+        ),
+        (
+            {"editor_settings": {"rome": {"layers": [1, 2]}}},
+            "editor_settings.rome: layers [1, 2]: this editor",
+        ),
+        (
+            {"left_out": {"world-gpt2": ["memmit"]}},
+            "left_out.world-gpt2: editor 'memmit' is unknown; did you",
+        ),
+        ({"left_out": {"gpt": ["memit"]}}, "left_out: model 'gpt' is unknown"),
         ({"models": "world-gpt2"}, "models is 'world-gpt2': should be a list"),
         ({"models": []}, "models is []: should be longer: it holds at least 1"),
         ({"models": ["world-gpt"]}, "models.0: model 'world-gpt' is unknown; did you mean 'world-gpt2'?"),
@@ -252,3 +291,26 @@ def test_equal_settings_are_equal_text():
 
 def test_the_unedited_model_has_one_name():
     assert UNEDITED == UNEDITED_IN_TABLES
+
+
+def test_a_control_arm_takes_what_it_controls():
+    """Layers, batch and settings are those of the controlled editor, for the model at hand."""
+    study = load_study(
+        laid_over(STUDY, {"editors": ["memit", "norm_restored-memit", "scale_only-memit"], "segment": 50})
+    )
+    plan = Plan(study)
+    controlled = plan.editor("world-gpt2", "memit")
+    for name in ("norm_restored-memit", "scale_only-memit"):
+        arm = plan.editor("world-gpt2", name)
+        assert arm.settings.settings == controlled.settings.model_dump(mode="json")
+        assert (arm.settings.layers, arm.settings.batch) == (controlled.settings.layers, controlled.settings.batch)
+        assert arm.modules[-1] == "normgrowth.editors.memit"
+    assert plan.editor("world-gpt2", "norm_restored-memit").needs == controlled.needs
+    assert plan.editor("world-gpt2", "scale_only-memit").needs == {"trajectory"}
+    assert plan.single_edit_runs == [f"{m}/{e}" for m in study.models for e in ("memit", "norm_restored-memit")]
+
+
+def test_an_editor_left_out_of_a_model_does_not_run_on_it():
+    study = load_study(laid_over(STUDY, {"left_out": {"world-gpt2": ["memit"]}}))
+    runs = Plan(study).runs
+    assert "world-gpt2/memit" not in runs and all(f"{model}/ft" in runs for model in study.models)

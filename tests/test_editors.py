@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ from normgrowth.capture import reading
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.editors.subject_activations import at_subject, mean_over_contexts
 from normgrowth.errors import EditError, ModelError
+from normgrowth.measure.single_edits import score_single_edits
 from normgrowth.prompts import encode, fill, last_token_of
 from tests import plain, small_models
 from tests.every_editor import WRITERS, hypernetwork_of, settings_of
@@ -156,3 +158,16 @@ def test_fine_tuning_is_adam_on_the_last_prompt_token(lm):
 def test_unknown_editors_are_named():
     with pytest.raises(KeyError, match=r"unknown editor 'mimit'; known are alphaedit, emmet,"):
         declaration("mimit")
+
+
+@pytest.mark.parametrize("kind", [*WRITERS, "norm_restored"])
+def test_single_edits_leave_no_trace(lm, kind):
+    """Each fact edited alone, scored and undone: the weights end bit for bit as before, in any order of facts."""
+    editor, memory = make(kind, lm)
+    before = weights(lm)
+    facts = small_models.facts()[:2]
+    scores = score_single_edits(lm, editor, memory, facts)
+    assert all(torch.equal(weight, before[name]) for name, weight in weights(lm).items())
+    again = score_single_edits(lm, editor, memory, facts[::-1])
+    pd.testing.assert_frame_equal(scores, again[::-1].reset_index(drop=True), check_exact=True)
+    assert (scores["delta_frobenius"] > 0).all()

@@ -32,6 +32,6 @@ def test_the_schema_takes_the_default_study_and_refuses_unknown_keys():
         {"edtis": 1},
         {"edits": 0},
         {"editor_settings": {"memit": {"lambda": 1}}},
-        {"editor_settings": {"rome": {}}},
+        {"editor_settings": {"romme": {}}},
     ):
         assert list(validator.iter_errors(study | wrong)), wrong

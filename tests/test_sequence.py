@@ -203,6 +203,64 @@ def test_statistics_of_another_model_are_refused(world, tmp_path):
         edit(world, tmp_path, "r_rome", 1, 1, 2, statistics=tmp_path / "other.safetensors")
 
 
+def test_statistics_of_another_width_are_refused(world, tmp_path):
+    tensors, metadata = read_tensors(world / "moments.safetensors")
+    smaller = {name: moment[:60, :60].contiguous() for name, moment in tensors.items()}
+    write_tensors(tmp_path / "other.safetensors", smaller, metadata)
+    with pytest.raises(ArtefactError, match=r"is for keys of width 60 at layer \d, where the model has (128|88)"):
+        edit(world, tmp_path, "memit", 1, 1, 2, statistics=tmp_path / "other.safetensors")
+
+
+def test_a_null_space_of_another_threshold_is_refused(world, tmp_path):
+    with pytest.raises(ArtefactError, match=r"was made with null_space_threshold 0.05, not 0.07; delete it"):
+        edit(world, tmp_path, "alphaedit", 1, 1, 2, settings=settings_text("alphaedit", null_space_threshold=0.07))
+
+
+def test_a_trajectory_that_does_not_reach_is_refused(world, tmp_path):
+    for segment, first in ((1, 1), (2, 5)):
+        edit(world, tmp_path / "followed", "memit", segment, first, first + 3 - 2 * (segment - 1))
+    recorded = tmp_path / "followed/segment-1/norms.parquet"
+    edit(world, tmp_path / "arm", "scale_only", 1, 1, 4, trajectory=recorded)
+    with pytest.raises(ArtefactError, match=r"the run of 'memit' that is followed has no record of step 6"):
+        edit(world, tmp_path / "arm", "scale_only", 2, 5, 6, trajectory=recorded)
+
+
+def test_scale_only_follows_the_norms_and_keeps_the_direction(world, tmp_path):
+    edit(world, tmp_path, "scale_only", 1, 1, 6)
+    followed, arm = (
+        read_table(path, "norms").query("role == 'edited'").set_index(["step", "layer"])
+        for path in (world / "followed/segment-1/norms.parquet", tmp_path / "segment-1/norms.parquet")
+    )
+    common = arm.index.intersection(followed.index)
+    assert len(common) == 8  # step 0 and three batches, two layers
+    assert arm.loc[common, "frobenius"].to_numpy() == pytest.approx(
+        followed.loc[common, "frobenius"].to_numpy(), rel=1e-5
+    )
+    lm = load_model(world / "model")
+    original = lm.anatomy.down_projections[1].matrix.clone()
+    restore(lm, tmp_path, 1, {})
+    cosine = torch.nn.functional.cosine_similarity(
+        lm.anatomy.down_projections[1].matrix.flatten(), original.flatten(), 0
+    )
+    assert cosine.item() == pytest.approx(1, abs=1e-5)
+
+
+def test_random_steps_have_the_sizes_of_the_run_that_they_follow(world, tmp_path):
+    edit(world, tmp_path, "random_direction", 1, 1, 6)
+    followed, arm = (
+        read_table(path, "norms").query("role == 'edited' and step > 0").set_index(["step", "layer"])
+        for path in (world / "followed/segment-1/norms.parquet", tmp_path / "segment-1/norms.parquet")
+    )
+    assert arm["delta_frobenius"].to_numpy() == pytest.approx(followed["delta_frobenius"].to_numpy(), rel=1e-3)
+
+
+def test_restored_norms_stay_as_they_were(world, tmp_path):
+    edit(world, tmp_path, "norm_restored", 1, 1, 6)
+    norms = read_table(tmp_path / "segment-1/norms.parquet", "norms").query("role == 'edited' and step > 0")
+    assert norms["frobenius_ratio"].to_numpy() == pytest.approx(1, abs=1e-6)
+    assert (norms["drift_frobenius"] > 0).all()
+
+
 def test_scores_just_after_the_edit_carry_their_step(world, tmp_path):
     edit(world, tmp_path, "memit", 1, 1, 4)
     scores = read_table(tmp_path / "segment-1/scores.parquet", "scores")

@@ -32,6 +32,7 @@ COMMANDS = (
     "provenance",
     "report",
     "schema",
+    "presets",
 )
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from normgrowth.config import presets
 from normgrowth.config.editors import choose, controlled_editor, kind_of, settings_faults
 from normgrowth.config.inputs import ASSETS, editable_facts, layers_of, local_path
 from normgrowth.config.messages import unknown
@@ -27,6 +28,10 @@ def _selections(study: Study) -> Iterator[str]:
     for key in ("models", "editors"):
         names = getattr(study, key)
         yield from (f"{key}: {name!r} stands there twice" for name in sorted({n for n in names if names.count(n) > 1}))
+    for name, source in study.model_sources.items():
+        said = getattr(source, "published_as", None)
+        if said is not None and presets.published(said) is None:
+            yield unknown(f"model_sources.{name}.published_as: model", said, presets.models())
     for i, name in enumerate(study.models):
         if name not in study.model_sources:
             yield unknown(f"models.{i}: model", name, study.model_sources)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from normgrowth.config import presets
 from normgrowth.config.messages import describe, dotted, unknown
 from normgrowth.config.study import Study
 from normgrowth.editors.control_settings import FILLED_IN, ControlSettings
@@ -11,6 +12,7 @@ from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.editors.settings import EditorSettings
 
 PER_MODEL = "per_model"
+PRESET = "preset"
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class ChosenEditor:
 
     kind: str
     settings: EditorSettings
+    origins: dict[str, str]  # where each setting comes from: the study, a preset, or the default
     controlled: "ChosenEditor | None" = None  # by a control arm
 
     @property
@@ -50,11 +53,12 @@ def choose(study: Study, name: str, model: str, n_layers: int) -> ChosenEditor:
     """
     kind = kind_of(name)
     settings = declaration(kind).Settings(**_given(study, name, model))
+    origins = _origins(study, name, model, settings)
     if isinstance(settings, ControlSettings):
         target = controlled_editor(study, name)
         controlled = choose(study, target, model, n_layers)
-        return ChosenEditor(kind, settings.around(target, controlled.kind, controlled.settings), controlled)
-    return ChosenEditor(kind, settings.resolved(n_layers))
+        return ChosenEditor(kind, settings.around(target, controlled.kind, controlled.settings), origins, controlled)
+    return ChosenEditor(kind, settings.resolved(n_layers), origins)
 
 
 def controlled_editor(study: Study, name: str) -> str | None:
@@ -84,6 +88,9 @@ def _name_faults(what: str, name: str) -> list[str]:
 
 def _entry_faults(study: Study, name: str, entry: dict, at: str) -> list[str]:
     faults = _setting_faults(name, _given(study, name), at)
+    if PRESET in entry and not faults:
+        wanted = {published_model(study, model) for model in study.models} - {None}
+        faults += presets.faults(entry[PRESET], kind_of(name), wanted, f"{at}.{PRESET}")
     per_model = entry.get(PER_MODEL, {})
     if not isinstance(per_model, dict):
         return [*faults, f"{at}.{PER_MODEL} is {per_model!r}: it should map models to settings"]
@@ -128,8 +135,41 @@ def _control_faults(study: Study, name: str) -> list[str]:
     return []
 
 
+def published_model(study: Study, model: str) -> str | None:
+    """The published model that a model of the study is, by its own name or by what its source says."""
+    source = study.model_sources.get(model)
+    said = getattr(source, "published_as", None)
+    return presets.published(said or model)
+
+
+def preset_of(study: Study, name: str, model: str) -> tuple[str, dict[str, presets.Value]] | None:
+    """The source that an editor follows on a model, and its values; None where nothing names the model."""
+    published = published_model(study, model)
+    if published is None:
+        return None
+    kind = kind_of(name)
+    source = study.editor_settings.get(name, {}).get(PRESET) or presets.default_source(kind, published)
+    return (source, presets.preset(source, kind, published)) if source else None
+
+
 def _given(study: Study, name: str, model: str | None = None) -> dict:
-    """The settings that the study gives for an editor, those for `model` last."""
+    """The settings of an editor that are not defaults: a preset's, then the study's, then the study's for `model`."""
     entry = study.editor_settings.get(name, {})
-    general = {key: value for key, value in entry.items() if key != PER_MODEL}
-    return general | (entry.get(PER_MODEL, {}).get(model, {}) if model else {})
+    of_preset = {}
+    if model and (found := preset_of(study, name, model)):
+        of_preset = {key: value.value for key, value in found[1].items()}
+    general = {key: value for key, value in entry.items() if key not in (PER_MODEL, PRESET)}
+    return of_preset | general | (entry.get(PER_MODEL, {}).get(model, {}) if model else {})
+
+
+def _origins(study: Study, name: str, model: str, settings: EditorSettings) -> dict[str, str]:
+    """Where each setting comes from."""
+    entry = study.editor_settings.get(name, {})
+    found = preset_of(study, name, model)
+    origins = dict.fromkeys(type(settings).model_fields, "default")
+    if found:
+        source, values = found
+        origins |= {key: f"preset {source}: {value.origin}" for key, value in values.items()}
+    for given in (entry, entry.get(PER_MODEL, {}).get(model, {})):
+        origins |= dict.fromkeys(origins.keys() & given.keys(), "study")
+    return origins

@@ -6,7 +6,7 @@ from functools import cache
 
 from pydantic import BaseModel
 
-from normgrowth.config.editors import ChosenEditor, choose
+from normgrowth.config.editors import ChosenEditor, choose, published_model
 from normgrowth.config.inputs import layers_of
 from normgrowth.config.sections import TrainedModel
 from normgrowth.config.study import Study
@@ -96,11 +96,26 @@ class Plan:
         return {name: source for name, source in self.study.model_sources.items() if isinstance(source, TrainedModel)}
 
     @property
+    def notice(self) -> str | None:
+        """What a user should know before a run: which models' settings no preset names."""
+        strangers = [model for model in self.study.models if published_model(self.study, model) is None]
+        if not strangers:
+            return None
+        return (
+            f"normgrowth: no preset names {', '.join(strangers)}: what the study does not set follows the model "
+            "(layers by depth, steps and weights in its own units)"
+        )
+
+    @property
     def as_json(self) -> str:
         """The study with the settings of every editor and model filled in; it names no folder of this machine."""
         editors = {
             model: {name: self.editor(model, name).settings.model_dump(mode="json") for name in self.editors_of(model)}
             for model in self.study.models
         }
+        origins = {
+            model: {name: self.editor(model, name).origins for name in self.editors_of(model)}
+            for model in self.study.models
+        }
         study = self.study.model_dump(mode="json", exclude={"assets", "editor_settings"})
-        return compact({**study, "editor_settings": editors})
+        return compact({**study, "editor_settings": editors, "settings_from": origins})

@@ -7,8 +7,10 @@ from pydantic import BaseModel
 
 from normgrowth.assets.settings import TrainingSettings, WorldSettings
 from normgrowth.config import sections
-from normgrowth.config.editors import PER_MODEL
+from normgrowth.config.editors import PER_MODEL, PRESET
+from normgrowth.config.presets import sources
 from normgrowth.config.study import Study
+from normgrowth.editors.control_settings import FILLED_IN, ControlSettings
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.figures.settings import StyleSettings
 
@@ -34,7 +36,9 @@ A source is named, and has a `kind`.
 ## Editors
 
 An editor of a study is named after its kind, alone or followed by `-` and a name of its settings: `memit` and
-`memit-weak` are two editors of kind `memit`. Settings that `editor_settings` does not give are at these defaults.
+`memit-weak` are two editors of kind `memit`. On a published model, what `editor_settings` does not give comes from the
+preset named there, or else from the editor's usual one ([presets.md](presets.md)); on any other model it is at these
+defaults.
 
 ```yaml
 editors: [memit, memit-weak]
@@ -73,9 +77,16 @@ def schema() -> dict:
         document["$defs"] |= settings.pop("$defs", {})
         document["$defs"][f"{kind}_settings"] = settings
         overrides = {"type": "object", "additionalProperties": {"$ref": f"#/$defs/{kind}_settings"}}
+        for filled_in in FILLED_IN if issubclass(declaration(kind).Settings, ControlSettings) else ():
+            settings["properties"].pop(filled_in)
+        preset = {"enum": list(sources()), "description": "Source whose published settings it has"}
         document["$defs"][kind] = {
             **settings,
-            "properties": {**settings["properties"], PER_MODEL: overrides},
+            "properties": {
+                **settings["properties"],
+                PER_MODEL: overrides,
+                PRESET: preset,
+            },
         }
         patterns[f"^{kind}(-[a-z0-9_-]+)?$"] = {"$ref": f"#/$defs/{kind}"}
     entry = document["properties"]["editor_settings"]
@@ -110,6 +121,8 @@ def _table(model: type[BaseModel]) -> str:
     required = document.get("required", [])
     lines = ["| key | value | default | |", "| --- | --- | --- | --- |"]
     for key, field in document["properties"].items():
+        if issubclass(model, ControlSettings) and key in FILLED_IN:
+            continue
         if key == "kind":
             lines.append(f"| `kind` | `{field['const']}` | | Says what kind of source this is. |")
             continue

@@ -64,6 +64,10 @@ class LocalModel(Section):
 
     kind: Literal["local"]
     path: str = Field(min_length=1, description="The folder; `{assets}` stands for the study's `assets`.")
+    published_as: str | None = Field(
+        None,
+        description="The published model that this is, for presets; by default what its name says, if anything.",
+    )
 
 
 class World(Section):

@@ -1,0 +1,88 @@
+"""Show published hyperparameters, and where their sources differ."""
+
+import argparse
+import json
+
+NOT_STATED = "-"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "what", choices=("list", "show", "diff"), help="sources; an editor's settings; their differences"
+    )
+    parser.add_argument("editor", nargs="?", help="kind of editor, for show and diff")
+    parser.add_argument("--model", help="published model, or another name of it (default: all)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print what was asked for."""
+
+    if arguments.what == "list":
+        print("\n".join(_listed()))
+        return
+    models = _models(arguments.editor, arguments.model)
+    print("\n\n".join(_table(arguments.editor, model, arguments.what == "diff") for model in models))
+
+
+def _models(editor: str | None, model: str | None) -> list[str]:
+    """The published models to show an editor on.
+
+    Raises:
+        StudyError: when nothing is known of the editor, of the model, or of the two together.
+    """
+    from normgrowth.config import presets
+    from normgrowth.config.messages import unknown
+    from normgrowth.errors import StudyError
+
+    having = sorted({name for source in presets.sources() for name in presets.editors(source)})
+    if editor not in having:
+        raise StudyError(unknown("editor", editor, having) if editor else f"name an editor: {', '.join(having)}")
+    if model is not None and presets.published(model) is None:
+        raise StudyError(unknown("model", model, presets.models()))
+    covered = {name for source in presets.sources() for name in presets.covered(source, editor)}
+    wanted = presets.models() if model is None else (presets.published(model),)
+    if not covered.intersection(wanted):
+        raise StudyError(f"no source has settings of {editor} for {', '.join(wanted)}")
+    return [name for name in wanted if name in covered]
+
+
+def _listed() -> list[str]:
+    """One line per source: what it is, and for which editors it has settings."""
+    from normgrowth.config import presets
+
+    width = max(map(len, presets.sources()))
+    lines = []
+    for source in presets.sources():
+        lines.append(f"{source:{width}}  {presets.title(source)}: {', '.join(presets.editors(source))}")
+    return lines
+
+
+def _table(editor: str, model: str, only_differences: bool) -> str:
+    """An editor's settings for a model, one column per source; rows that differ are marked."""
+    from normgrowth.config import presets
+
+    found = {source: presets.preset(source, editor, model) for source in presets.sources()}
+    found = {source: values for source, values in found.items() if values}
+    rows = []
+    for name in dict.fromkeys(name for values in found.values() for name in values):
+        cells = [json.dumps(values[name].value) if name in values else NOT_STATED for values in found.values()]
+        differs = len(set(cells) - {NOT_STATED}) > 1
+        if differs or not only_differences:
+            rows.append(["*" if differs else "", name, *cells])
+    lines = [f"{editor} on {model}{', where sources differ' if only_differences else ', * where sources differ'}"]
+    lines += _aligned([["", "", *found], *rows]) if rows else ["  no setting differs"]
+    usual = presets.default_source(editor, model)
+    for source, values in found.items():
+        lines += ["", f"{source}{' (the usual one)' if source == usual else ''}: {presets.title(source)}"]
+        origins: dict[str, list[str]] = {}
+        for name, value in values.items():
+            origins.setdefault(value.origin, []).append(name)
+        lines += [f"  {origin}: {', '.join(names)}" for origin, names in origins.items()]
+        lines += [f"  not carried over: {name}: {why}" for name, why in presets.not_carried(source).items()]
+    return "\n".join(lines)
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

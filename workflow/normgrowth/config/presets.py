@@ -1,0 +1,113 @@
+"""Published hyperparameters: read from `workflow/presets`, one file per source, each value with where it comes from."""
+
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from normgrowth.config.messages import unknown
+from normgrowth.errors import StudyError
+
+FOLDER = Path(__file__).parents[2] / "presets"
+NOT_SOURCES = ("models", "defaults")
+EVERY_MODEL = "all"
+
+
+class Value(NamedTuple):
+    """A published value, and the file or table of its source that states it."""
+
+    value: object
+    origin: str
+
+
+@cache
+def sources() -> tuple[str, ...]:
+    """Names of the sources.
+
+    Raises:
+        StudyError: when the folder of presets is not there.
+    """
+    names = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in NOT_SOURCES))
+    if not names:
+        raise StudyError("the presets are not there: install the package from a checkout (pip install -e .)")
+    return names
+
+
+@cache
+def _file(name: str) -> dict:
+    # The C loader, where it is there, takes a tenth of the time; a study reads few of these files.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), loader)
+
+
+def title(source: str) -> str:
+    """What a source is: repository and commit, or paper."""
+    return _file(source)["source"]
+
+
+def not_carried(source: str) -> dict[str, str]:
+    """Published settings that have no counterpart here, and why."""
+    return _file(source).get("not_carried", {})
+
+
+def models() -> tuple[str, ...]:
+    """Published models, by the names that presets use."""
+    return tuple(_file("models"))
+
+
+def published(name: str) -> str | None:
+    """The published model that a name stands for; None where there is none."""
+    wanted = name.lower()
+    return next((model for model, others in _file("models").items() if wanted == model or wanted in others), None)
+
+
+def editors(source: str) -> list[str]:
+    """The editors that a source has settings of."""
+    return list(_file(source)["presets"])
+
+
+def covered(source: str, editor: str) -> list[str]:
+    """The models for which a source has settings of an editor."""
+    return [model for model in _file(source)["presets"].get(editor, {}) if model != EVERY_MODEL]
+
+
+def preset(source: str, editor: str, model: str) -> dict[str, Value]:
+    """The settings of an editor for a published model in a source; empty where it has none."""
+    of_editor = _file(source)["presets"].get(editor, {})
+    if model not in of_editor:
+        return {}
+    values: dict[str, Value] = {}
+    for part in (of_editor.get(EVERY_MODEL, {}), of_editor[model]):
+        values |= {key: Value(value, part["from"]) for key, value in part.get("values", {}).items()}
+        values |= {key: Value(one["value"], one["from"]) for key, one in part.get("also", {}).items()}
+    return values
+
+
+def default_source(editor: str, model: str) -> str | None:
+    """The source that an editor follows on a published model when nothing else is said."""
+    return _file("defaults").get(editor, {}).get(model)
+
+
+def faults(chosen: object, editor: str, wanted: set[str], at: str) -> list[str]:
+    """What is wrong with a study's choice of a preset for an editor on these published models.
+
+    Args:
+        at: the key at which the choice stands.
+    """
+    if chosen not in sources():
+        return [unknown(f"{at}: source", chosen, sources())]
+    having = covered(chosen, editor)
+    if not having:
+        others = ", ".join(source for source in sources() if covered(source, editor)) or "no source"
+        return [f"{at} is {chosen!r}, which holds no settings of {editor} ({others} does)"]
+    if not wanted:
+        return [
+            f"{at} is {chosen!r}, but no model of the study is a published one: set published_as of its source to one "
+            f"of {', '.join(having)}"
+        ]
+    known = ", ".join(having)
+    return [
+        f"{at} is {chosen!r}, which holds no settings of {editor} for {model} (it does for {known})"
+        for model in sorted(wanted.difference(having))
+    ]
