@@ -11,7 +11,7 @@ from normgrowth.config.messages import unknown
 from normgrowth.config.sections import LocalFacts, LocalModel, TrainedModel
 from normgrowth.config.study import HELDOUT_SUFFIX, Study
 from normgrowth.editors.hypernetwork_settings import HypernetworkSettings
-from normgrowth.editors.registry import declaration
+from normgrowth.editors.registry import EDITORS, declaration
 
 FEWEST_RESERVED = 20
 """Facts below which training a hypernetwork means nothing."""
@@ -42,11 +42,13 @@ def _selections(study: Study) -> Iterator[str]:
         if getattr(study, key) not in texts:
             yield unknown(f"{key}: source", getattr(study, key), texts)
     for model, names in study.left_out.items():
-        if model not in study.models:
-            yield unknown("left_out: model", model, study.models)
+        if model not in study.model_sources:
+            yield unknown("left_out: model", model, study.model_sources)
         yield from (
-            unknown(f"left_out.{model}: editor", name, study.editors) for name in names if name not in study.editors
+            unknown(f"left_out.{model}: editor", name, EDITORS) for name in names if kind_of(name) not in EDITORS
         )
+        if model in study.models and set(study.editors) <= set(names):
+            yield f"left_out.{model} leaves out every editor: take the model out of models instead"
     for name in sorted(set(study.text_sources) & study.world_texts):
         yield f"text_sources.{name}: a world brings a text of this name; choose another"
     for name in study.worlds:
