@@ -118,7 +118,7 @@ def test_the_default_study_is_valid():
         ({"left_out": {"gpt": ["memit"]}}, "left_out: model 'gpt' is unknown"),
         (
             {"left_out": {"world-gpt2": ["ft", "r_rome", "memit"]}},
-            "left_out.world-gpt2 leaves out every editor: take the",
+            "left_out.world-gpt2 leaves out every editor",
         ),
         ({"models": "world-gpt2"}, "models is 'world-gpt2': should be a list"),
         ({"models": []}, "models is []: should be longer: it holds at least 1"),
