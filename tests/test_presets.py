@@ -49,6 +49,7 @@ def study(tmp_path):
             source["published_as"] = published_as
         base = yaml.safe_load((ROOT / "config.yaml").read_text())
         base |= {"models": [name], "model_sources": {name: source}, "editors": list(editors)}
+        base |= {"left_out": {}, "reserved_facts": 100}
         return load_study({**base, "editor_settings": settings, "edits": 100, "segment": 100})
 
     return of
@@ -60,6 +61,8 @@ def test_a_published_model_has_its_editors_usual_source(study):
     assert editor.origins["layers"] == "preset memit: hparams/MEMIT (GPT2-XL)"
     assert editor.origins["most_probable_stop"] == "default"
     assert Plan(study()).notice is None
+    notice = Plan(study(editors=["memit", "pmet", "mend", "norm_restored-memit"])).notice
+    assert notice.startswith("normgrowth: no preset names pmet, mend on gpt2-xl: what the study does not set follows")
 
 
 def test_the_study_wins_over_a_preset_and_a_preset_over_the_default(study):

@@ -7,7 +7,7 @@ import pandas as pd
 from normgrowth.artefacts.schemas import UNEDITED
 from normgrowth.claims.catalogue import CLAIMS, Claim
 from normgrowth.claims.verdict import NOT_MEASURED, Evidence, Verdict, overall
-from normgrowth.families import family_of
+from normgrowth.families import family_of, is_control
 from normgrowth.inference import CONFIDENCE, Interval
 
 TABLES = ("norms", "edits", "activations", "scores", "downstream")
@@ -26,7 +26,7 @@ def judge(tables: dict[str, pd.DataFrame], seed: int = 0) -> dict:
             (model, editor)
             for name in TABLES
             for model, editor in tables[name][["model", "editor"]].drop_duplicates().itertuples(index=False)
-            if editor != UNEDITED
+            if editor != UNEDITED and not is_control(editor)  # claims are about editing
         }
     )
     evidence = [_evidence(tables, model, editor, seed) for model, editor in runs]

@@ -6,7 +6,7 @@ from functools import cache
 
 from pydantic import BaseModel
 
-from normgrowth.config.editors import ChosenEditor, choose, published_model
+from normgrowth.config.editors import ChosenEditor, choose, preset_of, published_model
 from normgrowth.config.inputs import layers_of
 from normgrowth.config.sections import TrainedModel
 from normgrowth.config.study import Study
@@ -97,12 +97,19 @@ class Plan:
 
     @property
     def notice(self) -> str | None:
-        """What a user should know before a run: which models' settings no preset names."""
-        strangers = [model for model in self.study.models if published_model(self.study, model) is None]
-        if not strangers:
+        """What a user should know before a run: the models, or editors on them, that no preset names."""
+        unnamed = []
+        for model in self.study.models:
+            editors = [name for name in self.editors_of(model) if not self.editor(model, name).controlled]
+            without = [name for name in editors if not preset_of(self.study, name, model)]
+            if published_model(self.study, model) is None:
+                unnamed.append(model)
+            elif without:
+                unnamed.append(f"{', '.join(without)} on {model}")
+        if not unnamed:
             return None
         return (
-            f"normgrowth: no preset names {', '.join(strangers)}: what the study does not set follows the model "
+            f"normgrowth: no preset names {'; '.join(unnamed)}: what the study does not set follows the model "
             "(layers by depth, steps and weights in its own units)"
         )
 

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from normgrowth.claims.probes import interval_at
 from normgrowth.claims.verdict import last_common_step
 from normgrowth.figures import panels
-from normgrowth.figures.style import Style
+from normgrowth.figures.style import STROKES, Style
 
 SITES = {
     "residual": "residual stream",
@@ -23,20 +23,20 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw table `activations`; `norms` says which layers were edited."""
     activations = panels.edited_runs(tables["activations"], "activations")
     activations = activations[(activations["probe"] == PROBE) & (activations["token"] == TOKEN)]
-    models, editors = sorted(activations["model"].unique()), style.order(sorted(activations["editor"].unique()))
+    models, editors = panels.names_of(style, activations)
     sites = [site for site in SITES if site in set(activations["site"])]
-    figure, axes = panels.grid_by_model(style, [SITES[site] for site in sites], models)
+    figure, blocks = panels.blocks(style, [SITES[site] for site in sites], activations)
     collapsed = []
-    for model in models:
-        for row, site in enumerate(sites):
-            ax, drawn = axes[row, model], [1.0]
-            rows = activations[(activations["model"] == model) & (activations["site"] == site)]
-            for number, editor in enumerate(editors):
+    for (row, model), block in blocks.items():
+        drawn = [1.0]
+        rows = activations[(activations["model"] == model) & (activations["site"] == sites[row])]
+        for ax, shown in block:
+            for number, editor in enumerate(shown):
                 chosen = rows[rows["editor"] == editor]
                 if chosen.empty:
                     continue
                 # Editors stand a little apart, so that bars do not hide each other.
-                shift = 0.4 * ((number + 0.5) / len(editors) - 0.5)
+                shift = 0.4 * ((number + 0.5) / len(shown) - 0.5)
                 line = _line(chosen)
                 if line.empty:
                     collapsed.append((model, editor))
@@ -45,15 +45,15 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
                 _draw(ax, line, edited, shift, style.look(editor))
                 drawn.extend(line[["mean", "low", "high"]].to_numpy().ravel())
             panels.unedited_line(ax)
-            panels.scale(ax, drawn)
             panels.layer_axis(ax, int(rows["layer"].max()) + 1, label=panels.at_bottom(ax))
+        panels.scale(block[0][0], drawn)
     label = "Activation norm relative to the unedited model"
     figure.supylabel(label, fontsize=style.settings.font_size + 0.5, fontweight="bold")
     for model in models:
         gone = style.order(sorted({editor for m, editor in collapsed if m == model}))
         if gone:
             where = {"xycoords": "axes fraction", "ha": "left", "va": "bottom", "fontweight": "bold"}
-            axes[0, model].annotate("collapsed: " + ", ".join(gone), (0.02, 0.03), **where)
+            blocks[0, model][0][0].annotate("collapsed: " + ", ".join(gone), (0.02, 0.03), **where)
     handles = [panels.unedited_handle(), *panels.editor_handles(style, editors)]
     handles.append(Line2D([], [], color="#333333", marker="o", markerfacecolor="white", ls="none", label="not edited"))
     panels.add_legend(figure, handles)
@@ -86,5 +86,5 @@ def _draw(ax, line: pd.DataFrame, edited: set[int], shift: float, look) -> None:
         x, line["mean"], yerr=errors, color=look.colour, linestyle=look.dash, linewidth=1.1, capsize=1.5, zorder=3
     )
     for layer, at, mean in zip(line.index, x, line["mean"], strict=True):
-        fill = look.colour if layer in edited else "white"
-        ax.plot([at], [mean], marker=look.marker, color=look.colour, markerfacecolor=fill, zorder=4)
+        fill = {} if look.marker in STROKES else {"markerfacecolor": look.colour if layer in edited else "white"}
+        ax.plot([at], [mean], marker=look.marker, color=look.colour, zorder=4, **fill)

@@ -12,34 +12,35 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw table `norms`."""
     norms = panels.edited_runs(tables["norms"], "norms")
     norms = norms[norms["role"] == "edited"]
-    models, editors = sorted(norms["model"].unique()), style.order(sorted(norms["editor"].unique()))
-    figure, axes = panels.grid(style, 1, len(models))
+    _, editors = panels.names_of(style, norms)
+    label = "Frobenius norm relative\nto the unedited matrix"
+    figure, blocks = panels.row_of_models(style, label, norms)
     collapsed = False
-    for ax, model in zip(axes[0], models, strict=True):
+    for (_, model), block in blocks.items():
         rows = norms[norms["model"] == model]
         drawn = [1.0]
-        for editor in editors:
-            chosen = rows[rows["editor"] == editor]
-            if len(chosen):
-                broke, values = _editor(ax, chosen, style.look(editor))
-                collapsed |= broke
-                drawn.extend(values)
-        panels.unedited_line(ax)
-        panels.scale(ax, drawn)
-        panels.edits_axis(ax)
-        ax.set_title(model)
-    axes[0, 0].set_ylabel("Frobenius norm relative\nto the unedited matrix")
+        for ax, shown in block:
+            references = panels.reference_editors(shown, rows["editor"].unique())
+            for editor in [*references, *shown]:
+                chosen = rows[rows["editor"] == editor]
+                if len(chosen):
+                    broke, values = _editor(ax, chosen, style.look(editor), thin=editor in references)
+                    collapsed |= broke
+                    drawn.extend(values)
+            panels.unedited_line(ax)
+            panels.edits_axis(ax, label=panels.at_bottom(ax))
+        panels.scale(block[0][0], drawn)
     handles = [panels.unedited_handle(), *panels.editor_handles(style, editors)]
     panels.add_legend(figure, [*handles, panels.cross_handle()] if collapsed else handles)
     return figure
 
 
-def _editor(ax, norms: pd.DataFrame, look) -> tuple[bool, list[float]]:
-    """Draw one editor; say whether it collapsed, and which values were drawn."""
+def _editor(ax, norms: pd.DataFrame, look, thin: bool) -> tuple[bool, list[float]]:
+    """Draw one editor, `thin` as a reference; say whether it collapsed, and which values were drawn."""
     steps = panels.thin(np.sort(norms["step"].unique()))
     norms = norms[norms["step"].isin(steps)]
     drawn = []
-    if norms["matrix"].nunique() > 1:
+    if norms["matrix"].nunique() > 1 and not thin:
         for _, matrix in norms.groupby("matrix"):
             line, _ = panels.finite_part(panels.over_orders(matrix, "frobenius_ratio", log=True))
             ax.plot(line.index, line["mean"], color=look.colour, linewidth=0.6, alpha=0.5, zorder=2)
@@ -50,6 +51,9 @@ def _editor(ax, norms: pd.DataFrame, look) -> tuple[bool, list[float]]:
     line, broke = panels.finite_part(panels.over_orders(mean.rename("ratio").reset_index(), "ratio", log=True))
     every = max(1, len(line) // 6)
     marks = {"marker": look.marker, "markevery": (every - 1, every)}
+    if thin:
+        ax.plot(line.index, line["mean"], color=look.colour, linewidth=panels.THIN, zorder=3)
+        return broke, list(line["mean"])
     ax.plot(line.index, line["mean"], color=look.colour, linestyle=look.dash, zorder=4, **marks)
     ax.fill_between(line.index, line["low"], line["high"], color=look.colour, alpha=0.18, linewidth=0, zorder=3)
     if broke and len(line):

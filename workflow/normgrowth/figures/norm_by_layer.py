@@ -28,6 +28,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     if columns > 2:
         width, height = figure.get_size_inches()
         figure.set_size_inches(width * 0.68, height * 0.9)
+    many = max(map(len, runs.values())) > columns  # then names of model and editor do not fit a title together
     row = 0
     for model, editors in runs.items():
         places = axes[row : row + rows[model]].ravel()
@@ -37,11 +38,12 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
         for number, (ax, editor, summary) in enumerate(zip(places, editors, summaries, strict=False)):
             _panel(ax, summary, style.look(editor).colour)
             panels.scale(ax, sound)
-            panels.layer_axis(ax, int(summary["layer"].max()) + 1)
+            under = number + columns >= len(editors)
+            panels.layer_axis(ax, int(summary["layer"].max()) + 1, label=under or not many)
             _shared_range(ax, sound)
-            ax.set_title(f"{model} · {editor}")
+            ax.set_title(editor if many else f"{model} · {editor}")
             if number % columns == 0:
-                ax.set_ylabel("Frobenius norm\nrelative to unedited")
+                ax.set_ylabel(f"{model}\n‖W‖ / ‖W₀‖" if many else "Frobenius norm\nrelative to unedited")
         for ax in places[len(editors) :]:
             ax.set_visible(False)
         row += rows[model]

@@ -13,30 +13,38 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     downstream = panels.edited_runs(tables["downstream"], "downstream")
     perplexity = downstream[downstream["metric"] == "perplexity"]
     perplexity = panels.edited_runs(perplexity.assign(value=perplexity["value"].replace(np.inf, np.nan)), "downstream")
-    models, editors = sorted(perplexity["model"].unique()), style.order(sorted(perplexity["editor"].unique()))
-    figure, axes = panels.grid(style, 1, len(models))
+    _, editors = panels.names_of(style, perplexity)
+    label = "perplexity per token\nof held-out text"
+    figure, blocks = panels.row_of_models(style, label, perplexity)
     collapsed = False
-    for ax, model in zip(axes[0], models, strict=True):
+    for (_, model), block in blocks.items():
         rows = perplexity[perplexity["model"] == model]
         unedited = rows.loc[rows["step"] == 0, "value"].mean()
         drawn = [unedited]
-        for editor in editors:
-            chosen = rows[rows["editor"] == editor]
-            if chosen.empty:
-                continue
-            look = style.look(editor)
-            line, broke = panels.finite_part(panels.over_orders(chosen, "value", log=True))
-            ax.plot(line.index, line["mean"], color=look.colour, linestyle=look.dash, marker=look.marker, zorder=4)
-            ax.fill_between(line.index, line["low"], line["high"], color=look.colour, alpha=0.18, linewidth=0, zorder=3)
-            if broke and len(line):
-                panels.cross(ax, line.index[-1], line["mean"].iloc[-1], look.colour)
-            collapsed |= broke
-            drawn.extend(line["mean"])
-        panels.unedited_line(ax, unedited)
-        panels.scale(ax, drawn)
-        panels.edits_axis(ax)
-        ax.set_title(model)
-    axes[0, 0].set_ylabel("perplexity per token\nof held-out text")
+        for ax, shown in block:
+            references = panels.reference_editors(shown, rows["editor"].unique())
+            for editor in [*references, *shown]:
+                chosen = rows[rows["editor"] == editor]
+                if len(chosen):
+                    line, broke = _editor(ax, chosen, style.look(editor), thin=editor in references)
+                    collapsed |= broke
+                    drawn.extend(line["mean"])
+            panels.unedited_line(ax, unedited)
+            panels.edits_axis(ax, label=panels.at_bottom(ax))
+        panels.scale(block[0][0], drawn)
     handles = [panels.unedited_handle(), *panels.editor_handles(style, editors)]
     panels.add_legend(figure, [*handles, panels.cross_handle()] if collapsed else handles)
     return figure
+
+
+def _editor(ax, rows: pd.DataFrame, look, thin: bool) -> tuple[pd.DataFrame, bool]:
+    """Draw one editor, `thin` as a reference; its line, and whether it ends in a collapse."""
+    line, broke = panels.finite_part(panels.over_orders(rows, "value", log=True))
+    if thin:
+        ax.plot(line.index, line["mean"], color=look.colour, linewidth=panels.THIN, zorder=3)
+        return line, broke
+    ax.plot(line.index, line["mean"], color=look.colour, linestyle=look.dash, marker=look.marker, zorder=4)
+    ax.fill_between(line.index, line["low"], line["high"], color=look.colour, alpha=0.18, linewidth=0, zorder=3)
+    if broke and len(line):
+        panels.cross(ax, line.index[-1], line["mean"].iloc[-1], look.colour)
+    return line, broke

@@ -24,25 +24,28 @@ def draw_places(
         log: whether the y axis is logarithmic; None lets the values decide.
     """
     activations = panels.edited_runs(tables["activations"], "activations")
-    models, editors = sorted(activations["model"].unique()), style.order(sorted(activations["editor"].unique()))
-    figure, axes = panels.grid_by_model(style, TITLES, models)
+    _, editors = panels.names_of(style, activations)
+    figure, blocks = panels.blocks(style, TITLES, activations)
     collapsed = False
-    for model in models:
-        for row, place in enumerate(SHOWN):
-            ax, drawn = axes[row, model], [1.0]
-            for editor in editors:
+    for (row, model), block in blocks.items():
+        drawn = [1.0]
+        present = activations.loc[activations["model"] == model, "editor"].unique()
+        for ax, shown in block:
+            references = panels.reference_editors(shown, present)
+            for editor in [*references, *shown]:
                 chosen = activations[(activations["model"] == model) & (activations["editor"] == editor)]
                 if chosen.empty:
                     continue
                 norms = tables["norms"]
                 norms = norms[(norms["model"] == model) & (norms["editor"] == editor)]
-                line, broke = along_edits(at_place(chosen, place, place_layer(place, chosen, norms)), mean, deviation)
-                draw_line(ax, line, broke, style.look(editor))
+                layer = place_layer(SHOWN[row], chosen, norms)
+                line, broke = along_edits(at_place(chosen, SHOWN[row], layer), mean, deviation)
+                draw_line(ax, line, broke, style.look(editor), thin=editor in references)
                 drawn.extend(line[["mean", "low", "high"]].to_numpy().ravel())
                 collapsed |= broke
             panels.unedited_line(ax)
-            panels.scale(ax, drawn, log)
             panels.edits_axis(ax, label=panels.at_bottom(ax))
+        panels.scale(block[0][0], drawn, log)
     figure.supylabel(label, fontsize=style.settings.font_size + 0.5, fontweight="bold")
     handles = [panels.unedited_handle(), *panels.editor_handles(style, editors)]
     panels.add_legend(figure, [*handles, panels.cross_handle()] if collapsed else handles)
@@ -60,8 +63,11 @@ def along_edits(rows: pd.DataFrame, mean: str, deviation: str) -> tuple[pd.DataF
     return panels.finite_part(line)
 
 
-def draw_line(ax, line: pd.DataFrame, broke: bool, look) -> None:
-    """One editor's line with its interval, and the cross of a collapse."""
+def draw_line(ax, line: pd.DataFrame, broke: bool, look, thin: bool = False) -> None:
+    """One editor's line with its interval, and the cross of a collapse; `thin` as a reference, alone."""
+    if thin:
+        ax.plot(line.index, line["mean"], color=look.colour, linewidth=panels.THIN, zorder=3)
+        return
     errors = np.nan_to_num(np.abs(line[["low", "high"]].to_numpy() - line[["mean"]].to_numpy()).T)
     ax.errorbar(
         line.index,

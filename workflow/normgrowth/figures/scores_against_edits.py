@@ -10,7 +10,7 @@ from normgrowth import seeds
 from normgrowth.claims.performance import PARTS_OF_S, harmonic_mean
 from normgrowth.figures import panels
 from normgrowth.figures.places import draw_line
-from normgrowth.figures.style import UNEDITED_COLOUR, Look, Style
+from normgrowth.figures.style import STROKES, UNEDITED_COLOUR, Look, Style
 from normgrowth.inference import bootstrap_means, percentile_interval
 
 NAMES = ("efficacy (ES)", "paraphrase (PS)", "neighbourhood (NS)", "harmonic mean (S)")
@@ -21,33 +21,43 @@ UNEDITED_LOOK = Look(UNEDITED_COLOUR, "o", "none")
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw table `scores`."""
     scores = panels.edited_runs(tables["scores"], "scores")
-    models, editors = sorted(scores["model"].unique()), style.order(sorted(scores["editor"].unique()))
-    figure, axes = panels.grid_by_model(style, NAMES, models, sharey=True)
+    models, editors = panels.names_of(style, scores)
+    figure, blocks = panels.blocks(style, NAMES, scores, sharey=True)
     for model in models:
         mine = scores[scores["model"] == model]
-        for row, point in enumerate(retained(mine[mine["moment"] == "unedited"])):
-            draw_line(axes[row, model], point, False, UNEDITED_LOOK)
-        for number, editor in enumerate(editors):
+        unedited = retained(mine[mine["moment"] == "unedited"])
+        lines = {}
+        for editor in editors:
             chosen = mine[mine["editor"] == editor]
-            look = style.look(editor)
-            kept, immediate = retained(chosen[chosen["moment"] != "unedited"]), at_once(chosen)
-            # Hollow markers stand a little apart, so that editors that all succeed do not hide each other.
-            shift = 0.012 * mine["step"].max() * (number - (len(editors) - 1) / 2)
-            for row in range(len(NAMES)):
-                ax, once = axes[row, model], immediate[row]
-                draw_line(ax, kept[row], False, look)
-                hollow = {"marker": look.marker, "markerfacecolor": "white", "linestyle": "none", "zorder": 5}
-                ax.plot(once.index + shift, once["mean"], color=look.colour, **hollow)
-    for ax in axes.values():
-        ax.set_ylim(-0.03, 1.05)
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        panels.edits_axis(ax, label=panels.at_bottom(ax))
-        ax.set_xlim(left=-0.03 * scores["step"].max())
+            lines[editor] = retained(chosen[chosen["moment"] != "unedited"]), at_once(chosen)
+        for row in range(len(NAMES)):
+            for ax, shown in blocks[row, model]:
+                draw_line(ax, unedited[row], False, UNEDITED_LOOK)
+                for editor in panels.reference_editors(shown, editors):
+                    draw_line(ax, lines[editor][0][row], False, style.look(editor), thin=True)
+                for number, editor in enumerate(shown):
+                    # Hollow markers stand a little apart, so that editors that all succeed do not hide each other.
+                    shift = 0.012 * mine["step"].max() * (number - (len(shown) - 1) / 2)
+                    _draw_editor(ax, *(part[row] for part in lines[editor]), style.look(editor), shift)
+    for block in blocks.values():
+        for ax, _ in block:
+            ax.set_ylim(-0.03, 1.05)
+            ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            panels.edits_axis(ax, label=panels.at_bottom(ax))
+            ax.set_xlim(left=-0.03 * scores["step"].max())
     handles = panels.editor_handles(style, editors)
     handles.append(Line2D([], [], color="#333333", marker="o", markerfacecolor="white", ls="none", label="just edited"))
     handles.insert(0, Line2D([], [], color=UNEDITED_COLOUR, marker="o", ls="none", label="unedited"))
     panels.add_legend(figure, handles)
     return figure
+
+
+def _draw_editor(ax, kept: pd.DataFrame, immediate: pd.DataFrame, look: Look, shift: float) -> None:
+    draw_line(ax, kept, False, look)
+    hollow = {"marker": look.marker, "linestyle": "none", "zorder": 5}
+    if look.marker not in STROKES:
+        hollow["markerfacecolor"] = "white"
+    ax.plot(immediate.index + shift, immediate["mean"], color=look.colour, **hollow)
 
 
 def retained(scores: pd.DataFrame) -> list[pd.DataFrame]:

@@ -1,14 +1,17 @@
 """The one style of all figures: colours that colour-blind readers can tell apart, one look per editor everywhere.
 
 An editor is told by colour, marker and dash together, so that print without colour still works. Dashes tell families:
-solid locates and edits, dashed fine-tunes, dotted is a hypernetwork.
+solid locates and edits, dashed fine-tunes, dotted is a hypernetwork. A variant of an editor has a shade of its colour,
+and a control arm the colour of the editor that it controls.
 """
 
 import hashlib
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from normgrowth.families import FINE_TUNING, HYPERNETWORK, LOCATE, family_of
+from matplotlib.colors import to_hex, to_rgb
+
+from normgrowth.families import FINE_TUNING, HYPERNETWORK, LOCATE, controlled_editor, family_of, kind_of
 from normgrowth.figures.settings import StyleSettings
 
 
@@ -38,6 +41,16 @@ LOOKS: dict[str, tuple[str, str]] = {
 }
 SPARE = (("#5D6D7E", "<"), ("#A0522D", ">"), ("#6A5ACD", "d"), ("#2F4F4F", "8"), ("#B8860B", "X"), ("#708238", "H"))
 DASHES = {LOCATE: "-", FINE_TUNING: (0, (5, 1.5)), HYPERNETWORK: (0, (1, 1.2)), None: (0, (4, 1.2, 1, 1.2))}
+STROKES = ("x", "+")
+"""Markers that have no inside to leave white."""
+SHADES = (0.45, -0.4, 0.25)
+"""Shares of white or black in the colours of variants."""
+ARMS: dict[str, tuple[str, Any]] = {
+    "norm_restored": ("o", (0, (5, 1.2))),
+    "scale_only": ("x", (0, (1, 1.2))),
+    "random_direction": ("+", (0, (4, 1.2, 1, 1.2))),
+}
+"""Marker and dash of control arms."""
 UNEDITED_COLOUR = "#6E6E6E"
 
 
@@ -49,12 +62,16 @@ class Style:
 
     def look(self, editor: str) -> Look:
         """The look of an editor: fixed by its name alone, whatever else is drawn."""
-        family = family_of(editor)
+        family, kind = family_of(editor), kind_of(editor)
         if editor in LOOKS:
             return Look(*LOOKS[editor], DASHES[family])
-        # A variant, or an editor of the reader's own: a spare look that its name picks.
-        picked = int.from_bytes(hashlib.sha256(editor.encode()).digest()[:4], "big") % len(SPARE)
-        return Look(*SPARE[picked], DASHES[family])
+        if controlled := controlled_editor(editor):
+            return Look(self.look(controlled).colour, *ARMS[kind])
+        picked = int.from_bytes(hashlib.sha256(editor.encode()).digest()[:4], "big")
+        colour, marker = SPARE[picked % len(SPARE)]
+        if kind in LOOKS:  # a variant
+            return Look(_shade(LOOKS[kind][0], SHADES[picked // len(SPARE) % len(SHADES)]), marker, DASHES[family])
+        return Look(colour, marker, DASHES[family])  # an editor of the reader's own
 
     @cached_property
     def rc(self) -> dict[str, Any]:
@@ -92,5 +109,15 @@ class Style:
 
     def order(self, editors: list[str]) -> list[str]:
         """Editors in the order of every legend: by family as in `LOOKS`, the reader's own last."""
-        known = list(LOOKS)
-        return sorted(editors, key=lambda name: (known.index(name) if name in known else len(known), name))
+        known = [*LOOKS, *ARMS]
+
+        def place(name: str) -> tuple[int, str]:
+            return (known.index(kind_of(name)) if kind_of(name) in known else len(known), name)
+
+        return sorted(editors, key=place)
+
+
+def _shade(colour: str, share: float) -> str:
+    """A colour mixed with white (positive share) or black (negative)."""
+    towards = 1.0 if share > 0 else 0.0
+    return to_hex([channel + abs(share) * (towards - channel) for channel in to_rgb(colour)])
