@@ -9,7 +9,7 @@ import pytest
 from normgrowth.commands import draw as command
 from normgrowth.errors import ArtefactError, StudyError
 from normgrowth.figures import panels, render
-from normgrowth.figures.catalogue import FIGURES
+from normgrowth.figures.catalogue import FIGURES, figures_for
 from normgrowth.figures.scores_against_edits import at_once, retained
 from normgrowth.figures.settings import StyleSettings
 from normgrowth.figures.style import LOOKS, Style
@@ -19,6 +19,7 @@ from tests.planted import Run
 LLAMA = {"model": "tiny-llama", "names": planted.NAMES["llama"]}
 SMALL = {"edits": 12, "checkpoints": (6, 12), "n_layers": 3, "cases": 12}
 
+MANY = [*LOOKS, "memit-history", "norm_restored-memit", "scale_only-r_rome", "random_direction-r_rome"]
 STUDIES = {
     "one editor, one checkpoint": (Run(**SMALL | {"checkpoints": (12,)}),),
     "two models, a collapse, a missing editor": (
@@ -28,6 +29,11 @@ STUDIES = {
     ),
     "orders": (Run(orders=3, **SMALL), Run(editor="ft", orders=2, **SMALL)),
     "collapse at once": (Run(collapse=1, **SMALL),),
+    "every editor and control arms": tuple(Run(editor=editor, **SMALL) for editor in MANY)
+    + tuple(Run(editor=editor, **SMALL, **LLAMA) for editor in MANY[:5]),
+    "control arms of two editors": tuple(
+        Run(editor=editor, **SMALL) for editor in ("r_rome", "memit", "norm_restored-r_rome", "scale_only-memit")
+    ),
     "no checkpoint": (Run(**SMALL | {"checkpoints": ()}),),
 }
 
@@ -37,8 +43,10 @@ def studies():
     return {name: planted.tables(*runs) for name, runs in STUDIES.items()}
 
 
-@pytest.mark.parametrize("study", STUDIES)
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize(
+    ("name", "study"),
+    [(name, study) for study, runs in STUDIES.items() for name in figures_for([run.editor for run in runs])],
+)
 def test_every_figure_draws(name, study, studies):
     figure = render.draw(name, studies[study], Style(StyleSettings(dpi=50)))
     visible = [ax for ax in figure.axes if ax.get_visible()]
@@ -47,16 +55,15 @@ def test_every_figure_draws(name, study, studies):
     assert all(ax.get_xlabel() for ax in bottom)
     (legend,) = figure.legends
     labels = [text.get_text() for text in legend.get_texts()]
-    if name != "norm_by_layer":
+    if name not in ("norm_by_layer", "control_arms"):
         assert set(labels) >= {run.editor for run in STUDIES[study]}
 
 
 def test_nothing_is_cut_and_the_legend_covers_no_panel():
-    runs = [Run(editor=editor, **SMALL) for editor in LOOKS]
-    all_editors = planted.tables(*runs, *(dataclasses.replace(run, **LLAMA) for run in runs))
-    few_editors = planted.tables(*runs[:3], *(dataclasses.replace(run, **LLAMA) for run in runs[:2]))
-    for name in FIGURES:
-        tables = all_editors if name in ("norm_against_edits", "perplexity_against_edits") else few_editors
+    runs = [Run(editor=editor, **SMALL) for editor in MANY]
+    many = planted.tables(*runs, *(dataclasses.replace(run, **LLAMA) for run in runs))
+    few = planted.tables(*runs[:3], *(dataclasses.replace(run, **LLAMA) for run in runs[:2]))
+    for name, tables in [(name, many) for name in FIGURES] + [(name, few) for name in figures_for(MANY[:3])]:
         figure = render.draw(name, tables, Style())
         figure.draw_without_rendering()
         whole, legend = figure.bbox, figure.legends[0].get_window_extent()
@@ -99,6 +106,8 @@ def test_nothing_to_draw_is_an_error(studies):
 def test_editors_look_different_and_always_the_same():
     looks = [Style().look(editor) for editor in LOOKS]
     assert len({look.colour for look in looks}) == len({(look.colour, look.marker) for look in looks}) == 13
+    assert len({Style().look(editor) for editor in MANY}) == len(MANY)
+    assert Style().look("scale_only-memit").colour == Style().look("memit").colour
     assert Style().look("my_editor") == Style().look("my_editor")
 
 

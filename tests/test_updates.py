@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from normgrowth.editors.null_space import null_space
 from normgrowth.editors.preservation import OfAnyKey, OfSecondMoment, WithinNullSpace
-from normgrowth.editors.statistics import SecondMoment
+from normgrowth.editors.second_moment import SecondMoment
 from normgrowth.editors.updates import least_change, mismatched
 
 # At least twice as many inputs as keys: nearly dependent keys would test the rounding of float32 factors instead.

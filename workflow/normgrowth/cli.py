@@ -31,6 +31,7 @@ COMMANDS = (
     "claims",
     "provenance",
     "report",
+    "summary",
     "schema",
     "presets",
 )

@@ -41,3 +41,9 @@ def by_family(editors: list[str]) -> dict[str, list[str]]:
         if mine := [editor for editor in editors if family_of(editor) == family]:
             groups[family or OTHER] = mine
     return groups
+
+
+def rank(editor: str) -> tuple[int, str]:
+    """Sorts editors by family and kind, those of no family last."""
+    kinds = [kind for family in FAMILIES.values() for kind in family]
+    return (kinds.index(kind_of(editor)) if kind_of(editor) in kinds else len(kinds), editor)

@@ -6,7 +6,7 @@ from normgrowth.config.inputs import local_path, model_files, weights_megabytes
 from normgrowth.config.plan import UNEDITED, compact
 from normgrowth.config.study import HELDOUT_SUFFIX
 from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS, TRAJECTORY
-from normgrowth.figures.catalogue import FIGURES
+from normgrowth.figures.catalogue import FIGURES, figures_for
 from normgrowth.fingerprint import beyond, closure, numerics, versions
 
 
@@ -20,6 +20,8 @@ TABLES_OF_CHECKPOINTS = ("scores", "activations", "downstream")
 TABLES_OF_CLAIMS = ("norms", "edits", "scores", "activations", "downstream")
 SINGLE_EDITS = "single_edits"
 TABLES = sorted({*TABLES_OF_SEGMENTS, *TABLES_OF_CHECKPOINTS, *[SINGLE_EDITS] * bool(STUDY.single_edits)})
+
+DRAWN = figures_for(STUDY.editors)
 
 FACTS = f"resources/facts/{STUDY.facts}.json"
 TEXT = f"resources/text/{STUDY.text}.txt"

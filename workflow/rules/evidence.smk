@@ -121,7 +121,7 @@ rule provenance:
 
 rule report:
     input:
-        figures=expand("results/{{study}}/figures/{figure}.{format}", figure=FIGURES, format=["svg", "pdf", "png"]),
+        figures=expand("results/{{study}}/figures/{figure}.{format}", figure=DRAWN, format=["svg", "pdf", "png"]),
         claims="results/{study}/claims.json",
         tables=expand("results/{{study}}/tables/{table}.parquet", table=TABLES),
         provenance="results/{study}/provenance.json",
@@ -138,7 +138,7 @@ rule report:
     params:
         *closure("normgrowth.commands.report", "normgrowth.figures.catalogue"),
         *versions("jinja2"),
-        figures=list(FIGURES),
+        figures=DRAWN,
     message:
         "Write the report"
     shell:

@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.artefacts.provenance import provenance
     from normgrowth.artefacts.tensors import read_tensors, write_tensors
     from normgrowth.editors.null_space import null_space
-    from normgrowth.editors.statistics import SecondMoment
+    from normgrowth.editors.second_moment import SecondMoment
 
     torch.set_num_threads(arguments.threads)
     tensors, metadata = read_tensors(arguments.statistics)

@@ -9,8 +9,8 @@ from normgrowth.artefacts.tensors import read_tensors
 from normgrowth.assets.models import revision
 from normgrowth.editors.interface import Trajectory
 from normgrowth.editors.null_space import NullSpace
+from normgrowth.editors.second_moment import SecondMoment
 from normgrowth.editors.settings import EditorSettings
-from normgrowth.editors.statistics import SecondMoment
 from normgrowth.errors import ArtefactError
 from normgrowth.language_model import LanguageModel
 

@@ -7,7 +7,7 @@ import torch
 
 from normgrowth.anatomy import Projection
 from normgrowth.editors.null_space import NullSpace
-from normgrowth.editors.statistics import SecondMoment
+from normgrowth.editors.second_moment import SecondMoment
 from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
 

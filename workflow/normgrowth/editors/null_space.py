@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from normgrowth.editors.statistics import SecondMoment
+from normgrowth.editors.second_moment import SecondMoment
 from normgrowth.errors import ModelError
 
 RELATIVE_THRESHOLD = 0.1

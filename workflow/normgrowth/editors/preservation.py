@@ -12,8 +12,8 @@ import torch
 
 from normgrowth.editors.interface import Resources
 from normgrowth.editors.null_space import NullSpace
+from normgrowth.editors.second_moment import SecondMoment
 from normgrowth.editors.settings import LeastSquaresSettings
-from normgrowth.editors.statistics import SecondMoment
 
 
 class Preservation(Protocol):

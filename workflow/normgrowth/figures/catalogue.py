@@ -3,7 +3,10 @@
 This module is imported whenever the workflow is parsed: no heavy imports here.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
+
+from normgrowth.families import is_control
 
 
 class FigureEntry(NamedTuple):
@@ -12,6 +15,7 @@ class FigureEntry(NamedTuple):
     tables: tuple[str, ...]
     title: str
     caption: str
+    of_control_arms: bool = False  # drawn only where a study has some
 
 
 _INTERVALS = "Bars are 95% intervals; a cross ends a line where the model collapsed (values no longer finite)."
@@ -71,4 +75,20 @@ FIGURES: dict[str, FigureEntry] = {
         "Perplexity on held-out running text at each checkpoint; the dotted line is the unedited model. "
         f"{_BANDS} A cross ends a line where perplexity is no longer finite.",
     ),
+    "control_arms": FigureEntry(
+        ("norms", "scores", "downstream"),
+        "Control arms",
+        "An editor's run beside runs that keep only some of what it does: norm_restored makes the same edits and puts "
+        "every edited matrix back to its first norm after each call, scale_only lets the unedited matrices grow as the "
+        "run's do, random_direction takes random steps of the run's sizes. S is that of facts just after their own "
+        "edit; arms that write nothing stay near 0. NS says what becomes of facts that should stay. Means over edit "
+        "orders.",
+        of_control_arms=True,
+    ),
 }
+
+
+def figures_for(editors: Iterable[str]) -> list[str]:
+    """The figures of a study with these editors, in the order of the report."""
+    arms = any(is_control(editor) for editor in editors)
+    return [name for name, entry in FIGURES.items() if arms or not entry.of_control_arms]

@@ -149,8 +149,16 @@ def reference_editors(shown: Sequence[str], drawn: Iterable[str]) -> list[str]:
 
 
 def at_bottom(ax: Axes) -> bool:
-    """Whether no panel stands under this one, so that it carries the label of the x axis."""
-    return ax.get_subplotspec().is_last_row()
+    """Whether no panel stands under this one, so that it carries the label and the numbers of the x axis."""
+    place = ax.get_subplotspec()
+    under = (other for other in ax.figure.axes if other.get_visible() and other.get_subplotspec() is not None)
+    below = any(
+        other.get_subplotspec().colspan == place.colspan and other.get_subplotspec().rowspan.start > place.rowspan.start
+        for other in under
+    )
+    if not below:
+        ax.tick_params(labelbottom=True)
+    return not below
 
 
 def add_legend(figure: Figure, handles: Sequence[Line2D], entry_width: float = LEGEND_ENTRY_WIDTH) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.colors import to_hex, to_rgb
 
-from normgrowth.families import FINE_TUNING, HYPERNETWORK, LOCATE, controlled_editor, family_of, kind_of
+from normgrowth.families import FINE_TUNING, HYPERNETWORK, LOCATE, controlled_editor, family_of, kind_of, rank
 from normgrowth.figures.settings import StyleSettings
 
 
@@ -108,13 +108,8 @@ class Style:
         }
 
     def order(self, editors: list[str]) -> list[str]:
-        """Editors in the order of every legend: by family as in `LOOKS`, the reader's own last."""
-        known = [*LOOKS, *ARMS]
-
-        def place(name: str) -> tuple[int, str]:
-            return (known.index(kind_of(name)) if kind_of(name) in known else len(known), name)
-
-        return sorted(editors, key=place)
+        """Editors in the order of every legend: by family and kind, the reader's own last."""
+        return sorted(editors, key=rank)
 
 
 def _shade(colour: str, share: float) -> str:

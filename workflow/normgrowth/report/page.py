@@ -17,6 +17,9 @@ from normgrowth.figures.catalogue import FIGURES
 from normgrowth.report.summaries import summaries
 from normgrowth.results import read_results
 
+LONG_TABLE = 40
+"""Rows beyond which a table is folded away."""
+
 SYMBOLS = {
     "supported": "✓",
     "contradicted": "✗",
@@ -59,6 +62,7 @@ def write_report(results: Path, figures: list[str], out: Path) -> None:
         unmeasured=[claim for claim in judged["claims"] if claim["status"] == NOT_MEASURED],
         figures=[embedded(results / "figures", name) for name in figures],
         tables=summaries(tables),
+        long=LONG_TABLE,
         provenance=provenance,
     )
     write_text(out, page)

@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 
 from normgrowth.artefacts.schemas import UNEDITED
+from normgrowth.claims.collapse import BAR, FIRST, WINDOW, collapses
 from normgrowth.claims.markdown import number
 from normgrowth.claims.performance import PARTS_OF_S, harmonic_mean
+from normgrowth.families import rank
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,49 @@ def summaries(tables: dict[str, pd.DataFrame]) -> list[Table]:
     """Norms at the end, scores over the run, and the cost of an edit, from the study's tables."""
     tables = {name: frame[frame["editor"] != UNEDITED] for name, frame in tables.items()}
     made = [
+        collapse_summary(tables),
         norm_summary(tables["norms"]),
         score_summary(tables["scores"], tables["downstream"]),
         cost_summary(tables["edits"]),
     ]
     return [table for table in made if table.rows]
+
+
+def collapse_summary(tables: dict[str, pd.DataFrame]) -> Table:
+    """When each run collapses, and what it is like at its end."""
+    runs = collapses(tables)
+    runs.sort(key=lambda run: (run.model, rank(run.editor), run.order))
+    several = len({run.order for run in runs}) > 1
+    rows = []
+    for run in runs:
+        row = [Cell(run.model), Cell(f"{run.editor}, order {run.order}" if several else run.editor)]
+        row += [_share(run.first_efficacy), _share(run.start)]
+        row += [_reached(edit, run.edits) for edit in (run.below_bar, run.below_half)]
+        row += [_share(run.final)]
+        row += map(_number, (run.norm_ratio, run.perplexity_ratio, run.residual_ratio, run.cosine))
+        rows.append(row)
+    return Table(
+        "When runs collapse",
+        f"ES of the first {FIRST} facts and S of the first {WINDOW}, each just after its own edit; the edit at which S "
+        f"of the last {WINDOW} falls under {100 * BAR:.0f} and under half of its start; S of edited facts at the end; "
+        "and at the end, relative to the unedited model, the norm of the edited matrices, perplexity, and the last "
+        "layer's residual stream on text, with its cosine.",
+        2,
+        (
+            "model",
+            "editor",
+            f"ES, first {FIRST}",
+            f"S, first {WINDOW}",
+            f"S under {100 * BAR:.0f} at",
+            "S halved at",
+            "S at the end",
+            "norm ×",
+            "perplexity ×",
+            "residual ×",
+            "cosine",
+        ),
+        rows,
+    )
 
 
 def norm_summary(norms: pd.DataFrame) -> Table:
@@ -134,6 +174,15 @@ def _known(value: float) -> float | None:
 
 def _percent(value: float) -> Cell:
     return Cell(f"{100 * value:.1f}", float(value)) if np.isfinite(value) else Cell("–")
+
+
+def _share(value: float | None) -> Cell:
+    return Cell("–") if value is None else _percent(value)
+
+
+def _reached(edit: int | None, edits: int) -> Cell:
+    """The edit at which something happened; a run in which it did not sorts after its own end."""
+    return Cell(f"> {edits:,}", edits + 0.5) if edit is None else _count(edit)
 
 
 def _count(value: int) -> Cell:

@@ -1,0 +1,44 @@
+"""The second moment of a layer's keys, C = E[k kᵀ] over running text, uncentred: what closed forms protect.
+
+Source: ROME (arXiv 2202.05262), appendix E.1.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from normgrowth.errors import ModelError
+
+
+@dataclass
+class SecondMoment:
+    """C [d, d] in float64 of one layer's keys, gathered from `count` tokens."""
+
+    moment: torch.Tensor
+    count: int
+    layer: int
+    _factors: dict[float, torch.Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def mean_square(self) -> float:
+        """tr(C) / d: the mean squared entry of a key."""
+        return (self.moment.trace() / len(self.moment)).item()
+
+    def solve(self, keys: torch.Tensor, ridge: float = 0.0) -> torch.Tensor:
+        """(C + ridge I)⁻¹ K for keys [d, b], in float64; each factor is computed once.
+
+        Raises:
+            ModelError: when the matrix is not positive definite.
+        """
+        if ridge not in self._factors:
+            matrix = self.moment.clone()
+            matrix.diagonal().add_(ridge)
+            factor, failed = torch.linalg.cholesky_ex(matrix)
+            if failed:
+                width = len(self.moment)
+                raise ModelError(
+                    f"the second moment of layer {self.layer} is not positive definite: {self.count} tokens are too "
+                    f"few for keys of width {width}; raise second_moments.tokens to at least {10 * width}"
+                )
+            self._factors[ridge] = factor
+        return torch.cholesky_solve(keys.double(), self._factors[ridge])
