@@ -78,11 +78,14 @@ def test_the_default_study_is_valid():
         ({"edits": 5000}, "edits is 5000: 'world' holds 720 facts, and at most so many can be edited"),
         ({"edits": 150, "unique_subjects": True}, "edits is 150: 'world' holds 120 facts with distinct subjects"),
         (
-            {"edits": 700, "reserved_facts": 50},
-            "edits is 700: 'world' holds 720 facts less 50 reserved_facts",
+            {"edits": 700, "fact_sources": {"world": {"reserved": 50}}},
+            "edits is 700: 'world' holds 720 facts less 50 reserved, and at most",
         ),
-        ({"editors": ["mend"]}, "reserved_facts is 0: editor 'mend' is trained on facts that no run edits; set"),
-        ({"editors": ["norm_restored-malmen"]}, "reserved_facts is 0: editor 'malmen' is trained on facts that"),
+        (
+            {"editors": ["mend"]},
+            "fact_sources.world.reserved is 0: editor 'mend' is trained on facts that no",
+        ),
+        ({"editors": ["norm_restored-malmen"]}, "fact_sources.world.reserved is 0: editor 'malmen' is"),
         ({"editors": ["norm_restored"]}, "editors: 'norm_restored' controls another editor: name that one as in"),
         (
             {"editors": ["norm_restored-mimit"]},

@@ -167,5 +167,5 @@ def test_a_network_for_another_model_layers_or_width_is_refused(folder):
 
 
 def test_too_few_facts_to_split_are_refused(folder):
-    with pytest.raises(FactError, match="6 reserved facts are too few to train a hypernetwork: raise reserved_facts"):
+    with pytest.raises(FactError, match="6 reserved facts are too few to train a hypernetwork: raise `reserved`"):
         train(folder, "mend", validation_share=0.01)

@@ -40,7 +40,7 @@ def tree(tmp_path):
         fact_sources={"few": {"kind": "local", "path": str(tmp_path / "facts.json")}},
         text_sources={"prose": {"kind": "local", "paths": [str(tmp_path / "text.txt")]}},
         contexts={"per_length": 1},
-        reserved_facts=0,
+        left_out={},
         editor_settings={},
     )
     code, line, _ = blocks("python")

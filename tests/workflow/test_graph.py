@@ -28,10 +28,15 @@ def test_what_changes_no_result_reruns_nothing(tree):
     (tree.package / "unrelated.py").write_text("CHANGED = True\n")
     tree.append("cli.py", "CHANGED = True")
     tree.append("editors/registry.py", 'EDITORS["new"] = "normgrowth.editors.ft"')
-    tree.change_config(editor_settings={"memit": {"batch": 10, "clamp": 0.75}}, orders=1)  # as they are by default
+    tree.change_config(orders=1)  # as it is by default
     for path in ("Snakefile", *(str(rules) for rules in (tree.folder / "workflow" / "rules").iterdir())):
         os.utime(tree.folder / path)
     assert tree.plan().jobs == {}
+
+
+def test_settings_given_as_they_are_by_default_are_only_noted(tree):
+    tree.change_config(editor_settings={"memit": {"batch": 10, "clamp": 0.75}})
+    assert tree.plan().jobs == SETTINGS_NOTED | {"report": 1}  # that they are now the study's own
 
 
 def test_another_segment_appends_to_every_run(tree):

@@ -4,7 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from normgrowth.commands.common import add_gathered, add_identity, add_model, add_order, gathered, load
+from normgrowth.commands.common import add_identity, add_model, add_order, load
+from normgrowth.commands.gathering import add_gathered, gathered
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -93,7 +93,7 @@ def _too_few_facts(study: Study) -> Iterator[str]:
     left = available - study.reserved_facts
     if study.edits > left:
         which = "facts with distinct subjects" if study.unique_subjects else "facts"
-        less = f" less {study.reserved_facts} reserved_facts" if study.reserved_facts else ""
+        less = f" less {study.reserved_facts} reserved" if study.reserved_facts else ""
         holds = f"{study.facts!r} holds {available} {which}{less}"
         yield f"edits is {study.edits}: {holds}, and at most so many can be edited"
 
@@ -104,8 +104,8 @@ def _untrainable(study: Study) -> Iterator[str]:
     trained = [name for name in names if issubclass(declaration(kind_of(name)).Settings, HypernetworkSettings)]
     if trained and study.reserved_facts < FEWEST_RESERVED:
         yield (
-            f"reserved_facts is {study.reserved_facts}: editor {trained[0]!r} is trained on facts that no run edits; "
-            f"set reserved_facts to {FEWEST_RESERVED} or more, better hundreds"
+            f"fact_sources.{study.facts}.reserved is {study.reserved_facts}: editor {trained[0]!r} is trained on facts "
+            f"that no run edits; set it to {FEWEST_RESERVED} or more, better hundreds"
         )
 
 

@@ -32,6 +32,10 @@ Window = Annotated[int, Field(ge=2), BeforeValidator(_no_truth_value)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
+Reserved = Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value)]
+RESERVED = Field(0, description="Seeded facts that stand in no edit order; hypernetworks are trained on them.")
+
+
 class Section(BaseModel):
     """A part of the study: immutable, and closed to keys it does not know."""
 
@@ -75,6 +79,7 @@ class World(Section):
 
     kind: Literal["world"]
     settings: WorldSettings = Field(WorldSettings(), description="What the world is made of.")
+    reserved: Reserved = RESERVED
 
 
 class LocalFacts(Section):
@@ -83,6 +88,7 @@ class LocalFacts(Section):
     kind: Literal["local"]
     path: str = Field(min_length=1, description="The file; `{assets}` stands for the study's `assets`.")
     limit: Count | None = Field(None, description="Take only the first so many records.")
+    reserved: Reserved = RESERVED
 
 
 class LocalText(Section):

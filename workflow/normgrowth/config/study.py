@@ -62,10 +62,6 @@ class Study(Section):
         "table of their scores.",
     )
     unique_subjects: bool = Field(False, description="Edit no subject twice in an order.")
-    reserved_facts: Annotated[int, Field(ge=0)] = Field(
-        0,
-        description="Seeded facts that stand in no edit order; hypernetworks are trained on them.",
-    )
     left_out: dict[Name, Names] = Field(
         {}, description="Editors that a model is not edited by, by model: for models on which an editor makes no sense."
     )
@@ -93,6 +89,11 @@ class Study(Section):
             allowed = " or ".join(str(n) for n in (below, below + self.segment) if n)
             raise ValueError(f"edits is {self.edits}: it must be a multiple of segment ({self.segment}), as {allowed}")
         return self
+
+    @property
+    def reserved_facts(self) -> int:
+        """Facts of the study's source that stand in no edit order."""
+        return self.fact_sources[self.facts].reserved
 
     @property
     def worlds(self) -> dict[str, World]:

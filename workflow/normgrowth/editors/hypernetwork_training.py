@@ -53,7 +53,7 @@ def split(facts: list[Fact], share: float, seed: int) -> Split:
     ordered = sorted(facts, key=lambda fact: derive(seed, "hypernetwork validation", fact.case_id))
     count = round(len(facts) * share)
     if not 0 < count < len(facts):
-        raise FactError(f"{len(facts)} reserved facts are too few to train a hypernetwork: raise reserved_facts")
+        raise FactError(f"{len(facts)} reserved facts are too few to train a hypernetwork: raise `reserved`")
     return Split(ordered[count:], ordered[:count])
 
 

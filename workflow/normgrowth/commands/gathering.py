@@ -1,0 +1,33 @@
+"""What commands that edit share: what was gathered for an editor before its first edit.
+
+Apart from `common`, so that commands that edit nothing do not depend on the editors' code.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+
+def add_gathered(parser: argparse.ArgumentParser) -> None:
+    """What was gathered for an editor before its first edit."""
+    parser.add_argument("--contexts", required=True, type=Path, help="context templates of the model")
+    parser.add_argument("--statistics", type=Path, help="second moments, for editors that need them")
+    parser.add_argument("--null-spaces", type=Path, help="null spaces, for editors that need them")
+    parser.add_argument("--hypernetwork", type=Path, help="trained hypernetwork, for editors that need one")
+
+
+def gathered(arguments: argparse.Namespace, lm, settings):
+    """The resources that `add_gathered`'s arguments name, refused where they were made for something else."""
+    from normgrowth.editors import gathered as read
+    from normgrowth.editors.interface import Resources
+
+    second_moments, null_spaces, hypernetwork = {}, {}, {}
+    if arguments.statistics:
+        second_moments = read.read_second_moments(arguments.statistics, arguments.model, lm)
+    if arguments.null_spaces:
+        threshold = settings.working.null_space_threshold
+        null_spaces = read.read_null_spaces(arguments.null_spaces, arguments.model, lm, threshold)
+    if arguments.hypernetwork:
+        hypernetwork = read.read_hypernetwork(arguments.hypernetwork, arguments.model, lm, settings.working)
+    contexts = json.loads(arguments.contexts.read_text(encoding="utf-8"))
+    return Resources(contexts, second_moments, null_spaces, hypernetwork)
