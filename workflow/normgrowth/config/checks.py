@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from normgrowth.config import presets
-from normgrowth.config.editors import choose, controlled_editor, kind_of, settings_faults
+from normgrowth.config.editors import choose, controlled_editor, settings_faults
 from normgrowth.config.inputs import ASSETS, editable_facts, layers_of, local_path
 from normgrowth.config.messages import unknown
 from normgrowth.config.sections import LocalFacts, LocalModel, TrainedModel
 from normgrowth.config.study import HELDOUT_SUFFIX, Study
 from normgrowth.editors.hypernetwork_settings import HypernetworkSettings
 from normgrowth.editors.registry import EDITORS, declaration
+from normgrowth.families import kind_of
 
 FEWEST_RESERVED = 20
 """Facts below which training a hypernetwork means nothing."""

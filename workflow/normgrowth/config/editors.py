@@ -10,6 +10,7 @@ from normgrowth.config.study import Study
 from normgrowth.editors.control_settings import FILLED_IN, ControlSettings
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.editors.settings import EditorSettings
+from normgrowth.families import kind_of
 
 PER_MODEL = "per_model"
 PRESET = "preset"
@@ -38,11 +39,6 @@ class ChosenEditor:
     def needs(self) -> frozenset[str]:
         """What must be gathered before its first edit."""
         return self.settings.needs
-
-
-def kind_of(name: str) -> str:
-    """The kind of editor a name stands for: `memit` for `memit` and for `memit-weak`."""
-    return name.split("-", 1)[0]
 
 
 def choose(study: Study, name: str, model: str, n_layers: int) -> ChosenEditor:
