@@ -39,6 +39,7 @@ class Run:
     perplexity_growth: float = 0.01
     collapse: int | None = None
     cases: int = 60
+    fading: float = 0.0  # of the success of each edit just after it is made, per edit made before
     names: tuple[str, str] = field(default=NAMES["gpt2"])
 
 
@@ -59,6 +60,46 @@ def tables(*runs: Run, seed: int = 0) -> dict[str, pd.DataFrame]:
         frame = pd.concat(parts) if parts else pd.DataFrame(columns=schema.names)
         result[name] = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False).to_pandas()
     return result
+
+
+EFFECTS: dict[str, dict] = {
+    "ft": {"growth": 0.012, "fading": 0.004},
+    "ft_l": {"growth": 0.001, "noise": 0.0002, "loss": 0.01},
+    "lora": {"growth": 0.006, "norm_change": 0.002},
+    "mend": {"growth": 0.03, "fading": 0.012, "perplexity_growth": 0.08, "layers": (1, 2)},
+    "malmen": {"growth": 0.004, "layers": (1, 2)},
+    "rome": {"growth": 0.06, "collapse": 45, "fading": 0.015, "turn": 0.04},
+    "r_rome": {"growth": 0.05, "fading": 0.01, "norm_change": 0.01, "perplexity_growth": 0.06, "turn": 0.03},
+    "memit": {"growth": 0.012, "layers": (0, 1, 2)},
+    "memit-history": {"growth": 0.009, "layers": (0, 1, 2)},
+    "emmet": {"growth": 0.02, "layers": (0, 1, 2), "fading": 0.006},
+    "pmet": {"growth": 0.015, "layers": (0, 1, 2), "loss": 0.008},
+    "alphaedit": {"growth": 0.007, "layers": (0, 1, 2), "perplexity_growth": 0.002},
+    "encore": {"growth": 0.005, "layers": (0, 1, 2)},
+    "nas": {"growth": 0.0002, "noise": 0.0002, "norm_change": 0.0},
+    "norm_restored-r_rome": {"growth": 0.0, "noise": 0.0, "fading": 0.004},
+    "norm_restored-memit": {"growth": 0.0, "noise": 0.0, "layers": (0, 1, 2)},
+    "scale_only-r_rome": {"growth": 0.05, "fading": 0.016, "norm_change": 0.01, "perplexity_growth": 0.03},
+    "random_direction-r_rome": {"growth": 0.04, "fading": 0.016, "perplexity_growth": 0.07, "turn": 0.03},
+}
+"""Imagined effects of every editor and control arm of the default study."""
+
+
+def every_editor(*models: str, **options) -> list[Run]:
+    """One run of each editor of `EFFECTS` for each model; `options` are the same for all."""
+    of_model = [{"model": model, "names": NAMES["llama" if "llama" in model else "gpt2"]} for model in models]
+    return [Run(**{"editor": e, **effect, **options, **m}) for m in of_model for e, effect in EFFECTS.items()]
+
+
+def single_edits(*runs: Run, facts: int = 20, seed: int = 0) -> pd.DataFrame:
+    """Table single_edits of imagined runs."""
+    rng, rows = np.random.default_rng(seed), []
+    for run in runs:
+        identity = {"study": STUDY, "model": run.model, "editor": run.editor, "order": 0, "step": 1}
+        for case in range(facts):
+            rows.append({**identity, "case_id": case, **_score(rng, 0.97, 0.9), "delta_frobenius": 2.0})
+    schema = SCHEMAS["single_edits"]
+    return pa.Table.from_pandas(pd.DataFrame(rows)[schema.names], schema=schema, preserve_index=False).to_pandas()
 
 
 def write(folder: Path, frames: dict[str, pd.DataFrame]) -> Path:
@@ -167,7 +208,7 @@ def _scores(run: Run, rng: np.random.Generator) -> list[dict]:
     for case in range(1, run.cases + 1):
         add(0, "unedited", case, 0.05, 0.9)
     for case in range(1, run.edits + 1):
-        add(case, "immediate", case, 0.97, 0.8)
+        add(case, "immediate", case, 0.97 - run.fading * case, 0.8)
     for step in run.checkpoints:
         for case in range(1, min(step, run.cases) + 1):
             add(step, "retention", case, 0.97 - run.loss * (step - case), 0.75)

@@ -11,6 +11,7 @@ from normgrowth.claims.judge import judge
 from normgrowth.claims.markdown import as_markdown
 from normgrowth.commands import claims as command
 from normgrowth.errors import ArtefactError
+from normgrowth.families import CONTROL, FAMILIES, controlled_editor, in_order, is_control
 from tests import planted
 from tests.planted import Run
 
@@ -160,6 +161,29 @@ def test_claims_differ_by_editor_and_variants_belong_to_their_family():
     claim = next(c for c in judged["claims"] if c["id"] == "fine_tuning_edits_grow")
     assert claim["status"] == "mixed" and claim["counts"] == {"supported": 1, "contradicted": 1}
     assert judged["editors_without_family"] == ["mine"]
+
+
+def test_control_arms_count_in_no_claim():
+    editors = [Run(editor="ft"), Run(editor="memit"), Run(editor="mend", growth=0.0, noise=0.0)]
+    arms = [Run(editor=f"{kind}-memit", growth=-0.01, loss=0.05) for kind in FAMILIES[CONTROL]]
+    alone, beside = judge(planted.tables(*editors)), judge(planted.tables(*editors, *arms))
+    for before, after in zip(alone["claims"], beside["claims"], strict=True):
+        assert [v["editor"] for v in before["verdicts"]] == [v["editor"] for v in after["verdicts"]]
+        assert before["status"] == after["status"] and before["counts"] == after["counts"]
+    assert beside["control_arms"] == sorted(run.editor for run in arms)
+    assert beside["editors_without_family"] == []
+    assert "Control arms count in no claim: norm_restored-memit" in as_markdown(beside)
+    only = judge(planted.tables(*arms))
+    assert {claim["status"] for claim in only["claims"]} == {"not measured"}
+
+
+def test_a_control_arm_is_known_by_its_kind_and_names_what_it_controls():
+    assert is_control("scale_only-r_rome") and not is_control("r_rome") and not is_control("mine")
+    assert controlled_editor("norm_restored-memit-history") == "memit-history"
+    assert controlled_editor("memit-history") is None and controlled_editor("scale_only") is None
+    assert in_order(["mine", "scale_only-memit", "memit-weak", "nas", "memit", "ft", "norm_restored-memit"]) == [
+        *("ft", "memit", "memit-weak", "nas", "norm_restored-memit", "scale_only-memit", "mine")
+    ]
 
 
 def test_windows_of_text_are_the_units():

@@ -129,3 +129,9 @@ def test_threads_bound_the_numerical_libraries(monkeypatch):
         monkeypatch.delenv(variable, raising=False)
     cli._limit_threads(3)
     assert {cli.os.environ[variable] for variable in cli.THREAD_VARIABLES} == {"3"}
+
+
+def test_a_summary_of_tables_that_do_not_exist_is_one_line(tmp_path, capsys):
+    assert cli.main(["summary", "--tables", str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("normgrowth summary: ") and "norms.parquet does not exist" in line

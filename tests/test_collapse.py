@@ -1,81 +1,90 @@
-"""When runs collapse: planted scores with known turns, and what is printed of them."""
+"""When a run breaks is read off its immediate scores; what stays standing is said to have lasted."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from normgrowth import cli
-from normgrowth.claims.collapse import WINDOW, collapses, sliding
-from normgrowth.claims.judge import judge
-from normgrowth.families import by_family, controlled_editor, is_control, rank
+from normgrowth.claims.collapse import WINDOW, collapses, first_below, sliding_s
+from normgrowth.report.collapse import collapse_tables
+from normgrowth.report.markdown import as_markdown
 from tests import planted
 from tests.planted import Run
 
-SMALL = {"edits": 40, "checkpoints": (20, 40), "n_layers": 3, "cases": 40}
+
+def planted_scores(values, **options):
+    """Tables of one run whose edits score `values` just after they are made, in ES, PS and NS alike."""
+    tables = planted.tables(Run(edits=len(values), **options))
+    at_once = tables["scores"]["moment"] == "immediate"
+    for name in ("es", "ps", "ns"):
+        tables["scores"].loc[at_once, name] = np.asarray(values, dtype=float)
+    return tables
 
 
-def scores(values) -> pd.DataFrame:
-    """Immediate scores with the same ES, PS and NS, one fact per edit."""
-    frame = pd.DataFrame({"es": values, "ps": values, "ns": values, "moment": "immediate"})
-    return frame.assign(edited_at=range(1, len(frame) + 1), study="s", model="m", editor="ft", order=0)
+def test_the_window_slides_over_the_last_edits():
+    values = [1.0] * 30 + [0.0] * 30
+    s = sliding_s(planted_scores(values)["scores"])
+    assert list(s.index) == list(range(WINDOW, 61))
+    assert s.loc[30] == 1.0 and s.loc[40] == pytest.approx(0.5) and s.loc[60] == 0.0
 
 
-def only_scores(values) -> dict[str, pd.DataFrame]:
-    empty = {name: frame.iloc[:0] for name, frame in planted.tables(Run(**SMALL)).items()}
-    return {**empty, "scores": scores(values)}
+def test_the_edits_at_which_a_run_breaks():
+    (run,) = collapses(planted_scores([1.0] * 30 + [0.0] * 30))
+    # At edit 38 eight of the last twenty failed: S is exactly 0.60, and not under it.
+    assert (run.start, run.below_floor, run.below_half, run.early_es) == (1.0, 39, 41, 1.0)
 
 
-def test_s_slides_over_the_last_edits():
-    s = sliding(scores([1.0] * WINDOW + [0.0] * WINDOW))
-    assert list(s.index) == list(range(WINDOW, 2 * WINDOW + 1))
-    assert s.iloc[0] == 1 and s.iloc[-1] == 0 and s.loc[WINDOW + 5] == pytest.approx(0.75)
-
-
-def test_the_edits_at_which_s_falls():
-    """From 1 to 0 at edit 21: 8 failures of 20 leave S at the bar, 9 below it; 11 leave it below half."""
-    (run,) = collapses(only_scores([1.0] * 20 + [0.0] * 20))
-    assert (run.start, run.first_efficacy, run.below_bar, run.below_half) == (1.0, pytest.approx(2 / 3), 29, 31)
-    assert run.norm_ratio is None and run.final is None
-
-
-def test_a_run_that_holds_is_not_reached():
-    (run,) = collapses(only_scores([0.9] * 40))
-    assert run.below_bar is None and run.below_half is None and run.edits == 40
-    (short,) = collapses(only_scores([0.9] * 5))
-    assert short.start is None and short.below_bar is None
-
-
-def test_what_stands_at_the_end_is_that_of_the_tables():
-    tables = planted.tables(Run(**SMALL))
+def test_a_run_that_lasts_is_censored():
+    tables = planted_scores([1.0] * 60)
     (run,) = collapses(tables)
-    last = tables["norms"].query("role == 'edited'").sort_values("step")["frobenius_ratio"].iloc[-1]
-    assert run.norm_ratio == pytest.approx(last)
-    perplexity = tables["downstream"].sort_values("step")["value"]
-    assert run.perplexity_ratio == pytest.approx(perplexity.iloc[-1] / perplexity.iloc[0])
-    assert 0 < run.cosine <= 1 and np.isfinite(run.residual_ratio)
+    assert run.below_floor is None and run.below_half is None and run.start == 1.0
+    assert as_markdown(collapse_tables([run])).count("not within 60 edits") == 2
 
 
-def test_the_command_prints_a_row_per_run_by_family(tmp_path, capsys):
-    runs = [Run(editor=editor, **SMALL) for editor in ("memit", "scale_only-memit", "ft")]
-    tables = planted.write(tmp_path / "tables", planted.tables(*runs))
-    assert cli.main(["summary", "--tables", str(tables)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("| model | editor | ES, first 30 |") and len(lines) == 5
-    assert [line.split(" | ")[1] for line in lines[2:]] == ["ft", "memit", "scale_only-memit"]
-    assert "> 40" in lines[2]
+def test_a_weak_start_is_under_the_floor_at_once():
+    (run,) = collapses(planted_scores([0.5] * 60))
+    assert run.below_floor == WINDOW and run.below_half is None
 
 
-def test_families_and_arms():
-    assert is_control("scale_only-memit") and not is_control("memit-scale_only")
-    assert controlled_editor("norm_restored-memit-weak") == "memit-weak"
-    assert controlled_editor("memit-weak") is None and controlled_editor("scale_only") is None
-    groups = by_family(["ft", "mine", "scale_only-ft", "memit"])
-    assert list(groups) == ["fine-tuning", "locate-and-edit", "control arm", "other"]
-    assert sorted(["mine", "scale_only-ft", "memit-b", "memit", "ft"], key=rank)[:3] == ["ft", "memit", "memit-b"]
+def test_a_run_shorter_than_the_window_has_no_start():
+    (run,) = collapses(planted_scores([1.0] * 5, checkpoints=(5,), cases=5))
+    assert run.start is None and run.below_floor is None and run.early_es == 1.0
+    assert "not within" not in as_markdown(collapse_tables([run]))
 
 
-def test_claims_leave_control_arms_out():
-    tables = planted.tables(Run(**SMALL), Run(editor="norm_restored-r_rome", norm_change=-0.1, **SMALL))
-    judged = judge(tables)
-    editors = {verdict["editor"] for claim in judged["claims"] for verdict in claim["verdicts"]}
-    assert editors == {"r_rome"} and judged["editors_without_family"] == []
+def test_what_is_left_at_the_end():
+    (run,) = collapses(planted.tables(Run(growth=0.01, noise=0.0, perplexity_growth=0.01, norm_change=-0.004)))
+    assert run.norm_ratio == pytest.approx(np.exp(0.6))
+    assert run.perplexity_ratio == pytest.approx(np.exp(0.6), rel=1e-5)
+    assert 0.75 < run.residual_ratio < 0.9 and run.residual_cosine == pytest.approx(np.cos(0.5), rel=1e-4)
+    assert 0.6 < run.final_s < 0.95
+
+
+def test_a_model_that_is_not_finite_is_no_missing_value():
+    (run,) = collapses(planted.tables(Run(collapse=40)))
+    assert all(np.isnan(v) for v in (run.norm_ratio, run.residual_ratio, run.residual_cosine))
+    assert run.perplexity_ratio is not None and not np.isfinite(run.perplexity_ratio)
+
+
+def test_what_was_not_measured_is_missing():
+    (run,) = collapses(planted.tables(Run(checkpoints=())))
+    assert (run.final_s, run.perplexity_ratio, run.residual_ratio) == (None, None, None)
+
+
+def test_every_order_is_a_run_of_its_own():
+    runs = collapses(planted.tables(Run(orders=2)))
+    assert [run.order for run in runs] == [0, 1]
+    (table,) = collapse_tables(runs)
+    assert table.columns[:2] == ("editor", "order") and table.labels == 2
+
+
+def test_one_table_per_model_grouped_by_family():
+    tables = collapse_tables(collapses(planted.tables(*planted.every_editor("world-gpt2", "world-llama"))))
+    assert [table.title for table in tables] == ["When runs break: world-gpt2", "When runs break: world-llama"]
+    for table in tables:
+        assert list(table.groups) == ["fine-tuning", "hypernetworks", "locate-and-edit", "control arms"]
+        assert len(table.rows) == len(planted.EFFECTS)
+        assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_first_below_is_the_first():
+    s = sliding_s(planted_scores([1.0] * 25 + [0.0] * 15 + [1.0] * 20)["scores"])
+    assert first_below(s, 0.6) == 34 and first_below(s, 0.0) is None

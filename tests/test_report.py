@@ -3,12 +3,13 @@
 import argparse
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
 
 from normgrowth.claims.catalogue import CLAIMS
-from normgrowth.commands import claims, report
+from normgrowth.commands import claims, report, summary
 from normgrowth.errors import ArtefactError
 from normgrowth.figures.catalogue import FIGURES
 from normgrowth.figures.render import draw, save
@@ -142,3 +143,37 @@ def test_works_without_provenance_and_without_runs(tmp_path):
     call(claims, "--tables", tmp_path / "tables", "--out-json", tmp_path / "claims.json", "--out-md", tmp_path / "c.md")
     call(report, "--results", tmp_path, "--out", tmp_path / "report.html")
     assert "No provenance was recorded" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_many_runs_are_folded_and_control_arms_named(tmp_path):
+    small = {"edits": 20, "checkpoints": (10, 20), "n_layers": 3, "cases": 20}
+    html = page(results(tmp_path, *planted.every_editor("world-gpt2", "world-llama", **small)))
+    elements(html)
+    assert "28 verdicts, by model and editor" in html and "Control arms" in html
+    assert html.count("When runs break:") == 2 * 2  # a heading, and the name of its region
+    assert html.count('<th scope="rowgroup"') == 2 * 4
+    assert "Single edits" not in html
+
+
+def test_single_edits_are_shown_where_there_are_any(study, tmp_path):
+    shutil.copytree(study, tmp_path / "results")
+    planted.write(tmp_path / "results" / "tables", {"single_edits": planted.single_edits(Run(editor="ft"))})
+    assert "Single edits" in page(tmp_path / "results")
+
+
+def test_the_summary_holds_every_table_as_markdown(study, capsys):
+    call(summary, "--tables", study / "tables")
+    shown = capsys.readouterr().out
+    for title in ("When runs break: tiny-gpt2", "Norm of the edited matrices", "Scores over the run", "Seconds per"):
+        assert f"### {title}" in shown
+    for part in shown.split("### ")[1:]:
+        rows = [line for line in part.splitlines() if line.startswith("| ")]
+        assert len({line.count(" | ") for line in rows}) == 1 and len(rows) > 2
+    call(summary, "--tables", study / "tables")
+    assert capsys.readouterr().out == shown
+
+
+def test_the_summary_of_no_runs_says_so(tmp_path, capsys):
+    planted.write(tmp_path, planted.tables())
+    call(summary, "--tables", tmp_path)
+    assert capsys.readouterr().out == "No run has rows.\n"

@@ -73,6 +73,13 @@ def test_other_editors_add_their_runs_and_share_second_moments(tree):
     assert len(plan.about("at layers 3 4")) == MODELS
 
 
+def test_a_study_with_control_arms_draws_one_figure_more(tree):
+    tree.change_config(editors=["ft", "r_rome", "memit", "norm_restored-r_rome"])
+    plan = tree.plan()
+    assert plan.jobs["draw"] == FIGURES + 1
+    assert len(plan.about("Draw control_arms")) == 1
+
+
 def test_what_is_measured_reruns_measurements(tree):
     tree.change_config(measure={"retention_facts": 20})
     assert tree.plan().jobs == {"measure": RUNS * SEGMENTS} | EVIDENCE_OF_CHECKPOINTS | SETTINGS_NOTED

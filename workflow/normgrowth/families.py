@@ -1,10 +1,11 @@
 """The families of editors that the paper compares, and the control arms. Light enough to import anywhere."""
 
+from collections.abc import Iterable
+
 FINE_TUNING = "fine-tuning"
 HYPERNETWORK = "hypernetwork"
 LOCATE = "locate-and-edit"
 CONTROL = "control arm"
-OTHER = "other"
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     FINE_TUNING: ("ft", "ft_l", "lora"),
@@ -13,9 +14,18 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     CONTROL: ("norm_restored", "scale_only", "random_direction"),
 }
 
+PLURAL: dict[str | None, str] = {
+    FINE_TUNING: "fine-tuning",
+    HYPERNETWORK: "hypernetworks",
+    LOCATE: "locate-and-edit",
+    CONTROL: "control arms",
+    None: "other editors",
+}
+"""What stands over a family's editors, in the order of every figure and table."""
+
 
 def kind_of(editor: str) -> str:
-    """The kind of an editor of a study, which may name variants as `<kind>-<variant>`."""
+    """The kind an editor of a study is of: variants are named `<kind>-<variant>`, arms `<kind>-<controlled editor>`."""
     return editor.split("-", 1)[0]
 
 
@@ -25,25 +35,34 @@ def family_of(editor: str) -> str | None:
 
 
 def is_control(editor: str) -> bool:
-    """Whether a study's editor is a control arm: claims are about the others."""
+    """Whether it is a control arm: it follows another editor's run to tell causes apart, and is no editing method."""
     return family_of(editor) == CONTROL
 
 
 def controlled_editor(editor: str) -> str | None:
-    """The editor that an arm named `<arm>-<editor>` controls; None for other names."""
+    """The editor that a control arm is named after; None for what is no control arm or names none."""
     return (editor.partition("-")[2] or None) if is_control(editor) else None
 
 
-def by_family(editors: list[str]) -> dict[str, list[str]]:
-    """Editors in their order, by family; families without any are left out."""
-    groups: dict[str, list[str]] = {}
-    for family in (*FAMILIES, None):
-        if mine := [editor for editor in editors if family_of(editor) == family]:
-            groups[family or OTHER] = mine
-    return groups
+def in_order(editors: Iterable[str]) -> list[str]:
+    """Editors in the order of every legend and table: by family, variants behind what they vary, unknown ones last."""
+    return sorted(editors, key=_place)
 
 
-def rank(editor: str) -> tuple[int, str]:
-    """Sorts editors by family and kind, those of no family last."""
-    kinds = [kind for family in FAMILIES.values() for kind in family]
-    return (kinds.index(kind_of(editor)) if kind_of(editor) in kinds else len(kinds), editor)
+def by_family(editors: list[str]) -> dict[str | None, list[str]]:
+    """The families that have editors here, each with its own in the order given."""
+    grouped = {family: [editor for editor in editors if family_of(editor) == family] for family in PLURAL}
+    return {family: members for family, members in grouped.items() if members}
+
+
+def _place(editor: str) -> tuple:
+    families, kinds = list(FAMILIES), [kind for members in FAMILIES.values() for kind in members]
+    family, kind = family_of(editor), kind_of(editor)
+    if family is None:
+        return (len(families), len(kinds), "", editor)
+    own = (families.index(family), kinds.index(kind), editor)
+    if controlled := controlled_editor(editor):
+        # Arms of one editor stand together.
+        other = kind_of(controlled)
+        return (own[0], kinds.index(other) if other in kinds else len(kinds), controlled, kinds.index(kind))
+    return (*own, 0)

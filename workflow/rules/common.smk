@@ -6,7 +6,7 @@ from normgrowth.config.inputs import local_path, model_files, weights_megabytes
 from normgrowth.config.plan import UNEDITED, compact
 from normgrowth.config.study import HELDOUT_SUFFIX
 from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS, TRAJECTORY
-from normgrowth.figures.catalogue import FIGURES, figures_for
+from normgrowth.figures.catalogue import FIGURES, figures_of
 from normgrowth.fingerprint import beyond, closure, numerics, versions
 
 
@@ -21,7 +21,8 @@ TABLES_OF_CLAIMS = ("norms", "edits", "scores", "activations", "downstream")
 SINGLE_EDITS = "single_edits"
 TABLES = sorted({*TABLES_OF_SEGMENTS, *TABLES_OF_CHECKPOINTS, *[SINGLE_EDITS] * bool(STUDY.single_edits)})
 
-DRAWN = figures_for(STUDY.editors)
+# Those that a study of these editors draws, in the order of the report.
+DRAWN = figures_of(run.split("/")[1] for run in PLAN.runs)
 
 FACTS = f"resources/facts/{STUDY.facts}.json"
 TEXT = f"resources/text/{STUDY.text}.txt"
@@ -54,7 +55,7 @@ wildcard_constraints:
     segment=r"\d+",
     step=r"\d+",
     table=any_of({*TABLES, SINGLE_EDITS}),
-    figure=any_of(FIGURES),
+    figure=any_of(DRAWN),
 
 
 def option(name, value):

@@ -220,7 +220,10 @@ CLAIMS: tuple[Claim, ...] = (
         source=ABSTRACT + ", as a possibility",
         measured="Decline with the norm held, and with the norm grown and no edits.",
         direction="decline follows the norm",
-        needs=("control arms: norms restored after every edit, norms grown without edits, random steps of equal size"),
+        needs=(
+            "a rule that compares control arms (norms restored after every edit, norms grown without edits, random "
+            "steps of equal size) with the editors they control; a study that has arms shows both side by side"
+        ),
     ),
     Claim(
         id="activations_leave_subspace",

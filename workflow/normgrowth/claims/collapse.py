@@ -1,4 +1,7 @@
-"""When a run collapses: the edit at which what edits achieve falls under a bar, and what the run is like at its end."""
+"""When a run breaks: its editing score over a sliding window, and what is left of the model at the end.
+
+These are measurements and no verdicts: they hold for control arms as for editors.
+"""
 
 from dataclasses import dataclass
 
@@ -6,98 +9,116 @@ import numpy as np
 import pandas as pd
 
 from normgrowth.artefacts.schemas import UNEDITED
-from normgrowth.claims.performance import PARTS_OF_S, harmonic_mean
+from normgrowth.claims.performance import PARTS_OF_S, final_scores, harmonic_mean
+from normgrowth.claims.probes import PLACES, at_place, place_layer
 
 WINDOW = 20
-"""Edits over which S is taken: fewer would make it jump with single facts."""
-BAR = 0.60
-FIRST = 30
-"""Edits whose immediate efficacy says whether an editor works at all on a model."""
+"""Edits over which S is taken: enough for a mean, few enough to see when it falls."""
+
+FLOOR = 0.60
+HALF = 0.5
+EARLY = 30
+"""Edits whose immediate success is reported as the start of a run."""
 
 
 @dataclass(frozen=True)
 class Collapse:
-    """One run; None is a value that does not exist, or an edit that was not reached within the run."""
+    """One run. None is what was not measured; of `below_floor` and `below_half` also what did not happen.
+
+    `start` is S of the first window, `below_floor` and `below_half` the first edit at which S lies under `FLOOR` and
+    under half of `start`; a run of which they are None kept its score over all `edits` (censored).
+    """
 
     model: str
     editor: str
     order: int
     edits: int
-    first_efficacy: float | None  # mean ES just after each of the first edits
-    start: float | None  # S of the first window
-    below_bar: int | None  # the edit that ends the first window whose S is below the bar
-    below_half: int | None  # ... below half of the start
-    final: float | None  # S of edited facts at the end
-    norm_ratio: float | None  # geometric mean over the edited matrices
+    start: float | None
+    below_floor: int | None
+    below_half: int | None
+    early_es: float | None
+    final_s: float | None
+    norm_ratio: float | None
     perplexity_ratio: float | None
-    residual_ratio: float | None  # last layer, running text
-    cosine: float | None
+    residual_ratio: float | None
+    residual_cosine: float | None
 
 
 def collapses(tables: dict[str, pd.DataFrame]) -> list[Collapse]:
-    """Every run of a study, by model, editor and order."""
-    runs = tables["scores"].loc[tables["scores"]["editor"] != UNEDITED, ["model", "editor", "order"]]
-    return [_collapse(tables, *run) for run in sorted(set(runs.itertuples(index=False, name=None)))]
+    """Every run of the tables norms, scores, downstream and activations, by model, editor and order."""
+    names = ("norms", "scores", "downstream", "activations")
+    parts = {name: dict(list(tables[name].groupby(["model", "editor", "order"]))) for name in names}
+    runs = sorted({run for part in parts.values() for run in part if run[1] != UNEDITED})
+    return [_run(run, {name: parts[name].get(run, tables[name].iloc[:0]) for name in names}) for run in runs]
 
 
-def sliding(scores: pd.DataFrame, window: int = WINDOW) -> pd.Series:
-    """S of the last `window` facts, each just after its own edit, by the step that ends the window."""
-    immediate = scores[scores["moment"] == "immediate"].sort_values("edited_at", kind="stable")
-    means = immediate[PARTS_OF_S].rolling(window).mean().dropna()
-    return pd.Series(harmonic_mean(means.to_numpy()), index=immediate.loc[means.index, "edited_at"].astype(int))
+def sliding_s(scores: pd.DataFrame) -> pd.Series:
+    """S of the last `WINDOW` facts of one run, each just after its own edit, by step; from the first full window on.
+
+    S is the harmonic mean of the windows' mean ES, PS and NS. A fact without paraphrases or neighbours counts in the
+    others.
+    """
+    immediate = scores[scores["moment"] == "immediate"].sort_values(["step", "case_id"], kind="stable")
+    # Counts of each score differ where facts lack prompts, so means are taken over those that have them.
+    means = immediate[PARTS_OF_S].astype(float).rolling(WINDOW, min_periods=1).mean().iloc[WINDOW - 1 :]
+    s = pd.Series(harmonic_mean(means.to_numpy()), index=immediate["step"].iloc[WINDOW - 1 :], name="s")
+    return s.groupby(level=0).last()
 
 
-def _collapse(tables: dict[str, pd.DataFrame], model: str, editor: str, order: int) -> Collapse:
-    def rows(name: str) -> pd.DataFrame:
-        frame = tables[name]
-        return frame[(frame["model"] == model) & (frame["editor"] == editor) & (frame["order"] == order)]
-
-    scores = rows("scores")
-    immediate = scores[scores["moment"] == "immediate"]
-    s = sliding(scores)
-    start = float(s.iloc[0]) if len(s) else None
-    final = scores[scores["moment"] == "final"]
-    activations = rows("activations")
-    last = activations[
-        (activations["step"] == activations["step"].max())
-        & (activations["layer"] == activations["layer"].max())
-        & (activations["site"] == "residual")
-        & (activations["probe"] == "text")
-    ]
-    return Collapse(
-        model,
-        editor,
-        order,
-        edits=int(immediate["edited_at"].max()) if len(immediate) else 0,
-        first_efficacy=_mean(immediate.loc[immediate["edited_at"] <= FIRST, "es"]),
-        start=start,
-        below_bar=_first_below(s, BAR),
-        below_half=None if start is None else _first_below(s, start / 2),
-        final=float(harmonic_mean(final[PARTS_OF_S].mean().to_numpy())) if len(final) else None,
-        norm_ratio=_norm_ratio(rows("norms")),
-        perplexity_ratio=_perplexity_ratio(rows("downstream")),
-        residual_ratio=_mean(last["norm_ratio"]),
-        cosine=_mean(last["cosine_to_unedited"]),
-    )
-
-
-def _first_below(s: pd.Series, bar: float) -> int | None:
-    below = s.index[s < bar]
+def first_below(series: pd.Series, bound: float) -> int | None:
+    """The first step at which a series lies under a bound, if any."""
+    below = series.index[series.to_numpy() < bound]
     return int(below[0]) if len(below) else None
 
 
+def _run(run: tuple[str, str, int], tables: dict[str, pd.DataFrame]) -> Collapse:
+    norms, scores, activations = tables["norms"], tables["scores"], tables["activations"]
+    immediate = scores[scores["moment"] == "immediate"].sort_values(["step", "case_id"], kind="stable")
+    window = sliding_s(scores)
+    start = float(window.iloc[0]) if len(window) else None
+    residual = _last_residual(activations, norms)
+    steps = [frame["step"].max() for frame in (immediate, norms, tables["downstream"]) if len(frame)]
+    return Collapse(
+        *run,
+        edits=int(max(steps, default=0)),
+        start=start,
+        below_floor=first_below(window, FLOOR),
+        below_half=None if start is None else first_below(window, HALF * start),
+        early_es=float(immediate["es"].iloc[:EARLY].mean()) if len(immediate) else None,
+        final_s=_final_s(scores),
+        norm_ratio=_norm_ratio(norms),
+        perplexity_ratio=_perplexity_ratio(tables["downstream"]),
+        residual_ratio=None if residual is None else float(residual["norm_ratio"]),
+        residual_cosine=None if residual is None else float(residual["cosine_to_unedited"]),
+    )
+
+
+def _final_s(scores: pd.DataFrame) -> float | None:
+    kept = scores[scores["moment"].isin(["retention", "final"])]
+    if kept.empty:
+        return None
+    return float(harmonic_mean(final_scores(scores, int(kept["step"].max()))[PARTS_OF_S].mean().to_numpy()))
+
+
 def _norm_ratio(norms: pd.DataFrame) -> float | None:
-    edited = norms[norms["role"] == "edited"]
-    last = edited[edited["step"] == edited["step"].max()]
-    return float(np.exp(np.log(last["frobenius_ratio"]).mean())) if len(last) else None
+    """Geometric mean over the edited matrices at the last step; NaN where one is not finite."""
+    edited = norms[(norms["role"] == "edited") & (norms["step"] == norms["step"].max())]
+    if edited.empty or not edited["step"].iloc[0]:
+        return None
+    return float(np.exp(np.log(edited["frobenius_ratio"].to_numpy(dtype=float)).mean()))
 
 
 def _perplexity_ratio(downstream: pd.DataFrame) -> float | None:
-    perplexity = downstream[downstream["metric"] == "perplexity"].sort_values("step")
-    if len(perplexity) < 2:
+    values = downstream[downstream["metric"] == "perplexity"].groupby("step")["value"].mean()
+    if values.empty or 0 not in values.index or not values.index.max():
         return None
-    return float(perplexity["value"].iloc[-1] / perplexity["value"].iloc[0])
+    return float(values.iloc[-1] / values.loc[0])
 
 
-def _mean(values: pd.Series) -> float | None:
-    return float(values.mean()) if len(values) and np.isfinite(values.mean()) else None
+def _last_residual(activations: pd.DataFrame, norms: pd.DataFrame) -> pd.Series | None:
+    """The row of the residual stream after the last layer, on text, at the last checkpoint."""
+    if activations.empty or not activations["step"].max():
+        return None
+    rows = at_place(activations, PLACES[0], place_layer(PLACES[0], activations, norms))
+    rows = rows[rows["step"] == activations["step"].max()]
+    return None if rows.empty else rows.iloc[0]

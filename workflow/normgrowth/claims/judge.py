@@ -17,6 +17,8 @@ TABLES = ("norms", "edits", "activations", "scores", "downstream")
 def judge(tables: dict[str, pd.DataFrame], seed: int = 0) -> dict:
     """The verdict on every claim for each model and editor, ready for JSON: NaN is None, floats have six digits.
 
+    The paper's claims are about editing, so control arms count in none of them.
+
     Args:
         tables: frames of `TABLES` under the schemas of `artefacts.schemas`; frames may be empty.
         seed: of every resampling.
@@ -26,10 +28,10 @@ def judge(tables: dict[str, pd.DataFrame], seed: int = 0) -> dict:
             (model, editor)
             for name in TABLES
             for model, editor in tables[name][["model", "editor"]].drop_duplicates().itertuples(index=False)
-            if editor != UNEDITED and not is_control(editor)  # claims are about editing
+            if editor != UNEDITED
         }
     )
-    evidence = [_evidence(tables, model, editor, seed) for model, editor in runs]
+    evidence = [_evidence(tables, model, editor, seed) for model, editor in runs if not is_control(editor)]
     studies = sorted({study for name in TABLES for study in tables[name]["study"].unique()})
     return {
         "studies": studies,
@@ -38,6 +40,7 @@ def judge(tables: dict[str, pd.DataFrame], seed: int = 0) -> dict:
         "seed": seed,
         "claims": [_judged(claim, evidence) for claim in CLAIMS],
         "editors_without_family": sorted({editor for _, editor in runs if family_of(editor) is None}),
+        "control_arms": sorted({editor for _, editor in runs if is_control(editor)}),
     }
 
 

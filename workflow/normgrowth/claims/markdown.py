@@ -14,6 +14,8 @@ def as_markdown(judged: dict) -> str:
     for claim in judged["claims"]:
         counts = ", ".join(f"{number} {word}" for word, number in claim["counts"].items())
         lines.append(_row(claim["title"], f"**{claim['status']}**", counts or "-"))
+    if judged["control_arms"]:
+        lines += ["", f"Control arms count in no claim: {', '.join(judged['control_arms'])}."]
     for claim in judged["claims"]:
         lines += ["", f"## {claim['title']}", "", f"{claim['text']} ({claim['source']})", ""]
         lines.append(f"Measured: {claim['measured']}")

@@ -1,4 +1,4 @@
-"""Print when each run of a study collapses and what it is like at its end, as Markdown."""
+"""Print a study's results as Markdown tables: when runs break, norms, scores and cost."""
 
 import argparse
 from pathlib import Path
@@ -10,13 +10,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Read the tables and print one row per run."""
-    from normgrowth.claims.judge import TABLES
-    from normgrowth.report.summaries import collapse_summary
-    from normgrowth.results import read_results
+    """Read the tables and print what the report shows of them."""
+    from normgrowth.report.markdown import as_markdown
+    from normgrowth.report.summaries import read_summaries
 
-    table = collapse_summary(read_results(arguments.tables, TABLES))
-    print("| " + " | ".join(table.columns) + " |")
-    print("| " + " | ".join(["---"] * table.labels + ["---:"] * (len(table.columns) - table.labels)) + " |")
-    for row in table.rows:
-        print("| " + " | ".join(cell.text for cell in row) + " |")
+    print(as_markdown(read_summaries(arguments.tables)))

@@ -1,4 +1,7 @@
-"""Norm of activations by layer at the end of the run: one row per site, one column per model."""
+"""Norm of activations by layer at the end of the run: one row per site, one column per model.
+
+Many editors are rows of a table of colours instead, one per model and site.
+"""
 
 import numpy as np
 import pandas as pd
@@ -7,8 +10,9 @@ from matplotlib.lines import Line2D
 
 from normgrowth.claims.probes import interval_at
 from normgrowth.claims.verdict import last_common_step
-from normgrowth.figures import panels
-from normgrowth.figures.style import STROKES, Style
+from normgrowth.figures import heat, panels
+from normgrowth.figures.layout import MANY, blocks
+from normgrowth.figures.style import Style
 
 SITES = {
     "residual": "residual stream",
@@ -23,20 +27,22 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw table `activations`; `norms` says which layers were edited."""
     activations = panels.edited_runs(tables["activations"], "activations")
     activations = activations[(activations["probe"] == PROBE) & (activations["token"] == TOKEN)]
-    models, editors = panels.names_of(style, activations)
+    models, editors = sorted(activations["model"].unique()), style.order(sorted(activations["editor"].unique()))
     sites = [site for site in SITES if site in set(activations["site"])]
-    figure, blocks = panels.blocks(style, [SITES[site] for site in sites], activations)
+    if len(editors) > MANY:
+        return _heat(activations, tables["norms"], models, editors, sites, style)
+    figure, axes = panels.grid_by_model(style, [SITES[site] for site in sites], models)
     collapsed = []
-    for (row, model), block in blocks.items():
-        drawn = [1.0]
-        rows = activations[(activations["model"] == model) & (activations["site"] == sites[row])]
-        for ax, shown in block:
-            for number, editor in enumerate(shown):
+    for model in models:
+        for row, site in enumerate(sites):
+            ax, drawn = axes[row, model], [1.0]
+            rows = activations[(activations["model"] == model) & (activations["site"] == site)]
+            for number, editor in enumerate(editors):
                 chosen = rows[rows["editor"] == editor]
                 if chosen.empty:
                     continue
                 # Editors stand a little apart, so that bars do not hide each other.
-                shift = 0.4 * ((number + 0.5) / len(shown) - 0.5)
+                shift = 0.4 * ((number + 0.5) / len(editors) - 0.5)
                 line = _line(chosen)
                 if line.empty:
                     collapsed.append((model, editor))
@@ -45,19 +51,48 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
                 _draw(ax, line, edited, shift, style.look(editor))
                 drawn.extend(line[["mean", "low", "high"]].to_numpy().ravel())
             panels.unedited_line(ax)
+            panels.scale(ax, drawn)
             panels.layer_axis(ax, int(rows["layer"].max()) + 1, label=panels.at_bottom(ax))
-        panels.scale(block[0][0], drawn)
     label = "Activation norm relative to the unedited model"
     figure.supylabel(label, fontsize=style.settings.font_size + 0.5, fontweight="bold")
     for model in models:
         gone = style.order(sorted({editor for m, editor in collapsed if m == model}))
         if gone:
             where = {"xycoords": "axes fraction", "ha": "left", "va": "bottom", "fontweight": "bold"}
-            blocks[0, model][0][0].annotate("collapsed: " + ", ".join(gone), (0.02, 0.03), **where)
+            axes[0, model].annotate("collapsed: " + ", ".join(gone), (0.02, 0.03), **where)
     handles = [panels.unedited_handle(), *panels.editor_handles(style, editors)]
     handles.append(Line2D([], [], color="#333333", marker="o", markerfacecolor="white", ls="none", label="not edited"))
     panels.add_legend(figure, handles)
     return figure
+
+
+def _heat(activations: pd.DataFrame, norms: pd.DataFrame, models, editors, sites, style: Style) -> Figure:
+    """The same ratios without intervals: a block per model, a panel per site, a row per editor."""
+    runs = {model: set(activations.loc[activations["model"] == model, "editor"]) for model in models}
+    shown = {model: [editor for editor in editors if editor in present] for model, present in runs.items()}
+    figure, parts = blocks(style, models, [heat.ROW * len(shown[model]) + 0.5 for model in models])
+    broken, most = False, 0
+    for part, (model, members) in zip(parts, shown.items(), strict=True):
+        rows = activations[activations["model"] == model]
+        layers = sorted(rows["layer"].unique())
+        most = max(most, len(layers))
+        edited = {editor: _edited_layers(norms, model, editor) for editor in members}
+        ratios = [_ratios(rows[rows["site"] == site], members, layers) for site in sites]
+        norm = heat.norm_of(np.concatenate([frame.to_numpy(dtype=float).ravel() for frame in ratios]))
+        axes = part.subplots(1, len(sites), squeeze=False, sharey=True)[0]
+        for ax, site, frame in zip(axes, sites, ratios, strict=True):
+            heat.draw(ax, frame, edited, norm, style)
+            ax.set_title(SITES[site])
+            broken |= not np.isfinite(frame.to_numpy(dtype=float)).all()
+        heat.colour_bar(part, axes, norm, "activation norm relative\nto the unedited model")
+    panels.add_legend(figure, heat.handles(most, broken), entry_width=2.4)
+    return figure
+
+
+def _ratios(rows: pd.DataFrame, editors: list[str], layers: list[int]) -> pd.DataFrame:
+    """Mean ratio [editors, layers] at the last checkpoint; NaN where the model has collapsed."""
+    lines = {editor: _line(rows[rows["editor"] == editor])["mean"] for editor in editors}
+    return pd.DataFrame(lines).T.reindex(index=editors, columns=layers)
 
 
 def _line(rows: pd.DataFrame) -> pd.DataFrame:
@@ -86,5 +121,5 @@ def _draw(ax, line: pd.DataFrame, edited: set[int], shift: float, look) -> None:
         x, line["mean"], yerr=errors, color=look.colour, linestyle=look.dash, linewidth=1.1, capsize=1.5, zorder=3
     )
     for layer, at, mean in zip(line.index, x, line["mean"], strict=True):
-        fill = {} if look.marker in STROKES else {"markerfacecolor": look.colour if layer in edited else "white"}
-        ax.plot([at], [mean], marker=look.marker, color=look.colour, zorder=4, **fill)
+        fill = look.colour if layer in edited else "white"
+        ax.plot([at], [mean], marker=look.marker, color=look.colour, markerfacecolor=fill, zorder=4)

@@ -15,13 +15,17 @@ class FigureEntry(NamedTuple):
     tables: tuple[str, ...]
     title: str
     caption: str
-    of_control_arms: bool = False  # drawn only where a study has some
+    of_arms: bool = False  # drawn only where a study has control arms
 
 
 _INTERVALS = "Bars are 95% intervals; a cross ends a line where the model collapsed (values no longer finite)."
 _BANDS = (
     "With several edit orders lines are means over them, and bands are 95% t intervals of the mean "
     "(two orders: their range)."
+)
+_SPLIT = (
+    "With more than eight editors each family has a panel of its own, and panels of a row share their scale; among the "
+    "control arms, thin lines are the editors they control."
 )
 _RATIO = (
     "The mean over probes of ||a|| / ||a0||, each activation a against a0, the same one in the unedited model. "
@@ -35,7 +39,7 @@ FIGURES: dict[str, FigureEntry] = {
         "Frobenius norm of the edited MLP down-projections after every edit, relative to the unedited matrix. "
         "Heavy lines are geometric means over an editor's edited matrices, thin lines single matrices. "
         f"The scale is logarithmic where values span more than a factor of five. {_BANDS} "
-        "A cross ends a line where the norm is no longer finite.",
+        f"A cross ends a line where the norm is no longer finite. {_SPLIT}",
     ),
     "norm_by_layer": FigureEntry(
         ("norms",),
@@ -48,18 +52,19 @@ FIGURES: dict[str, FigureEntry] = {
         ("activations", "norms"),
         "Activation norm by layer",
         f"Norm of activations on running text at the end of the run, by layer. {_RATIO} "
-        f"Filled markers are edited layers. {_INTERVALS}",
+        f"Filled markers are edited layers. {_INTERVALS} With more than eight editors each is a row of colours, "
+        "without intervals; marked cells are edited layers.",
     ),
     "activation_norm_against_edits": FigureEntry(
         ("activations", "norms"),
         "Activation norm against edits",
-        f"Norm of activations at each checkpoint, at four places. {_RATIO} {_INTERVALS}",
+        f"Norm of activations at each checkpoint, at four places. {_RATIO} {_INTERVALS} {_SPLIT}",
     ),
     "orientation_against_edits": FigureEntry(
         ("activations", "norms"),
         "Orientation of activations against edits",
         "Cosine of each activation and the same one in the unedited model (1: unturned, 0: orthogonal), averaged "
-        f"over probes, at each checkpoint and four places. {_INTERVALS}",
+        f"over probes, at each checkpoint and four places. {_INTERVALS} {_SPLIT}",
     ),
     "scores_against_edits": FigureEntry(
         ("scores",),
@@ -67,28 +72,28 @@ FIGURES: dict[str, FigureEntry] = {
         "Efficacy (ES), paraphrase (PS) and neighbourhood (NS) scores and their harmonic mean (S). Lines: facts "
         "edited so far, scored at each checkpoint. Hollow markers: the facts edited since the checkpoint before, "
         "each scored just after its own edit. Grey, at 0 edits: the unedited model. "
-        "Bars are 95% bootstrap intervals over facts.",
+        f"Bars are 95% bootstrap intervals over facts. {_SPLIT}",
     ),
     "perplexity_against_edits": FigureEntry(
         ("downstream",),
         "Perplexity against edits",
         "Perplexity on held-out running text at each checkpoint; the dotted line is the unedited model. "
-        f"{_BANDS} A cross ends a line where perplexity is no longer finite.",
+        f"{_BANDS} A cross ends a line where perplexity is no longer finite. {_SPLIT}",
     ),
     "control_arms": FigureEntry(
-        ("norms", "scores", "downstream"),
-        "Control arms",
-        "An editor's run beside runs that keep only some of what it does: norm_restored makes the same edits and puts "
-        "every edited matrix back to its first norm after each call, scale_only lets the unedited matrices grow as the "
-        "run's do, random_direction takes random steps of the run's sizes. S is that of facts just after their own "
-        "edit; arms that write nothing stay near 0. NS says what becomes of facts that should stay. Means over edit "
-        "orders.",
-        of_control_arms=True,
+        ("scores", "downstream", "norms"),
+        "Control arms beside the editors they control",
+        "Norm restored: the editor's edits, each edited matrix scaled back to its unedited norm after every step. "
+        "Scale only: the unedited weights scaled along the editor's norms, without edits. Random direction: random "
+        "steps of the size of the editor's. First column: S just after the edit, over the last 20 edits, of the first "
+        "edit order; the thin line is 60%. Second: S of the facts edited so far, at checkpoints. Third: perplexity on "
+        f"held-out text. Fourth: norm of the edited matrices relative to the unedited ones, geometric mean. {_BANDS}",
+        of_arms=True,
     ),
 }
 
 
-def figures_for(editors: Iterable[str]) -> list[str]:
-    """The figures of a study with these editors, in the order of the report."""
-    arms = any(is_control(editor) for editor in editors)
-    return [name for name, entry in FIGURES.items() if arms or not entry.of_control_arms]
+def figures_of(editors: Iterable[str]) -> list[str]:
+    """The figures that a study of these editors draws, in the order of the report."""
+    arms = any(map(is_control, editors))
+    return [name for name, entry in FIGURES.items() if arms or not entry.of_arms]

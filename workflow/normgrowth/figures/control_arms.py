@@ -1,94 +1,110 @@
-"""Editors beside their control arms: one row per model and controlled editor, one column per measurement."""
+"""Editors and their control arms side by side: a row of panels per model and controlled editor.
+
+Does restoring the norm delay the collapse? Does the growth alone, or a step of the same size without its meaning,
+bring it about?
+"""
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from normgrowth.claims.collapse import WINDOW, sliding
+from normgrowth.claims.collapse import FLOOR, sliding_s
 from normgrowth.errors import ArtefactError
 from normgrowth.families import controlled_editor
 from normgrowth.figures import panels
-from normgrowth.figures.style import Style
+from normgrowth.figures.layout import blocks
+from normgrowth.figures.norm_against_edits import mean_norm
+from normgrowth.figures.perplexity_against_edits import draw_perplexity, readable
+from normgrowth.figures.places import draw_line
+from normgrowth.figures.scores_against_edits import retained
+from normgrowth.figures.style import Look, Style
 
 TITLES = (
-    "norm of edited matrices,\nrelative to unedited",
-    f"S just after the edit,\nlast {WINDOW} edits",
-    f"NS just after the edit,\nlast {WINDOW} edits",
-    "perplexity,\nrelative to unedited",
+    "S just after the edit\n(last 20 edits)",
+    "S of all facts\nedited so far",
+    "perplexity per token\nof held-out text",
+    "norm of the edited matrices\nrelative to unedited",
 )
+S = -1  # the last of the four scores
 
 
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
-    """Draw tables `norms`, `scores` and `downstream`.
-
-    Raises:
-        ArtefactError: when the study has no control arms.
-    """
-    scores = panels.edited_runs(tables["scores"], "scores")
-    pairs = sorted(set(scores[["model", "editor"]].itertuples(index=False, name=None)))
-    arms: dict[tuple[str, str], list[str]] = {}
-    for model, editor in pairs:
-        if controlled := controlled_editor(editor):
-            arms.setdefault((model, controlled), []).append(editor)
-    if not arms:
-        raise ArtefactError("table scores has no control arms to draw: add one to the study's editors")
-    figure, axes = panels.grid(style, len(arms), len(TITLES), 0.85, sharex=True)
-    width, height = figure.get_size_inches()
-    figure.set_size_inches(width * 0.68, height)
-    drawn = []
-    for line, ((model, controlled), mine) in zip(axes, arms.items(), strict=True):
-        shown = [controlled] * ((model, controlled) in pairs) + style.order(mine)
-        drawn += shown
-        for editor in shown:
-            _draw_run(line, {name: _rows(tables[name], model, editor) for name in tables}, style.look(editor))
-        line[0].set_ylabel(f"{model}\n{controlled}")
-        panels.unedited_line(line[0])
-        panels.unedited_line(line[3])
-        for ax in (line[0], line[3]):
-            panels.scale(ax, np.concatenate([artist.get_ydata() for artist in ax.get_lines()[:-1]]))
-        for ax in line[1:3]:
-            ax.set_ylim(-0.03, 1.05)
-            ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        for ax in line:
-            panels.edits_axis(ax, label=panels.at_bottom(ax))
-    for ax, title in zip(axes[0], TITLES, strict=True):
-        ax.set_title(title)
-    panels.add_legend(figure, [panels.unedited_handle(), *panels.editor_handles(style, drawn)])
+    """Draw tables `scores`, `downstream` and `norms`."""
+    norms = panels.edited_runs(tables["norms"], "norms")
+    scores, perplexity = tables["scores"], readable(tables["downstream"])
+    groups = arms_by_model(norms, style)
+    figure, parts = blocks(
+        style, list(groups), [style.settings.panel_height * 0.82 * len(of_model) for of_model in groups.values()]
+    )
+    collapsed, legend = False, {}
+    for part, (model, of_model) in zip(parts, groups.items(), strict=True):
+        axes = part.subplots(len(of_model), len(TITLES), squeeze=False, sharex=True)
+        for row, (controlled, members) in zip(axes, of_model.items(), strict=True):
+            mine = [frame[frame["model"] == model] for frame in (scores, perplexity, norms)]
+            collapsed |= _row(row, members, *mine, style)
+            row[0].set_ylabel(controlled, fontweight="bold")
+            legend[controlled] = style.order(sorted({*legend.get(controlled, ()), *members}))
+        for ax, title in zip(axes[0], TITLES, strict=True):
+            ax.set_title(title, fontsize=style.settings.font_size)
+    handles = {f"{name} and its arms": panels.editor_handles(style, members) for name, members in legend.items()}
+    general = [panels.unedited_handle(), *([panels.cross_handle()] if collapsed else [])]
+    panels.add_grouped_legend(figure, {**handles, "in all panels": general})
     return figure
 
 
-def _rows(table: pd.DataFrame, model: str, editor: str) -> pd.DataFrame:
-    return table[(table["model"] == model) & (table["editor"] == editor)]
+def arms_by_model(norms: pd.DataFrame, style: Style) -> dict[str, dict[str, list[str]]]:
+    """For each model that has control arms, each controlled editor, and that editor (where it ran) with its arms.
+
+    Raises:
+        ArtefactError: when there is no control arm.
+    """
+    groups: dict[str, dict[str, list[str]]] = {}
+    for model, rows in norms.groupby("model"):
+        present = style.order(sorted(rows["editor"].unique()))
+        for editor in present:
+            if controlled := controlled_editor(editor):
+                start = [controlled] if controlled in present else []
+                groups.setdefault(model, {}).setdefault(controlled, start).append(editor)
+    if not groups:
+        raise ArtefactError("table norms has no rows of a control arm: name one among the study's editors")
+    return groups
 
 
-def _draw_run(line, tables: dict[str, pd.DataFrame], look) -> None:
-    """One run's four curves, each the mean over edit orders."""
-    norms = tables["norms"]
-    norms = norms[norms["role"] == "edited"]
-    curves = [
-        np.exp(np.log(norms["frobenius_ratio"]).groupby(norms["step"]).mean()),
-        _over_orders(tables["scores"], sliding),
-        _over_orders(tables["scores"], _neighbourhood),
-        _perplexity(tables["downstream"]),
-    ]
-    for ax, curve in zip(line, curves, strict=True):
-        curve = curve[np.isfinite(curve)]
-        every = max(1, len(curve) // 6)
-        style = {"color": look.colour, "linestyle": look.dash, "marker": look.marker, "markevery": (every - 1, every)}
-        ax.plot(curve.index, curve.to_numpy(), **style)
+def _row(axes: np.ndarray, members: list[str], scores, perplexity, norms, style: Style) -> bool:
+    """Draw one controlled editor and its arms; say whether one of them collapsed."""
+    collapsed, seen = False, ([], [])
+    norms = norms[(norms["role"] == "edited") & norms["step"].isin(panels.thin(np.sort(norms["step"].unique())))]
+    unedited = perplexity.loc[perplexity["step"] == 0, "value"].mean()
+    for editor in members:
+        look = style.look(editor)
+        of_editor = [frame[frame["editor"] == editor] for frame in (scores, perplexity, norms)]
+        _scores(axes[0], axes[1], of_editor[0], look)
+        if len(of_editor[1]):
+            broke, values = draw_perplexity(axes[2], of_editor[1], look)
+            collapsed |= broke
+            seen[0].extend(values)
+        broke, values = mean_norm(axes[3], of_editor[2], look)
+        collapsed |= broke
+        seen[1].extend(values)
+    for ax in axes[:2]:
+        ax.set_ylim(-0.03, 1.05)
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes[0].axhline(FLOOR, color="#999999", linewidth=0.7, zorder=1)
+    for ax, values, level in ((axes[2], seen[0], unedited), (axes[3], seen[1], 1.0)):
+        panels.unedited_line(ax, level)
+        panels.scale(ax, [*values, level])
+    for ax in axes:
+        panels.edits_axis(ax, label=panels.at_bottom(ax))
+    return collapsed
 
 
-def _over_orders(scores: pd.DataFrame, curve) -> pd.Series:
-    return pd.concat([curve(order) for _, order in scores.groupby("order")]).groupby(level=0).mean()
-
-
-def _neighbourhood(scores: pd.DataFrame) -> pd.Series:
-    """NS of the last facts, each just after its own edit, by the step that ends the window."""
-    immediate = scores[scores["moment"] == "immediate"].sort_values("edited_at", kind="stable")
-    return immediate.set_index(immediate["edited_at"].astype(int))["ns"].rolling(WINDOW).mean().dropna()
-
-
-def _perplexity(downstream: pd.DataFrame) -> pd.Series:
-    perplexity = downstream[downstream["metric"] == "perplexity"].groupby("step")["value"].mean()
-    return perplexity / perplexity.iloc[0]
+def _scores(once: Axes, kept: Axes, scores: pd.DataFrame, look: Look) -> None:
+    # A window slides along one order of edits; means over orders would blur the moment of a collapse.
+    first = scores[scores["order"] == scores["order"].min()]
+    line = sliding_s(first)
+    every = max(1, len(line) // 5)
+    marks = {"marker": look.marker, "markevery": (0, every)}
+    once.plot(line.index, line, color=look.colour, linestyle=look.dash, zorder=4, **marks)
+    draw_line(kept, retained(scores[scores["moment"] != "unedited"])[S], False, look)

@@ -1,10 +1,11 @@
-"""Norm of the edited matrices against edits: one panel per model, one line per editor."""
+"""Norm of the edited matrices against edits: one panel per model (and family, of many editors), one line per editor."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from normgrowth.figures import panels
+from normgrowth.figures.layout import THIN_WIDTH, lay_out
 from normgrowth.figures.style import Style
 
 
@@ -12,50 +13,51 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw table `norms`."""
     norms = panels.edited_runs(tables["norms"], "norms")
     norms = norms[norms["role"] == "edited"]
-    _, editors = panels.names_of(style, norms)
-    label = "Frobenius norm relative\nto the unedited matrix"
-    figure, blocks = panels.row_of_models(style, label, norms)
-    collapsed = False
-    for (_, model), block in blocks.items():
-        rows = norms[norms["model"] == model]
-        drawn = [1.0]
-        for ax, shown in block:
-            references = panels.reference_editors(shown, rows["editor"].unique())
-            for editor in [*references, *shown]:
-                chosen = rows[rows["editor"] == editor]
-                if len(chosen):
-                    broke, values = _editor(ax, chosen, style.look(editor), thin=editor in references)
-                    collapsed |= broke
-                    drawn.extend(values)
-            panels.unedited_line(ax)
-            panels.edits_axis(ax, label=panels.at_bottom(ax))
-        panels.scale(block[0][0], drawn)
-    handles = [panels.unedited_handle(), *panels.editor_handles(style, editors)]
-    panels.add_legend(figure, [*handles, panels.cross_handle()] if collapsed else handles)
-    return figure
+    layout = lay_out(style, ["Frobenius norm relative\nto the unedited matrix"], norms, panels.row_by_model)
+    collapsed, drawn = False, {}
+    for panel in layout.panels:
+        values = drawn.setdefault(panel.model, [1.0])
+        rows = norms[norms["model"] == panel.model]
+        for editor, thinly in panel.lines:
+            chosen = rows[rows["editor"] == editor]
+            if len(chosen):
+                broke, seen = _editor(panel.axes, chosen, style.look(editor), thinly)
+                collapsed |= broke
+                values.extend(seen)
+        panels.unedited_line(panel.axes)
+    for panel in layout.panels:
+        panels.scale(panel.axes, drawn[panel.model])
+        panels.edits_axis(panel.axes)
+    return layout.finish(style, [panels.cross_handle()] if collapsed else [])
 
 
-def _editor(ax, norms: pd.DataFrame, look, thin: bool) -> tuple[bool, list[float]]:
-    """Draw one editor, `thin` as a reference; say whether it collapsed, and which values were drawn."""
+def _editor(ax, norms: pd.DataFrame, look, thinly: bool = False) -> tuple[bool, list[float]]:
+    """Draw one editor; say whether it collapsed, and which values were drawn."""
     steps = panels.thin(np.sort(norms["step"].unique()))
     norms = norms[norms["step"].isin(steps)]
     drawn = []
-    if norms["matrix"].nunique() > 1 and not thin:
+    if norms["matrix"].nunique() > 1 and not thinly:
         for _, matrix in norms.groupby("matrix"):
             line, _ = panels.finite_part(panels.over_orders(matrix, "frobenius_ratio", log=True))
             ax.plot(line.index, line["mean"], color=look.colour, linewidth=0.6, alpha=0.5, zorder=2)
             drawn.extend(line["mean"])
+    broke, values = mean_norm(ax, norms, look, thinly)
+    return broke, drawn + values
+
+
+def mean_norm(ax, norms: pd.DataFrame, look, thinly: bool = False) -> tuple[bool, list[float]]:
+    """Draw the mean over one editor's edited matrices; say whether it collapsed, and which values were drawn."""
     norms = norms.assign(log_ratio=np.log(norms["frobenius_ratio"]))
     # Plain sums, so that one matrix that is not finite shows in the mean.
     mean = norms.groupby(["order", "step"])["log_ratio"].agg(lambda values: np.exp(values.mean(skipna=False)))
     line, broke = panels.finite_part(panels.over_orders(mean.rename("ratio").reset_index(), "ratio", log=True))
+    if thinly:
+        ax.plot(line.index, line["mean"], color=look.colour, linewidth=THIN_WIDTH, zorder=3)
+        return broke, list(line["mean"])
     every = max(1, len(line) // 6)
     marks = {"marker": look.marker, "markevery": (every - 1, every)}
-    if thin:
-        ax.plot(line.index, line["mean"], color=look.colour, linewidth=panels.THIN, zorder=3)
-        return broke, list(line["mean"])
     ax.plot(line.index, line["mean"], color=look.colour, linestyle=look.dash, zorder=4, **marks)
     ax.fill_between(line.index, line["low"], line["high"], color=look.colour, alpha=0.18, linewidth=0, zorder=3)
     if broke and len(line):
         panels.cross(ax, line.index[-1], line["mean"].iloc[-1], look.colour)
-    return broke, [*drawn, *line["mean"], *line["low"].dropna(), *line["high"].dropna()]
+    return broke, [*line["mean"], *line["low"].dropna(), *line["high"].dropna()]

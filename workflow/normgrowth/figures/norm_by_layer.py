@@ -9,9 +9,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from normgrowth.figures import panels
+from normgrowth.figures.layout import MANY, blocks
 from normgrowth.figures.style import UNEDITED_COLOUR, Style
 
 MOST_COLUMNS = 4
+BLOCK_COLUMNS = 6
+LONGEST_TITLE = 23  # characters over a panel of a block
 SHADE = "#DCE6F2"
 
 
@@ -22,33 +25,65 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
         model: style.order(sorted(norms.loc[norms["model"] == model, "editor"].unique()))
         for model in sorted(norms["model"].unique())
     }
+    if max(map(len, runs.values())) > MANY:
+        return _by_blocks(norms, runs, style)
     columns = min(MOST_COLUMNS, max(map(len, runs.values())))
     rows = {model: -(-len(editors) // columns) for model, editors in runs.items()}
     figure, axes = panels.grid(style, sum(rows.values()), columns, 0.8)
     if columns > 2:
         width, height = figure.get_size_inches()
         figure.set_size_inches(width * 0.68, height * 0.9)
-    many = max(map(len, runs.values())) > columns  # then names of model and editor do not fit a title together
     row = 0
     for model, editors in runs.items():
         places = axes[row : row + rows[model]].ravel()
-        summaries = [_summary(norms[(norms["model"] == model) & (norms["editor"] == editor)]) for editor in editors]
-        values = np.concatenate([summary["ratio"] for summary in summaries])
-        sound = values[np.isfinite(values)]
-        for number, (ax, editor, summary) in enumerate(zip(places, editors, summaries, strict=False)):
-            _panel(ax, summary, style.look(editor).colour)
-            panels.scale(ax, sound)
-            under = number + columns >= len(editors)
-            panels.layer_axis(ax, int(summary["layer"].max()) + 1, label=under or not many)
-            _shared_range(ax, sound)
-            ax.set_title(editor if many else f"{model} · {editor}")
+        _run_panels(places, norms[norms["model"] == model], editors, style)
+        for number, (ax, editor) in enumerate(zip(places, editors, strict=False)):
+            ax.set_title(_title(f"{model} · ", editor, LONGEST_TITLE + 2 if columns > 2 else 1.5 * LONGEST_TITLE))
             if number % columns == 0:
-                ax.set_ylabel(f"{model}\n‖W‖ / ‖W₀‖" if many else "Frobenius norm\nrelative to unedited")
-        for ax in places[len(editors) :]:
-            ax.set_visible(False)
+                ax.set_ylabel("Frobenius norm\nrelative to unedited")
         row += rows[model]
     panels.add_legend(figure, _handles(), entry_width=2.1)
     return figure
+
+
+def _by_blocks(norms: pd.DataFrame, runs: dict[str, list[str]], style: Style) -> Figure:
+    """Smaller panels in a block per model, for many editors."""
+    columns = BLOCK_COLUMNS
+    rows = {model: -(-len(editors) // columns) for model, editors in runs.items()}
+    height = style.settings.panel_height * 0.62
+    figure, parts = blocks(style, list(runs), [height * number for number in rows.values()])
+    for part, (model, editors) in zip(parts, runs.items(), strict=True):
+        places = part.subplots(rows[model], columns, squeeze=False).ravel()
+        _run_panels(places, norms[norms["model"] == model], editors, style)
+        for number, (ax, editor) in enumerate(zip(places, editors, strict=False)):
+            start, end = editor.partition("-")[::2]
+            title = _title(f"{start}-", end, LONGEST_TITLE) if end else editor
+            ax.set_title(title, fontsize=style.settings.font_size - 0.5)
+            below = number + columns < len(editors)
+            ax.set_xlabel("" if below else "layer")
+            ax.tick_params(labelbottom=not below, labelleft=number % columns == 0)
+        part.supylabel("Frobenius norm relative to unedited", fontsize=style.settings.font_size)
+    panels.add_legend(figure, _handles(), entry_width=2.1)
+    return figure
+
+
+def _title(start: str, end: str, longest: float) -> str:
+    """Both parts in one line, or in two where they are too long for the panel."""
+    return start + end if len(start + end) <= longest else f"{start.rstrip(' ·')}\n{end}"
+
+
+def _run_panels(places, norms: pd.DataFrame, editors: list[str], style: Style) -> None:
+    """One panel per editor of a model, all with one y axis; places left over are hidden."""
+    summaries = [_summary(norms[norms["editor"] == editor]) for editor in editors]
+    values = np.concatenate([summary["ratio"] for summary in summaries])
+    sound = values[np.isfinite(values)]
+    for ax, editor, summary in zip(places, editors, summaries, strict=False):
+        _panel(ax, summary, style.look(editor).colour)
+        panels.scale(ax, sound)
+        panels.layer_axis(ax, int(summary["layer"].max()) + 1)
+        _shared_range(ax, sound)
+    for ax in places[len(editors) :]:
+        ax.set_visible(False)
 
 
 def kind_of(matrix: str) -> str:

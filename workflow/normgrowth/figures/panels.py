@@ -11,23 +11,17 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from normgrowth.artefacts.schemas import UNEDITED
 from normgrowth.errors import ArtefactError
-from normgrowth.families import by_family, controlled_editor
 from normgrowth.figures.style import UNEDITED_COLOUR, Style
 from normgrowth.inference import t_interval
 
 POINTS = 300
 """Most points of one line: more would not be seen, and would make files large."""
 
-MOST_TOGETHER = 8
-"""Editors beyond which lines in one panel can no longer be told apart, so that families get panels of their own."""
-
 LOG_BEYOND = 5.0
 """Ratio of largest to smallest value beyond which an axis is logarithmic."""
 
-THIN = 0.8
-"""Width of the line of an editor that stands in a panel only to be compared with."""
-
 LEGEND_HEIGHT = 0.22  # inches per row
+GROUP_DEPTH = 5  # entries in a column of a legend by groups, where no group needs more than two columns
 LEGEND_ENTRY_WIDTH = 1.1  # inches, for an editor's name
 
 
@@ -77,88 +71,20 @@ def grid_by_model(
     return figure, panels
 
 
-Block = dict[tuple[int, str], list[tuple[Axes, list[str]]]]
-"""By number of label and model: the panels that share a range, each with the editors that it shows."""
-
-
-def blocks(style: Style, labels: Sequence[str], runs: pd.DataFrame, **options) -> tuple[Figure, Block]:
-    """Panels for few editors as `grid_by_model` has them; for many, families in columns and models in blocks of rows.
-
-    Args:
-        runs: a table with columns `model` and `editor`, of which all runs are drawn.
-
-    Returns:
-        The figure, and its panels, titled and labelled.
-    """
-    models, editors = names_of(style, runs)
-    if len(editors) > MOST_TOGETHER:
-        return _by_families(style, labels, runs)
-    figure, axes = grid_by_model(style, labels, models, **options)
-    return figure, {place: [(ax, editors)] for place, ax in axes.items()}
-
-
-def row_of_models(style: Style, label: str, runs: pd.DataFrame) -> tuple[Figure, Block]:
-    """A single row of panels, one per model, for few editors; many as in `blocks`."""
-    models, editors = names_of(style, runs)
-    if len(editors) > MOST_TOGETHER:
-        return _by_families(style, [label], runs)
-    figure, axes = grid(style, 1, len(models))
+def row_by_model(
+    style: Style, labels: Sequence[str], models: Sequence[str], **options
+) -> tuple[Figure, dict[tuple[int, str], Axes]]:
+    """One panel per model side by side, for a single quantity; as `grid_by_model`."""
+    figure, axes = grid(style, 1, len(models), **options)
     for ax, model in zip(axes[0], models, strict=True):
         ax.set_title(model)
-    axes[0, 0].set_ylabel(label)
-    return figure, {(0, model): [(ax, editors)] for ax, model in zip(axes[0], models, strict=True)}
-
-
-def names_of(style: Style, runs: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """Models and editors of a table, in the order of every figure."""
-    return sorted(runs["model"].unique()), style.order(sorted(runs["editor"].unique()))
-
-
-def _by_families(style: Style, labels: Sequence[str], runs: pd.DataFrame) -> tuple[Figure, Block]:
-    """One column per family, and a block of rows per model; no panel where a model has no editor of a family."""
-    models, editors = names_of(style, runs)
-    families = by_family(editors)
-    figure, axes = grid(style, len(models) * len(labels), len(families), 0.72, sharex=True)
-    width, height = figure.get_size_inches()
-    figure.set_size_inches(width * 0.68, height)
-    places: Block = {}
-    for number, model in enumerate(models):
-        mine = set(runs.loc[runs["model"] == model, "editor"])
-        for row, label in enumerate(labels):
-            block = places[row, model] = []
-            for ax, (family, shown) in zip(axes[number * len(labels) + row], families.items(), strict=True):
-                shown = [editor for editor in shown if editor in mine]
-                if not shown:
-                    ax.set_visible(False)
-                    continue
-                if block:
-                    ax.sharey(block[0][0])
-                    ax.tick_params(labelleft=False)
-                else:
-                    ax.set_ylabel(label)
-                if row == 0:
-                    ax.set_title(f"{model}\n{family}")
-                block.append((ax, shown))
-    return figure, places
-
-
-def reference_editors(shown: Sequence[str], drawn: Iterable[str]) -> list[str]:
-    """Editors that control arms among `shown` control, where they are not shown themselves: drawn thin, to compare."""
-    controlled = {controlled_editor(editor) for editor in shown} - {None}
-    return sorted(controlled.intersection(drawn).difference(shown))
+    axes[0, 0].set_ylabel(labels[0])
+    return figure, {(0, model): ax for ax, model in zip(axes[0], models, strict=True)}
 
 
 def at_bottom(ax: Axes) -> bool:
-    """Whether no panel stands under this one, so that it carries the label and the numbers of the x axis."""
-    place = ax.get_subplotspec()
-    under = (other for other in ax.figure.axes if other.get_visible() and other.get_subplotspec() is not None)
-    below = any(
-        other.get_subplotspec().colspan == place.colspan and other.get_subplotspec().rowspan.start > place.rowspan.start
-        for other in under
-    )
-    if not below:
-        ax.tick_params(labelbottom=True)
-    return not below
+    """Whether no panel stands under this one, so that it carries the label of the x axis."""
+    return ax.get_subplotspec().is_last_row()
 
 
 def add_legend(figure: Figure, handles: Sequence[Line2D], entry_width: float = LEGEND_ENTRY_WIDTH) -> None:
@@ -172,6 +98,32 @@ def add_legend(figure: Figure, handles: Sequence[Line2D], entry_width: float = L
     rows = -(-len(handles) // columns)
     figure.set_size_inches(width, height + LEGEND_HEIGHT * rows + 0.1)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=2.6, columnspacing=1.4)
+
+
+def add_grouped_legend(figure: Figure, groups: dict[str, Sequence[Line2D]]) -> None:
+    """One legend under all panels in which every group has columns of its own under its name."""
+    largest = max(map(len, groups.values()))
+    depth = max(min(GROUP_DEPTH, largest), -(-largest // 2))
+    handles, heads, columns = [], [], 0
+    for name, members in groups.items():
+        for start in range(0, len(members), depth):
+            part = list(members[start : start + depth])
+            heads.append(len(handles))
+            blanks = [_blank() for _ in range(depth - len(part))]
+            # A second column of a group has an empty head, so that its entries stand level with the first one's.
+            handles += [_blank("" if start else name), *part, *blanks]
+            columns += 1
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + LEGEND_HEIGHT * (depth + 1) + 0.1)
+    legend = figure.legend(
+        handles=handles, loc="outside lower center", ncols=columns, handlelength=2.6, columnspacing=1.2
+    )
+    for head in heads:
+        legend.get_texts()[head].set_fontweight("bold")
+
+
+def _blank(label: str = "") -> Line2D:
+    return Line2D([], [], linestyle="none", label=label or " ")
 
 
 def editor_handles(style: Style, editors: Iterable[str], lines: bool = True) -> list[Line2D]:

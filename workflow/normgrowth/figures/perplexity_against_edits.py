@@ -1,50 +1,55 @@
-"""Perplexity on held-out text against edits: one panel per model, one line per editor."""
+"""Perplexity on held-out text against edits: one panel per model (and family, of many editors), one line per editor."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from normgrowth.figures import panels
+from normgrowth.figures.layout import THIN_WIDTH, lay_out
 from normgrowth.figures.style import Style
 
 
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw table `downstream`."""
-    downstream = panels.edited_runs(tables["downstream"], "downstream")
-    perplexity = downstream[downstream["metric"] == "perplexity"]
-    perplexity = panels.edited_runs(perplexity.assign(value=perplexity["value"].replace(np.inf, np.nan)), "downstream")
-    _, editors = panels.names_of(style, perplexity)
-    label = "perplexity per token\nof held-out text"
-    figure, blocks = panels.row_of_models(style, label, perplexity)
-    collapsed = False
-    for (_, model), block in blocks.items():
-        rows = perplexity[perplexity["model"] == model]
+    perplexity = readable(tables["downstream"])
+    layout = lay_out(style, ["perplexity per token\nof held-out text"], perplexity, panels.row_by_model)
+    collapsed, drawn = False, {}
+    for panel in layout.panels:
+        rows = perplexity[perplexity["model"] == panel.model]
         unedited = rows.loc[rows["step"] == 0, "value"].mean()
-        drawn = [unedited]
-        for ax, shown in block:
-            references = panels.reference_editors(shown, rows["editor"].unique())
-            for editor in [*references, *shown]:
-                chosen = rows[rows["editor"] == editor]
-                if len(chosen):
-                    line, broke = _editor(ax, chosen, style.look(editor), thin=editor in references)
-                    collapsed |= broke
-                    drawn.extend(line["mean"])
-            panels.unedited_line(ax, unedited)
-            panels.edits_axis(ax, label=panels.at_bottom(ax))
-        panels.scale(block[0][0], drawn)
-    handles = [panels.unedited_handle(), *panels.editor_handles(style, editors)]
-    panels.add_legend(figure, [*handles, panels.cross_handle()] if collapsed else handles)
-    return figure
+        values = drawn.setdefault(panel.model, [unedited])
+        for editor, thinly in panel.lines:
+            chosen = rows[rows["editor"] == editor]
+            if len(chosen):
+                broke, seen = draw_perplexity(panel.axes, chosen, style.look(editor), thinly)
+                collapsed |= broke
+                values.extend(seen)
+        panels.unedited_line(panel.axes, unedited)
+    for panel in layout.panels:
+        panels.scale(panel.axes, drawn[panel.model])
+        panels.edits_axis(panel.axes)
+    return layout.finish(style, [panels.cross_handle()] if collapsed else [])
 
 
-def _editor(ax, rows: pd.DataFrame, look, thin: bool) -> tuple[pd.DataFrame, bool]:
-    """Draw one editor, `thin` as a reference; its line, and whether it ends in a collapse."""
-    line, broke = panels.finite_part(panels.over_orders(rows, "value", log=True))
-    if thin:
-        ax.plot(line.index, line["mean"], color=look.colour, linewidth=panels.THIN, zorder=3)
-        return line, broke
+def readable(downstream: pd.DataFrame) -> pd.DataFrame:
+    """Rows of perplexity, NaN where it is infinite.
+
+    Raises:
+        ArtefactError: when there are none.
+    """
+    downstream = panels.edited_runs(downstream, "downstream")
+    perplexity = downstream[downstream["metric"] == "perplexity"]
+    return panels.edited_runs(perplexity.assign(value=perplexity["value"].replace(np.inf, np.nan)), "downstream")
+
+
+def draw_perplexity(ax, perplexity: pd.DataFrame, look, thinly: bool = False) -> tuple[bool, list[float]]:
+    """Draw one editor's `value` by step; say whether it collapsed, and which values were drawn."""
+    line, broke = panels.finite_part(panels.over_orders(perplexity, "value", log=True))
+    if thinly:
+        ax.plot(line.index, line["mean"], color=look.colour, linewidth=THIN_WIDTH, zorder=3)
+        return broke, list(line["mean"])
     ax.plot(line.index, line["mean"], color=look.colour, linestyle=look.dash, marker=look.marker, zorder=4)
     ax.fill_between(line.index, line["low"], line["high"], color=look.colour, alpha=0.18, linewidth=0, zorder=3)
     if broke and len(line):
         panels.cross(ax, line.index[-1], line["mean"].iloc[-1], look.colour)
-    return line, broke
+    return broke, list(line["mean"])

@@ -6,17 +6,21 @@ from matplotlib.figure import Figure
 
 from normgrowth.claims.probes import PLACES, at_place, interval_at, place_layer
 from normgrowth.figures import panels
+from normgrowth.figures.layout import THIN_WIDTH, lay_out
 from normgrowth.figures.style import Style
 
 SHOWN = (PLACES[0], PLACES[1], PLACES[3], PLACES[4])
 TITLES = ("residual, last layer\n(text)", "residual, last layer\n(facts, last token)")
 TITLES += ("residual, last edited\nlayer (text)", "MLP output, last edited\nlayer (text)")
 
+ASIDE = 0.006
+"""Distance of one editor's points from the next, as a share of the run, where panels are split by family."""
+
 
 def draw_places(
     tables: dict[str, pd.DataFrame], style: Style, mean: str, deviation: str, label: str, log: bool | None
 ) -> Figure:
-    """One row of panels per place, one column per model, one line per editor.
+    """One row of panels per place, one column per model (or family, of many editors), one line per editor.
 
     Args:
         mean, deviation: columns of table `activations`.
@@ -24,32 +28,27 @@ def draw_places(
         log: whether the y axis is logarithmic; None lets the values decide.
     """
     activations = panels.edited_runs(tables["activations"], "activations")
-    _, editors = panels.names_of(style, activations)
-    figure, blocks = panels.blocks(style, TITLES, activations)
-    collapsed = False
-    for (row, model), block in blocks.items():
-        drawn = [1.0]
-        present = activations.loc[activations["model"] == model, "editor"].unique()
-        for ax, shown in block:
-            references = panels.reference_editors(shown, present)
-            for editor in [*references, *shown]:
-                chosen = activations[(activations["model"] == model) & (activations["editor"] == editor)]
-                if chosen.empty:
-                    continue
-                norms = tables["norms"]
-                norms = norms[(norms["model"] == model) & (norms["editor"] == editor)]
-                layer = place_layer(SHOWN[row], chosen, norms)
-                line, broke = along_edits(at_place(chosen, SHOWN[row], layer), mean, deviation)
-                draw_line(ax, line, broke, style.look(editor), thin=editor in references)
-                drawn.extend(line[["mean", "low", "high"]].to_numpy().ravel())
-                collapsed |= broke
-            panels.unedited_line(ax)
-            panels.edits_axis(ax, label=panels.at_bottom(ax))
-        panels.scale(block[0][0], drawn, log)
-    figure.supylabel(label, fontsize=style.settings.font_size + 0.5, fontweight="bold")
-    handles = [panels.unedited_handle(), *panels.editor_handles(style, editors)]
-    panels.add_legend(figure, [*handles, panels.cross_handle()] if collapsed else handles)
-    return figure
+    layout = lay_out(style, TITLES, activations, panels.grid_by_model)
+    collapsed, drawn = False, {}
+    for panel in layout.panels:
+        place, values = SHOWN[panel.row], drawn.setdefault((panel.model, panel.row), [1.0])
+        for editor, thinly in panel.lines:
+            chosen = activations[(activations["model"] == panel.model) & (activations["editor"] == editor)]
+            if chosen.empty:
+                continue
+            norms = tables["norms"]
+            norms = norms[(norms["model"] == panel.model) & (norms["editor"] == editor)]
+            line, broke = along_edits(at_place(chosen, place, place_layer(place, chosen, norms)), mean, deviation)
+            aside = panel.shift(editor, line.index.max(), ASIDE) if layout.split and len(line) and not thinly else 0.0
+            draw_line(panel.axes, line, broke, style.look(editor), thinly, aside)
+            values.extend(line[["mean", "low", "high"]].to_numpy().ravel())
+            collapsed |= broke
+        panels.unedited_line(panel.axes)
+    for panel in layout.panels:
+        panels.scale(panel.axes, drawn[panel.model, panel.row], log)
+        panels.edits_axis(panel.axes, label=panels.at_bottom(panel.axes))
+    layout.figure.supylabel(label, fontsize=style.settings.font_size + 0.5, fontweight="bold")
+    return layout.finish(style, [panels.cross_handle()] if collapsed else [])
 
 
 def along_edits(rows: pd.DataFrame, mean: str, deviation: str) -> tuple[pd.DataFrame, bool]:
@@ -63,14 +62,18 @@ def along_edits(rows: pd.DataFrame, mean: str, deviation: str) -> tuple[pd.DataF
     return panels.finite_part(line)
 
 
-def draw_line(ax, line: pd.DataFrame, broke: bool, look, thin: bool = False) -> None:
-    """One editor's line with its interval, and the cross of a collapse; `thin` as a reference, alone."""
-    if thin:
-        ax.plot(line.index, line["mean"], color=look.colour, linewidth=panels.THIN, zorder=3)
+def draw_line(ax, line: pd.DataFrame, broke: bool, look, thinly: bool = False, aside: float = 0.0) -> None:
+    """One editor's line with its interval, and the cross of a collapse; `thinly` the bare line.
+
+    All points but those of the unedited model stand `aside`.
+    """
+    if thinly:
+        ax.plot(line.index, line["mean"], color=look.colour, linewidth=THIN_WIDTH, zorder=3)
         return
     errors = np.nan_to_num(np.abs(line[["low", "high"]].to_numpy() - line[["mean"]].to_numpy()).T)
+    x = np.where(line.index > 0, line.index + aside, line.index) if aside else line.index
     ax.errorbar(
-        line.index,
+        x,
         line["mean"],
         yerr=errors,
         color=look.colour,
@@ -81,4 +84,4 @@ def draw_line(ax, line: pd.DataFrame, broke: bool, look, thin: bool = False) -> 
         zorder=4,
     )
     if broke and len(line):
-        panels.cross(ax, line.index[-1], line["mean"].iloc[-1], look.colour)
+        panels.cross(ax, x[-1], line["mean"].iloc[-1], look.colour)

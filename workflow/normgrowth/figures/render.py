@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all
+from normgrowth.artefacts.schemas import UNEDITED
 from normgrowth.figures.style import Style
 
 # Without these, files would hold the time they were written at.
@@ -27,8 +28,9 @@ def draw(name: str, tables: dict[str, pd.DataFrame], style: Style) -> Figure:
         ArtefactError: when its tables hold nothing to draw.
     """
     module = import_module(f"normgrowth.figures.{name}")
+    editors = {editor for frame in tables.values() for editor in frame["editor"].unique()} - {UNEDITED}
     with _only(style):
-        return module.draw(tables, style)
+        return module.draw(tables, style.among(editors))
 
 
 @contextmanager

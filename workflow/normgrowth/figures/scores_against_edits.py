@@ -9,8 +9,9 @@ from matplotlib.ticker import PercentFormatter
 from normgrowth import seeds
 from normgrowth.claims.performance import PARTS_OF_S, harmonic_mean
 from normgrowth.figures import panels
-from normgrowth.figures.places import draw_line
-from normgrowth.figures.style import STROKES, UNEDITED_COLOUR, Look, Style
+from normgrowth.figures.layout import lay_out
+from normgrowth.figures.places import ASIDE, draw_line
+from normgrowth.figures.style import UNEDITED_COLOUR, Look, Style
 from normgrowth.inference import bootstrap_means, percentile_interval
 
 NAMES = ("efficacy (ES)", "paraphrase (PS)", "neighbourhood (NS)", "harmonic mean (S)")
@@ -21,43 +22,37 @@ UNEDITED_LOOK = Look(UNEDITED_COLOUR, "o", "none")
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw table `scores`."""
     scores = panels.edited_runs(tables["scores"], "scores")
-    models, editors = panels.names_of(style, scores)
-    figure, blocks = panels.blocks(style, NAMES, scores, sharey=True)
-    for model in models:
+    layout = lay_out(style, NAMES, scores, panels.grid_by_model, sharey=True)
+    for model in layout.models:
         mine = scores[scores["model"] == model]
-        unedited = retained(mine[mine["moment"] == "unedited"])
-        lines = {}
-        for editor in editors:
+        ours = [panel for panel in layout.panels if panel.model == model]
+        point = retained(mine[mine["moment"] == "unedited"])
+        for panel in ours:
+            draw_line(panel.axes, point[panel.row], False, UNEDITED_LOOK)
+        for editor in layout.editors:
             chosen = mine[mine["editor"] == editor]
-            lines[editor] = retained(chosen[chosen["moment"] != "unedited"]), at_once(chosen)
-        for row in range(len(NAMES)):
-            for ax, shown in blocks[row, model]:
-                draw_line(ax, unedited[row], False, UNEDITED_LOOK)
-                for editor in panels.reference_editors(shown, editors):
-                    draw_line(ax, lines[editor][0][row], False, style.look(editor), thin=True)
-                for number, editor in enumerate(shown):
-                    # Hollow markers stand a little apart, so that editors that all succeed do not hide each other.
-                    shift = 0.012 * mine["step"].max() * (number - (len(shown) - 1) / 2)
-                    _draw_editor(ax, *(part[row] for part in lines[editor]), style.look(editor), shift)
-    for block in blocks.values():
-        for ax, _ in block:
-            ax.set_ylim(-0.03, 1.05)
-            ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-            panels.edits_axis(ax, label=panels.at_bottom(ax))
-            ax.set_xlim(left=-0.03 * scores["step"].max())
-    handles = panels.editor_handles(style, editors)
-    handles.append(Line2D([], [], color="#333333", marker="o", markerfacecolor="white", ls="none", label="just edited"))
-    handles.insert(0, Line2D([], [], color=UNEDITED_COLOUR, marker="o", ls="none", label="unedited"))
-    panels.add_legend(figure, handles)
-    return figure
-
-
-def _draw_editor(ax, kept: pd.DataFrame, immediate: pd.DataFrame, look: Look, shift: float) -> None:
-    draw_line(ax, kept, False, look)
-    hollow = {"marker": look.marker, "linestyle": "none", "zorder": 5}
-    if look.marker not in STROKES:
-        hollow["markerfacecolor"] = "white"
-    ax.plot(immediate.index + shift, immediate["mean"], color=look.colour, **hollow)
+            look = style.look(editor)
+            kept, immediate = retained(chosen[chosen["moment"] != "unedited"]), at_once(chosen)
+            for panel in ours:
+                if (editor, True) in panel.lines:
+                    draw_line(panel.axes, kept[panel.row], False, look, thinly=True)
+                if editor not in panel.editors:
+                    continue
+                longest = mine["step"].max()
+                aside = panel.shift(editor, longest, ASIDE) if layout.split else 0.0
+                draw_line(panel.axes, kept[panel.row], False, look, aside=aside)
+                # Hollow markers stand a little apart, so that editors that all succeed do not hide each other.
+                shift = panel.shift(editor, longest, 0.012)
+                once = immediate[panel.row]
+                hollow = {"marker": look.marker, "markerfacecolor": "white", "linestyle": "none", "zorder": 5}
+                panel.axes.plot(once.index + shift, once["mean"], color=look.colour, **hollow)
+    for panel in layout.panels:
+        panel.axes.set_ylim(-0.03, 1.05)
+        panel.axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        panels.edits_axis(panel.axes, label=panels.at_bottom(panel.axes))
+        panel.axes.set_xlim(left=-0.03 * scores["step"].max())
+    once = Line2D([], [], color="#333333", marker="o", markerfacecolor="white", ls="none", label="just edited")
+    return layout.finish(style, [once], Line2D([], [], color=UNEDITED_COLOUR, marker="o", ls="none", label="unedited"))
 
 
 def retained(scores: pd.DataFrame) -> list[pd.DataFrame]:

@@ -1,17 +1,25 @@
 """The one style of all figures: colours that colour-blind readers can tell apart, one look per editor everywhere.
 
 An editor is told by colour, marker and dash together, so that print without colour still works. Dashes tell families:
-solid locates and edits, dashed fine-tunes, dotted is a hypernetwork. A variant of an editor has a shade of its colour,
-and a control arm the colour of the editor that it controls.
+solid locates and edits, dashed fine-tunes, dotted is a hypernetwork. A control arm has the colour of the editor it
+controls, and the marker and dash of its kind.
 """
 
 import hashlib
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from matplotlib.colors import to_hex, to_rgb
-
-from normgrowth.families import FINE_TUNING, HYPERNETWORK, LOCATE, controlled_editor, family_of, kind_of, rank
+from normgrowth.families import (
+    FINE_TUNING,
+    HYPERNETWORK,
+    LOCATE,
+    controlled_editor,
+    family_of,
+    in_order,
+    is_control,
+    kind_of,
+)
 from normgrowth.figures.settings import StyleSettings
 
 
@@ -39,39 +47,44 @@ LOOKS: dict[str, tuple[str, str]] = {
     "encore": ("#000000", "h"),
     "nas": ("#661100", "*"),
 }
-SPARE = (("#5D6D7E", "<"), ("#A0522D", ">"), ("#6A5ACD", "d"), ("#2F4F4F", "8"), ("#B8860B", "X"), ("#708238", "H"))
+SPARE_COLOURS = ("#D81B60", "#B8860B", "#6A5ACD", "#00A5B5", "#8B5A2B")
+SPARE_MARKERS = (">", "H", (5, 0, 180), (4, 1, 45), "X")
 DASHES = {LOCATE: "-", FINE_TUNING: (0, (5, 1.5)), HYPERNETWORK: (0, (1, 1.2)), None: (0, (4, 1.2, 1, 1.2))}
-STROKES = ("x", "+")
-"""Markers that have no inside to leave white."""
-SHADES = (0.45, -0.4, 0.25)
-"""Shares of white or black in the colours of variants."""
-ARMS: dict[str, tuple[str, Any]] = {
-    "norm_restored": ("o", (0, (5, 1.2))),
-    "scale_only": ("x", (0, (1, 1.2))),
-    "random_direction": ("+", (0, (4, 1.2, 1, 1.2))),
+ARMS: dict[str, tuple[Any, Any]] = {
+    "norm_restored": ("d", (0, (8, 2))),
+    "scale_only": ("8", (0, (6, 1.5, 1, 1.5))),
+    "random_direction": ("<", (0, (3, 1.5, 1, 1.5, 1, 1.5))),
 }
-"""Marker and dash of control arms."""
+"""Marker and dash of each kind of control arm: neither is any editor's."""
 UNEDITED_COLOUR = "#6E6E6E"
 
 
 class Style:
-    """The style under given settings."""
+    """The style under given settings, for a figure that draws certain editors.
 
-    def __init__(self, settings: StyleSettings | None = None) -> None:
+    Args:
+        editors: all that are drawn; looks are given out so that no two of them are alike.
+    """
+
+    def __init__(self, settings: StyleSettings | None = None, editors: Iterable[str] = ()) -> None:
         self.settings = settings or StyleSettings()
+        self._spare: dict[str, tuple[str, Any]] = {}
+        named = set(editors) | {controlled_editor(editor) for editor in editors} - {None}
+        for editor in sorted(editor for editor in named if not is_control(editor) and editor not in LOOKS):
+            self._spare[editor] = _spare(editor, set(self._spare.values()))
+
+    def among(self, editors: Iterable[str]) -> "Style":
+        """The same style for a figure that draws these editors."""
+        return Style(self.settings, editors)
 
     def look(self, editor: str) -> Look:
-        """The look of an editor: fixed by its name alone, whatever else is drawn."""
-        family, kind = family_of(editor), kind_of(editor)
-        if editor in LOOKS:
-            return Look(*LOOKS[editor], DASHES[family])
-        if controlled := controlled_editor(editor):
-            return Look(self.look(controlled).colour, *ARMS[kind])
-        picked = int.from_bytes(hashlib.sha256(editor.encode()).digest()[:4], "big")
-        colour, marker = SPARE[picked % len(SPARE)]
-        if kind in LOOKS:  # a variant
-            return Look(_shade(LOOKS[kind][0], SHADES[picked // len(SPARE) % len(SHADES)]), marker, DASHES[family])
-        return Look(colour, marker, DASHES[family])  # an editor of the reader's own
+        """The look of an editor: fixed by its name, unless a spare look that its name picks is another's."""
+        if is_control(editor):
+            marker, dash = ARMS[kind_of(editor)]
+            return Look(self.look(controlled_editor(editor) or "unnamed").colour, marker, dash)
+        dash = DASHES[family_of(editor)]
+        # A variant, or an editor of the reader's own, has a spare look.
+        return Look(*(LOOKS.get(editor) or self._spare.get(editor) or _spare(editor, set())), dash)
 
     @cached_property
     def rc(self) -> dict[str, Any]:
@@ -108,11 +121,18 @@ class Style:
         }
 
     def order(self, editors: list[str]) -> list[str]:
-        """Editors in the order of every legend: by family and kind, the reader's own last."""
-        return sorted(editors, key=rank)
+        """Editors in the order of every legend: by family, variants behind what they vary, the reader's own last."""
+        return in_order(editors)
 
 
-def _shade(colour: str, share: float) -> str:
-    """A colour mixed with white (positive share) or black (negative)."""
-    towards = 1.0 if share > 0 else 0.0
-    return to_hex([channel + abs(share) * (towards - channel) for channel in to_rgb(colour)])
+def _spare(editor: str, taken: set[tuple[str, Any]]) -> tuple[str, Any]:
+    """The spare look that a name picks, or the first free one after it: another colour before another marker."""
+    picked = int.from_bytes(hashlib.sha256(editor.encode()).digest()[:4], "big")
+    colours = {colour for colour, _ in taken} if len({colour for colour, _ in taken}) < len(SPARE_COLOURS) else set()
+    looks = [
+        (SPARE_COLOURS[(picked + i) % len(SPARE_COLOURS)], SPARE_MARKERS[(picked + i + j) % len(SPARE_MARKERS)])
+        for j in range(len(SPARE_MARKERS))
+        for i in range(len(SPARE_COLOURS))
+    ]
+    free = [look for look in looks if look not in taken]
+    return next((look for look in free if look[0] not in colours), (free or looks)[0])

@@ -13,12 +13,10 @@ from normgrowth.claims.judge import TABLES
 from normgrowth.claims.markdown import interval, number
 from normgrowth.claims.verdict import NOT_MEASURED, count
 from normgrowth.errors import ArtefactError
+from normgrowth.families import in_order, is_control
 from normgrowth.figures.catalogue import FIGURES
-from normgrowth.report.summaries import summaries
+from normgrowth.report.summaries import single_edits, summaries
 from normgrowth.results import read_results
-
-LONG_TABLE = 40
-"""Rows beyond which a table is folded away."""
 
 SYMBOLS = {
     "supported": "✓",
@@ -29,6 +27,9 @@ SYMBOLS = {
     NOT_MEASURED: "–",
 }
 """Verdicts are told by a sign and a word as well as by colour."""
+
+MANY_VERDICTS = 8
+"""Verdicts on a claim beyond which they are folded away."""
 
 
 def write_report(results: Path, figures: list[str], out: Path) -> None:
@@ -58,11 +59,11 @@ def write_report(results: Path, figures: list[str], out: Path) -> None:
         description=_text(provenance.get("study"), "description"),
         run=what_was_run(tables),
         judged=judged,
+        many=MANY_VERDICTS,
         symbols=SYMBOLS,
         unmeasured=[claim for claim in judged["claims"] if claim["status"] == NOT_MEASURED],
         figures=[embedded(results / "figures", name) for name in figures],
-        tables=summaries(tables),
-        long=LONG_TABLE,
+        tables=summaries(tables, single_edits(results / "tables")),
         provenance=provenance,
     )
     write_text(out, page)
@@ -106,16 +107,18 @@ def study_name(judged: dict, provenance: dict) -> str:
 
 
 def what_was_run(tables: dict[str, pd.DataFrame]) -> dict:
-    """Models, editors, orders and edits that the tables hold, as short texts."""
+    """Models, editors, control arms, orders and edits that the tables hold, as short texts."""
     runs = tables["edits"] if len(tables["edits"]) else tables["norms"]
     runs = runs[runs["editor"] != UNEDITED]
     if runs.empty:
-        return {"models": [], "editors": [], "length": "no edits"}
+        return {"models": [], "editors": [], "arms": [], "length": "no edits"}
+    editors = in_order(runs["editor"].unique())
     longest = int(runs.groupby(["model", "editor", "order"])["step"].max().max())
     orders = runs["order"].nunique()
     return {
         "models": sorted(runs["model"].unique()),
-        "editors": sorted(runs["editor"].unique()),
+        "editors": [editor for editor in editors if not is_control(editor)],
+        "arms": [editor for editor in editors if is_control(editor)],
         "length": f"{count(longest, 'edit')} in sequence, {count(orders, 'edit order')}",
     }
 

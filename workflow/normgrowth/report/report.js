@@ -5,7 +5,6 @@ for (const button of document.querySelectorAll(".sortable th button")) {
     const ascending = head.getAttribute("aria-sort") !== "ascending";
     for (const other of head.parentElement.children) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
-    const body = head.closest("table").tBodies[0];
     const key = (row) => row.cells[column];
     const compare = (a, b) => {
       const [x, y] = [key(a).dataset.value, key(b).dataset.value];
@@ -13,8 +12,11 @@ for (const button of document.querySelectorAll(".sortable th button")) {
       if (x !== undefined || y !== undefined) return x === undefined ? 1 : -1;
       return key(a).textContent.localeCompare(key(b).textContent, undefined, { numeric: true });
     };
-    const rows = [...body.rows].sort((a, b) => (ascending ? compare(a, b) : compare(b, a)));
-    body.append(...rows);
+    // Rows stay in their group, under its name.
+    for (const body of head.closest("table").tBodies) {
+      const rows = [...body.rows].filter((row) => !row.classList.contains("group"));
+      body.append(...rows.sort((a, b) => (ascending ? compare(a, b) : compare(b, a))));
+    }
   });
 }
 // Paper cannot be unfolded: everything is open in print.

@@ -1,84 +1,46 @@
 """The tables of the report: what a reader wants to look up, few enough rows to read."""
 
 import math
-from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from normgrowth.artefacts.schemas import UNEDITED
-from normgrowth.claims.collapse import BAR, FIRST, WINDOW, collapses
-from normgrowth.claims.markdown import number
+from normgrowth.artefacts.tables import read_table
+from normgrowth.claims.collapse import collapses
+from normgrowth.claims.judge import TABLES
 from normgrowth.claims.performance import PARTS_OF_S, harmonic_mean
-from normgrowth.families import rank
+from normgrowth.report.cells import Cell, Table, known, measured, percent, whole
+from normgrowth.report.collapse import collapse_tables
+from normgrowth.results import read_results
 
 
-@dataclass(frozen=True)
-class Cell:
-    """What a cell shows, and the number it sorts by (None: by its text)."""
+def read_summaries(folder: Path) -> list[Table]:
+    """The tables of the report, from the folder of a study's tables.
 
-    text: str
-    value: float | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table that sorts by any column; the first `labels` columns hold words, the others numbers."""
-
-    title: str
-    note: str
-    labels: int
-    columns: tuple[str, ...]
-    rows: list[list[Cell]]
+    Raises:
+        ArtefactError: when a table is missing or damaged.
+    """
+    return summaries(read_results(folder, TABLES), single_edits(folder))
 
 
-def summaries(tables: dict[str, pd.DataFrame]) -> list[Table]:
-    """Norms at the end, scores over the run, and the cost of an edit, from the study's tables."""
+def single_edits(folder: Path) -> pd.DataFrame | None:
+    """Table `single_edits`, which exists only where the study asks for it."""
+    path = folder / "single_edits.parquet"
+    return read_table(path, "single_edits") if path.exists() else None
+
+
+def summaries(tables: dict[str, pd.DataFrame], singles: pd.DataFrame | None = None) -> list[Table]:
+    """When runs break, norms at the end, scores over the run, single edits, and the cost of an edit."""
     tables = {name: frame[frame["editor"] != UNEDITED] for name, frame in tables.items()}
     made = [
-        collapse_summary(tables),
+        *collapse_tables(collapses(tables)),
         norm_summary(tables["norms"]),
         score_summary(tables["scores"], tables["downstream"]),
+        *([] if singles is None else [single_edit_summary(singles)]),
         cost_summary(tables["edits"]),
     ]
     return [table for table in made if table.rows]
-
-
-def collapse_summary(tables: dict[str, pd.DataFrame]) -> Table:
-    """When each run collapses, and what it is like at its end."""
-    runs = collapses(tables)
-    runs.sort(key=lambda run: (run.model, rank(run.editor), run.order))
-    several = len({run.order for run in runs}) > 1
-    rows = []
-    for run in runs:
-        row = [Cell(run.model), Cell(f"{run.editor}, order {run.order}" if several else run.editor)]
-        row += [_share(run.first_efficacy), _share(run.start)]
-        row += [_reached(edit, run.edits) for edit in (run.below_bar, run.below_half)]
-        row += [_share(run.final)]
-        row += map(_number, (run.norm_ratio, run.perplexity_ratio, run.residual_ratio, run.cosine))
-        rows.append(row)
-    return Table(
-        "When runs collapse",
-        f"ES of the first {FIRST} facts and S of the first {WINDOW}, each just after its own edit; the edit at which S "
-        f"of the last {WINDOW} falls under {100 * BAR:.0f} and under half of its start; S of edited facts at the end; "
-        "and at the end, relative to the unedited model, the norm of the edited matrices, perplexity, and the last "
-        "layer's residual stream on text, with its cosine.",
-        2,
-        (
-            "model",
-            "editor",
-            f"ES, first {FIRST}",
-            f"S, first {WINDOW}",
-            f"S under {100 * BAR:.0f} at",
-            "S halved at",
-            "S at the end",
-            "norm ×",
-            "perplexity ×",
-            "residual ×",
-            "cosine",
-        ),
-        rows,
-    )
 
 
 def norm_summary(norms: pd.DataFrame) -> Table:
@@ -92,23 +54,23 @@ def norm_summary(norms: pd.DataFrame) -> Table:
             values = [
                 start.get(matrix),
                 *(last[c].mean(skipna=False) for c in ("frobenius", "frobenius_ratio", "drift_frobenius")),
-                _known(last["drift_cosine"].astype(float).mean()),
+                known(last["drift_cosine"].astype(float).mean()),
             ]
-            rows.append([Cell(model), Cell(editor), Cell(matrix), _count(layer), _count(edits), *map(_number, values)])
+            rows.append([Cell(model), Cell(editor), Cell(matrix), whole(layer), whole(edits), *map(measured, values)])
         control = run[run["role"] == "control"]
         if len(control):
             moved = (control["frobenius_ratio"] - 1).abs().max(skipna=False)
             matrices = f"{control['matrix'].nunique()} control matrices, largest change"
             ratio = Cell("exactly 1" if moved == 0 else f"1 ± {moved:.2g}", 1.0 + moved)
             none = Cell("–")
-            rows.append([Cell(model), Cell(editor), Cell(matrices), none, _count(edits), none, none, ratio, none, none])
+            rows.append([Cell(model), Cell(editor), Cell(matrices), none, whole(edits), none, none, ratio, none, none])
     return Table(
         "Norm of the edited matrices at the end of the run",
         "Frobenius norms; means over edit orders. Drift is the norm of the whole change since the unedited matrix, its "
         "cosine that of the change and the unedited matrix.",
         3,
         ("model", "editor", "matrix", "layer", "edits", "‖W₀‖", "‖W‖", "ratio", "drift ‖W−W₀‖", "cosine of drift"),
-        rows,
+        {"": rows},
     )
 
 
@@ -127,16 +89,33 @@ def score_summary(scores: pd.DataFrame, downstream: pd.DataFrame) -> Table:
                 continue
             part = part.drop_duplicates(["order", "step", "case_id"], keep="last")
             means = part.groupby("case_id")[PARTS_OF_S].mean().mean().to_numpy()
-            shown = [_percent(value) for value in (*means, float(harmonic_mean(means)))]
-            text = _number(perplexity.get((model, editor, step), None))
-            facts = _count(part["case_id"].nunique())
+            shown = [percent(value) for value in (*means, float(harmonic_mean(means)))]
+            text = measured(perplexity.get((model, editor, step), None))
+            facts = whole(part["case_id"].nunique())
             rows.append([Cell(model), Cell(editor), Cell(moment, order), facts, *shown, text])
     return Table(
         "Scores over the run",
         "Means over facts, in percent; S is the harmonic mean of the three. Perplexity is on held-out text.",
         3,
         ("model", "editor", "scored", "facts", "ES", "PS", "NS", "S", "perplexity"),
-        rows,
+        {"": rows},
+    )
+
+
+def single_edit_summary(singles: pd.DataFrame) -> Table:
+    """Facts edited alone on the unedited model: what an editor does before any other edit stands in its way."""
+    rows = []
+    for (model, editor), run in singles.groupby(["model", "editor"]):
+        means = run[PARTS_OF_S].mean().to_numpy()
+        shown = [percent(value) for value in (*means, float(harmonic_mean(means)))]
+        rows.append([Cell(model), Cell(editor), whole(len(run)), *shown, measured(run["delta_frobenius"].mean())])
+    return Table(
+        "Single edits",
+        "Each fact edited alone on the unedited model, scored, and undone; means over facts, scores in percent. "
+        "‖ΔW‖ is the norm of an edit's change over all edited matrices.",
+        2,
+        ("model", "editor", "facts", "ES", "PS", "NS", "S", "‖ΔW‖"),
+        {"": rows},
     )
 
 
@@ -145,45 +124,15 @@ def cost_summary(edits: pd.DataFrame) -> Table:
     rows = []
     for (model, editor), run in edits.groupby(["model", "editor"]):
         seconds = run["edit_seconds"] if "edit_seconds" in run else pd.Series(dtype=float)
-        values = map(_known, (seconds.mean(), seconds.median(), run["search_steps"].mean()))
-        took = _percent(run["immediate_efficacy"].mean())
-        skipped = _count(run["skipped_reason"].notna().sum())
-        rows.append([Cell(model), Cell(editor), _count(len(run)), *map(_number, values), took, skipped])
+        values = map(known, (seconds.mean(), seconds.median(), run["search_steps"].mean()))
+        took = percent(run["immediate_efficacy"].mean())
+        skipped = whole(run["skipped_reason"].notna().sum())
+        rows.append([Cell(model), Cell(editor), whole(len(run)), *map(measured, values), took, skipped])
     return Table(
         "Seconds per edit",
         "Wall time of the editor alone, without loading and measuring; for batches, the batch's time over its size. "
         "Times depend on the machine and on what else it does.",
         2,
         ("model", "editor", "edits", "mean s", "median s", "gradient steps", "took at once, %", "skipped"),
-        rows,
+        {"": rows},
     )
-
-
-def _number(value: float | None) -> Cell:
-    """A measured number; None is one that does not exist, NaN one that a collapsed model gave."""
-    if value is None:
-        return Cell("–")
-    if not np.isfinite(value):
-        return Cell("not finite")
-    return Cell(number(float(value)), float(value))
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
-def _percent(value: float) -> Cell:
-    return Cell(f"{100 * value:.1f}", float(value)) if np.isfinite(value) else Cell("–")
-
-
-def _share(value: float | None) -> Cell:
-    return Cell("–") if value is None else _percent(value)
-
-
-def _reached(edit: int | None, edits: int) -> Cell:
-    """The edit at which something happened; a run in which it did not sorts after its own end."""
-    return Cell(f"> {edits:,}", edits + 0.5) if edit is None else _count(edit)
-
-
-def _count(value: int) -> Cell:
-    return Cell(f"{int(value):,}", float(value))

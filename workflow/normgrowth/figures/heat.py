@@ -1,0 +1,104 @@
+"""Ratios of many editors at once: a row per editor, a column per layer, colour for the ratio to the unedited model."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.figure import FigureBase
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from normgrowth.families import family_of
+from normgrowth.figures import panels
+from normgrowth.figures.style import Style
+
+ROW = 0.2  # inches
+MOST_NUMBERS = 8
+"""Layers up to which ratios are written into the cells: more would not fit."""
+
+BROKEN = "#4A4A4A"
+STRONGEST = (1.25, 1.5, 2.0, 5.0, 10.0)
+"""Ratios at which colours may saturate; the numbers go on."""
+
+
+def norm_of(values: np.ndarray) -> LogNorm:
+    """One scale of colours around 1 for all ratios of a block."""
+    sound = values[np.isfinite(values) & (values > 0)]
+    extreme = np.exp(np.abs(np.log(sound)).max()) if len(sound) else 1.0
+    end = next((end for end in STRONGEST if extreme <= end), STRONGEST[-1])
+    return LogNorm(1 / end, end)
+
+
+def draw(ax: Axes, ratios: pd.DataFrame, edited: dict[str, set[int]], norm: LogNorm, style: Style) -> None:
+    """A panel of ratios [editors, layers]; `edited` are the layers that each editor edits."""
+    values = ratios.to_numpy(dtype=float)
+    rows, columns = values.shape
+    colours = colormaps["RdBu_r"].with_extremes(bad=BROKEN)
+    # Narrow cells would drown in lines around them: rows alone are set apart.
+    written = columns <= MOST_NUMBERS
+    mesh = {"cmap": colours, "norm": norm, **({"edgecolors": "white", "linewidth": 0.6} if written else {})}
+    edges = np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5
+    ax.pcolormesh(*edges, np.ma.masked_invalid(np.clip(values, norm.vmin, norm.vmax)), **mesh)
+    ax.set_ylim(rows - 0.5, -0.5)
+    ax.grid(False)
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    for row, editor in enumerate(ratios.index):
+        if row and family_of(editor) != family_of(ratios.index[row - 1]):
+            ax.axhline(row - 0.5, color="#222222", linewidth=1.0)
+        elif row and not written:
+            ax.axhline(row - 0.5, color="white", linewidth=0.8)
+        for column, layer in enumerate(ratios.columns):
+            _cell(ax, row, column, values[row, column], layer in edited.get(editor, ()), columns, norm, style)
+    ax.set_yticks(range(rows), ratios.index)
+    panels.layer_axis(ax, columns)
+
+
+def _cell(ax: Axes, row: int, column: int, value: float, edited: bool, columns: int, norm: LogNorm, style) -> None:
+    deep = not np.isfinite(value) or abs(np.log(max(value, 1e-9))) > 0.6 * np.log(norm.vmax)
+    ink = "white" if deep else "#1B1B1B"
+    if columns > MOST_NUMBERS:
+        if edited:
+            ax.plot([column], [row], marker="o", markersize=2.2, color=ink, markeredgewidth=0)
+        return
+    size = style.settings.font_size - 2
+    text = "–" if not np.isfinite(value) else short(value)
+    weight = "bold" if edited else "normal"
+    ax.text(column, row, text, ha="center", va="center_baseline", fontsize=size, color=ink, fontweight=weight)
+    if edited:
+        ax.plot([column - 0.42, column + 0.42], [row + 0.4] * 2, color=ink, linewidth=0.9, solid_capstyle="butt")
+
+
+def short(ratio: float) -> str:
+    """A ratio in four characters or fewer, where that is possible."""
+    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.1f}" if ratio < 100 else f"{ratio:,.0f}"
+
+
+def colour_bar(part: FigureBase, axes: Sequence[Axes], norm: LogNorm, label: str) -> None:
+    """The scale of colours, beside all panels of a block."""
+    bar = part.colorbar(
+        ScalarMappable(norm, colormaps["RdBu_r"]), ax=list(axes), label=label, fraction=0.02, pad=0.01, extend="both"
+    )
+    bar.outline.set_visible(False)
+    end = norm.vmax
+    middle = float(np.sqrt(end))
+    ticks = [1 / end, 1 / middle, 1.0, middle, end]
+    bar.ax.yaxis.set_major_locator(FixedLocator(ticks))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
+
+
+def handles(columns: int, broken: bool) -> list:
+    """Legend entries of what marks a cell."""
+    dark = "#1B1B1B"
+    written = columns <= MOST_NUMBERS
+    mark = {"linewidth": 0.9} if written else {"marker": "o", "markersize": 2.2, "linestyle": "none"}
+    label = "edited layer (bold, underlined)" if written else "edited layer"
+    found = [Line2D([], [], color=dark, label=label, **mark)]
+    return found + ([Patch(color=BROKEN, label="collapsed")] if broken else [])

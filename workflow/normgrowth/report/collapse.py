@@ -1,0 +1,61 @@
+"""The table of collapse: one per model, a row per run, grouped by family."""
+
+from normgrowth.claims.collapse import EARLY, FLOOR, WINDOW, Collapse
+from normgrowth.claims.verdict import count
+from normgrowth.families import PLURAL, family_of, in_order
+from normgrowth.report.cells import Cell, Table, percent, ratio, whole
+
+COLUMNS = (
+    "S at first",
+    f"S under {100 * FLOOR:.0f}% at edit",
+    "S under half at edit",
+    f"ES, first {EARLY}",
+    "S at the end",
+    "norm ×",
+    "perplexity ×",
+    "residual norm ×",
+    "residual cosine",
+)
+NOTE = (
+    "S, in percent, is the harmonic mean of ES, PS and NS just after each edit, over a sliding window of the last "
+    f"{WINDOW} edits; at first is its first window. Under {100 * FLOOR:.0f}% and under half of its first value: at "
+    "which edit it first is, if within the run. S at the end is of the edited facts after the run. Norm (geometric "
+    "mean over edited matrices), perplexity on held-out text, and norm and cosine of the residual stream after the "
+    "last layer, on text, are relative to the unedited model, at the end of the run. Control arms stand beside the "
+    "editors, not among them."
+)
+
+
+def collapse_tables(runs: list[Collapse]) -> list[Table]:
+    """One table for each model."""
+    models = sorted({run.model for run in runs})
+    return [_table(model, [run for run in runs if run.model == model], NOTE * (model == models[0])) for model in models]
+
+
+def _table(model: str, runs: list[Collapse], note: str) -> Table:
+    runs = [run for editor in in_order({run.editor for run in runs}) for run in runs if run.editor == editor]
+    orders = len({run.order for run in runs}) > 1
+    families = {family: [run for run in runs if family_of(run.editor) == family] for family in PLURAL}
+    groups = {PLURAL[family]: [_row(run, orders) for run in found] for family, found in families.items() if found}
+    labels = ("editor", *["order"] * orders)
+    return Table(f"When runs break: {model}", note, len(labels), (*labels, *COLUMNS), groups)
+
+
+def _row(run: Collapse, orders: bool) -> list[Cell]:
+    return [
+        Cell(run.editor),
+        *[whole(run.order)] * orders,
+        percent(run.start),
+        _edit(run, run.below_floor),
+        _edit(run, run.below_half),
+        percent(run.early_es),
+        percent(run.final_s),
+        *map(ratio, (run.norm_ratio, run.perplexity_ratio, run.residual_ratio, run.residual_cosine)),
+    ]
+
+
+def _edit(run: Collapse, edit: int | None) -> Cell:
+    """The edit at which a score fell; one that did not sorts behind all that did."""
+    if run.start is None:
+        return Cell("–")
+    return whole(edit) if edit is not None else Cell(f"not within {count(run.edits, 'edit')}", run.edits + 0.5)
