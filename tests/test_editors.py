@@ -99,6 +99,20 @@ def test_keys_are_the_weighted_means_of_single_passes(lm):
     assert torch.allclose(plain, (first + second + third) / 3, atol=1e-5)
 
 
+def test_a_step_left_out_is_that_of_the_unedited_vectors_and_stays(lm):
+    settings = settings_of("r_rome")
+    assert settings.learning_rate is None
+    editor, memory = make("r_rome", lm)
+    seen = at_subject(lm, small_models.facts(), ["{}"], [(1, "mlp_output")])[1, "mlp_output"]
+    assert memory["rates"].item() == pytest.approx(0.5 * seen.square().mean().sqrt().item(), rel=1e-5)
+    before = memory["rates"].clone()
+    editor.edit(lm, memory, small_models.facts()[:1])
+    assert torch.equal(memory["rates"], before)
+    given = declaration("r_rome").build(settings.model_copy(update={"learning_rate": 0.3}))
+    given.prepare(lm, small_models.resources(lm))
+    assert given.begin(lm) == {}
+
+
 def test_memit_brings_the_values_nearer_to_their_targets_layer_by_layer(lm):
     editor, memory = make("memit", lm)
     facts = small_models.facts()[:2]
@@ -111,7 +125,7 @@ def test_memit_brings_the_values_nearer_to_their_targets_layer_by_layer(lm):
         return located, residual
 
     editor._locate = watched
-    wanted = editor.search(lm, facts).values
+    wanted = editor.search(lm, memory, facts).values
     trace = editor.edit(lm, memory, facts)
     assert sorted(trace.changes) == [0, 1]
     left = wanted - at_subject(lm, facts, ["{}"], [editor.top])[editor.top][:, 0]

@@ -31,10 +31,10 @@ class NormAnchor:
     pilot_facts: int
     reject_above: float  # in units of the anchor
 
-    def begin(self, lm: LanguageModel, editor: "LocateThenEdit") -> Memory:
+    def begin(self, lm: LanguageModel, editor: "LocateThenEdit", memory: Memory) -> Memory:
         """The anchor, from pilot searches on the unedited model."""
         pilots = subset(list(editor.pilots), self.pilot_facts, 0, "pilot edits")
-        norms = self._values(lm, editor, pilots, editor.search(lm, pilots)).norm(dim=1).sort().values
+        norms = self._values(lm, editor, pilots, editor.search(lm, memory, pilots)).norm(dim=1).sort().values
         kept = norms[: max(1, round(len(norms) * (1 - TRIMMED)))]
         return {ANCHOR: kept.mean()}
 

@@ -37,6 +37,12 @@ class Located:
     past_keys: torch.Tensor | None  # [d, m], of earlier edits
 
 
+RATES = "rates"
+RELATIVE_STEP = 0.5
+"""Adam's step in units of the unedited vectors' root mean square coordinate, where none is given: published steps are
+0.1 to 1 of it, and at another scale the search stalls."""
+FACTS_FOR_RATES = 32
+
 ClosedForm = Callable[[Located, Preservation], Change]
 
 
@@ -79,16 +85,31 @@ class LocateThenEdit:
         self.pilots = resources.facts
 
     def begin(self, lm: LanguageModel) -> Memory:
-        """Nothing is remembered yet, but for an anchor where there is one."""
-        return self.method.anchor.begin(lm, self) if self.method.anchor else {}
+        """The search's step where the settings give none, and the anchor where there is one."""
+        memory: Memory = {}
+        if self.settings.learning_rate is None:
+            memory[RATES] = self._rates(lm)
+        if self.method.anchor:
+            memory |= self.method.anchor.begin(lm, self, memory)
+        return memory
 
-    def search(self, lm: LanguageModel, facts: list[Fact]):
+    def search(self, lm: LanguageModel, memory: Memory, facts: list[Fact]):
         """The facts' targets under the current weights."""
-        return search_targets(lm, facts, self.templates, self.searched, self.settings, self.method.relaxation)
+        return search_targets(
+            lm, facts, self.templates, self.searched, self.settings, self.method.relaxation, memory.get(RATES)
+        )
+
+    def _rates(self, lm: LanguageModel) -> torch.Tensor:
+        """Adam's step at each searched place, for the vectors that stand there before any edit.
+
+        Taken once: a step that followed the vectors of the edited model would grow with them, and they with it.
+        """
+        values = at_subject(lm, list(self.pilots[:FACTS_FOR_RATES]), ["{}"], list(self.searched))
+        return torch.stack([RELATIVE_STEP * values[place].square().mean().sqrt() for place in self.searched])
 
     def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
         """Write a batch of facts; see `Editor.edit`."""
-        targets = self.search(lm, facts)
+        targets = self.search(lm, memory, facts)
         wanted, skipped = targets.values, [None] * len(facts)
         if self.method.anchor:
             wanted, skipped = self.method.anchor.adjust(lm, self, memory, facts, targets)

@@ -86,7 +86,9 @@ class SearchSettings(EditorSettings):
 
     steps: int = Field(20, ge=1, description="Forward passes of the search; one gradient step fewer is taken")
     learning_rate: float | None = Field(
-        None, gt=0, description="Adam step of the offset; half the value's root mean square coordinate when left out"
+        None,
+        gt=0,
+        description="Adam step of the offset; half the root mean square coordinate of unedited values when left out",
     )
     weight_decay: float = Field(0.5, ge=0, description="Weight of ||offset|| / ||value||^2 in the loss")
     kl_factor: float = Field(0.0625, ge=0, description="Weight of the divergence on the prompt '<subject> is a'")

@@ -31,10 +31,6 @@ ROWS_PER_PASS = 256
 
 ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 
-RELATIVE_STEP = 0.5
-"""Adam's step in units of the root mean square coordinate of v_0, where none is given: published steps are 0.1 to 1 of
-it, and at another scale the search stalls."""
-
 
 @dataclass(frozen=True)
 class Relaxation:
@@ -73,15 +69,21 @@ def search_targets(
     places: tuple[Place, ...],
     settings: SearchSettings,
     relaxation: Relaxation | None = None,
+    rates: torch.Tensor | None = None,
 ) -> Targets:
     """Search the target value of each fact, with an offset at each of `places`.
+
+    Args:
+        rates: Adam's step at each place; that of the settings everywhere when left out.
 
     Raises:
         EditError: when a loss is not finite; the message names the edit.
     """
+    if rates is None:
+        rates = torch.full((len(places),), settings.learning_rate, device=lm.device)
     per_pass = max(1, ROWS_PER_PASS // (len(contexts) + 1))
     parts = [
-        _search(lm, facts[start : start + per_pass], contexts, places, settings, relaxation)
+        _search(lm, facts[start : start + per_pass], contexts, places, settings, relaxation, rates)
         for start in range(0, len(facts), per_pass)
     ]
     return Targets(
@@ -99,14 +101,13 @@ def _search(
     places: tuple[Place, ...],
     settings: SearchSettings,
     relaxation: Relaxation | None,
+    rates: torch.Tensor,
 ) -> Targets:
     everything = list(range(len(facts)))
     rows = lay_out(lm, [prompts_of(lm, fact, contexts) for fact in facts])
     start, unchanged, frozen = _before(lm, rows, places)
     scale = start.norm(dim=2)  # ||v_0||, [facts, places]
-    rate = settings.learning_rate or RELATIVE_STEP * scale[..., None] / math.sqrt(start.shape[2])
-
-    adam = _Adam(start, rate)
+    adam = _Adam(start, rates)
     offsets = torch.zeros_like(start)
     steps, losses, wins = [0] * len(facts), [float("nan")] * len(facts), [0] * len(facts)
     likelihood_factor = torch.ones(len(facts), device=start.device)
@@ -154,9 +155,9 @@ def _search(
 class _Adam:
     """Adam for offsets [facts, places, width] of which only some still move."""
 
-    def __init__(self, like: torch.Tensor, rate: torch.Tensor | float) -> None:
+    def __init__(self, like: torch.Tensor, rates: torch.Tensor) -> None:
         self.mean, self.square = torch.zeros_like(like), torch.zeros_like(like)
-        self.rate = torch.as_tensor(rate, device=like.device).expand(*like.shape[:2], 1)
+        self.rates = rates[:, None]  # of each place
 
     @torch.no_grad()
     def move(self, active: list[int], gradient: torch.Tensor, step: int) -> torch.Tensor:
@@ -166,7 +167,7 @@ class _Adam:
         self.square[active] = beta2 * self.square[active] + (1 - beta2) * gradient.square()
         direction = self.mean[active] / (1 - beta1**step)
         spread = (self.square[active] / (1 - beta2**step)).sqrt() + ADAM_EPSILON
-        return self.rate[active] * direction / spread
+        return self.rates * direction / spread
 
 
 @torch.no_grad()
