@@ -270,3 +270,16 @@ def test_scores_just_after_the_edit_carry_their_step(world, tmp_path):
     assert list(edits["batch"]) == [1, 1, 2, 2] and list(edits["step"]) == [1, 2, 3, 4]
     assert list(edits["immediate_efficacy"]) == list(scores["es"])
     assert all(math.isfinite(value) for value in edits["offset_norm"])
+
+
+def test_vetting_edits_single_facts_with_the_given_settings(world, tmp_path):
+    """Bars of zero pass on a random model; a bar that cannot be met is an error that says what was reached."""
+    given = {
+        "model": world / "model", "facts": world / "facts.json", "contexts": world / "contexts.json",
+        "statistics": world / "moments.safetensors", "editor-settings": settings_text("r_rome"), "seed": 0,
+        "device": "cpu", "out": tmp_path / "editability.json",
+    }  # fmt: skip
+    words = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
+    assert cli.main(["vet", *words, "--settings", '{"facts": 3, "es": 0, "ps": 0, "ns": 0}']) == 0
+    assert json.loads((tmp_path / "editability.json").read_text())["facts"] == 3
+    assert cli.main(["vet", *words, "--settings", '{"facts": 3, "es": 1.1, "ps": 0, "ns": 0}']) == 1

@@ -21,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Edit a few facts one at a time, each on the unedited model, and hold the scores against the bars."""
+    from dataclasses import replace
+
     from normgrowth.artefacts.atomic import write_json
     from normgrowth.editors.r_rome import Settings, build
     from normgrowth.errors import QualityError
@@ -30,10 +32,11 @@ def run(arguments: argparse.Namespace) -> None:
 
     bars = json.loads(arguments.settings)
     settings = Settings(**json.loads(arguments.editor_settings))
-    facts = subset(read_facts(arguments.facts), bars.pop("facts"), arguments.seed, "vetting")
+    every = read_facts(arguments.facts)
+    facts = subset(every, bars.pop("facts"), arguments.seed, "vetting")
     lm = load(arguments)
     editor = build(settings)
-    editor.prepare(lm, gathered(arguments, lm, settings))
+    editor.prepare(lm, replace(gathered(arguments, lm, settings), facts=tuple(every)))
     scores = score_single_edits(lm, editor, editor.begin(lm), facts)
     reached = {name: float(scores[name].mean()) for name in bars}
     missed = [

@@ -104,6 +104,8 @@ class LocateThenEdit:
 
         Taken once: a step that followed the vectors of the edited model would grow with them, and they with it.
         """
+        if not self.pilots:
+            raise EditError("the search's step is left out, and there are no facts to fit it to: give learning_rate")
         values = at_subject(lm, list(self.pilots[:FACTS_FOR_RATES]), ["{}"], list(self.searched))
         return torch.stack([RELATIVE_STEP * values[place].square().mean().sqrt() for place in self.searched])
 
