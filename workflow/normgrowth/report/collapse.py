@@ -19,7 +19,8 @@ COLUMNS = (
 NOTE = (
     "S, in percent, is the harmonic mean of ES, PS and NS just after each edit, over a sliding window of the last "
     f"{WINDOW} edits; at first is its first window. Under {100 * FLOOR:.0f}% and under half of its first value: at "
-    "which edit it first is, if within the run. S at the end is of the edited facts after the run. Norm (geometric "
+    "which edit it first is, if within the run. S at the end is of the edited facts after the run; near 50 means "
+    "chance. Norm (geometric "
     "mean over edited matrices), perplexity on held-out text, and norm and cosine of the residual stream after the "
     "last layer, on text, are relative to the unedited model, at the end of the run. Control arms stand beside the "
     "editors, not among them."
@@ -46,12 +47,16 @@ def _row(run: Collapse, orders: bool) -> list[Cell]:
         Cell(run.editor),
         *[whole(run.order)] * orders,
         percent(run.start),
-        _edit(run, run.below_floor),
-        _edit(run, run.below_half),
+        Cell("from the start", 0.0) if _starts_below(run) else _edit(run, run.below_floor),
+        Cell("–") if run.start == 0 else _edit(run, run.below_half),  # nothing is below half of nothing
         percent(run.early_es),
         percent(run.final_s),
         *map(ratio, (run.norm_ratio, run.perplexity_ratio, run.residual_ratio, run.residual_cosine)),
     ]
+
+
+def _starts_below(run: Collapse) -> bool:
+    return run.start is not None and run.start < FLOOR
 
 
 def _edit(run: Collapse, edit: int | None) -> Cell:
