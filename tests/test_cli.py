@@ -115,7 +115,9 @@ def test_control_c_ends_with_130(tmp_path):
         "--out",
         str(tmp_path / "x"),
     ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # Jobs that a shell has put in the background ignore the signal, and so would what they start.
+    heeded = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **heeded)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1.5)
     process.send_signal(signal.SIGINT)
