@@ -24,8 +24,8 @@ try:
 except StudyError as error:
     sys.exit(str(error))  # one line for the user, no traceback
 PLAN = Plan(STUDY)
-if PLAN.notice and workflow.is_main_process:
-    print(PLAN.notice, file=sys.stderr)
+if workflow.is_main_process and (notice := PLAN.notice):
+    print(notice, file=sys.stderr)
 
 
 include: "workflow/rules/common.smk"

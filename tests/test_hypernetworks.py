@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from normgrowth.artefacts.tensors import read_tensors
 from normgrowth.assets.models import load_model
 from normgrowth.commands import hypernetwork as command
+from normgrowth.continuations import continuations
 from normgrowth.editors import hypernetworks
 from normgrowth.editors.gathered import read_hypernetwork
-from normgrowth.editors.gradients import sequences, token_gradients
-from normgrowth.editors.hypernetworks import Factors, edited, ridge_regression
+from normgrowth.editors.gradients import token_gradients
+from normgrowth.editors.hypernetworks import edited, ridge_regression
+from normgrowth.editors.interface import Change
 from normgrowth.editors.registry import declaration
 from normgrowth.errors import ArtefactError, FactError
 from tests import plain, small_models
@@ -25,6 +27,12 @@ from tests import plain, small_models
 KINDS = ("mend", "malmen")
 TRAINING = {"layers": [1, 2], "rank": 8, "initial_rate": 0.05, "training_steps": 12, "validate_every": 3}
 TRAINING |= {"validation_share": 0.34, "edits_per_step": 2}
+
+
+def losses_of(lm, facts):
+    """Losses of the facts' new objects after their prompts."""
+    batch = continuations(lm, [(fact.question, fact.target_new) for fact in facts])
+    return batch.losses(batch.predictions(lm))
 
 
 def network_of(kind, **changes):
@@ -64,7 +72,7 @@ def test_token_gradients_sum_to_the_weight_gradient(lm):
     losses, tokens = token_gradients(lm, facts, (1, 3), answer_tokens_only=False)
     for projection in projections:
         projection.weight.requires_grad_(True)
-    total = sum(sequences(lm, [(fact.question, fact.target_new)]).losses(lm)[0] for fact in facts)
+    total = sum(losses_of(lm, [fact])[0] for fact in facts)
     gradients = torch.autograd.grad(total, [projection.weight for projection in projections])
     for projection, gradient in zip(projections, gradients, strict=True):
         projection.weight.requires_grad_(False)
@@ -85,12 +93,11 @@ def test_answer_tokens_are_those_that_objects_are_read_off(lm):
 def test_an_edit_by_hook_equals_the_edit_of_the_weights(lm):
     generator = torch.Generator().manual_seed(1)
     o, d = lm.anatomy.down_projections[1].matrix.shape
-    factors = Factors(torch.randn(o, 3, generator=generator) / 10, torch.randn(d, 3, generator=generator) / 10)
-    batch = sequences(lm, [(fact.question, fact.target_new) for fact in small_models.facts()])
-    with edited(lm, {1: factors}):
-        by_hook = batch.losses(lm)
-    lm.anatomy.down_projections[1].matrix.add_(factors.left @ factors.right.T)
-    assert torch.allclose(by_hook, batch.losses(lm), atol=1e-5)
+    change = Change(torch.randn(o, 3, generator=generator) / 10, torch.randn(d, 3, generator=generator) / 10)
+    with edited(lm, {1: change}):
+        by_hook = losses_of(lm, small_models.facts())
+    lm.anatomy.down_projections[1].matrix.add_(change.left @ change.right.T)
+    assert torch.allclose(by_hook, losses_of(lm, small_models.facts()), atol=1e-5)
 
 
 @pytest.fixture

@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 
+from normgrowth.claims.performance import harmonic_mean
 from normgrowth.editors.statistics import gather_second_moments
 from normgrowth.measure import scores as scores_module
 from normgrowth.measure.activations import activations_on, compare, make_probes
 from normgrowth.measure.perplexity import perplexity
-from normgrowth.measure.scores import harmonic_mean, score_facts
+from normgrowth.measure.scores import score_facts
 from tests import plain, small_models
 
 
@@ -50,8 +51,8 @@ def test_a_fact_without_neighbours_has_no_neighbourhood_score(lm):
 
 
 def test_harmonic_mean():
-    assert harmonic_mean(0.5, 0.5, 0.5) == pytest.approx(0.5)
-    assert harmonic_mean(1, 0, 1) == 0
+    assert harmonic_mean([0.5, 0.5, 0.5]) == pytest.approx(0.5)
+    assert harmonic_mean([1, 0, 1]) == 0
 
 
 def probes_of(lm):

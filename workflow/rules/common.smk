@@ -80,20 +80,16 @@ def editor_of(wildcards):
     return PLAN.editor(wildcards.model, wildcards.editor)
 
 
-def gathered_from():
-    """Names the text that statistics were gathered from, and how."""
-    return f"{STUDY.text}-{STUDY.second_moments.tokens}x{STUDY.second_moments.window}-seed{STUDY.seed}"
-
-
-def second_moments_at(model, layers):
-    """The file of a model's second moments at these layers: one for each set of layers."""
-    return f"resources/statistics/{model}/{gathered_from()}/layers-{'-'.join(map(str, layers))}.safetensors"
+def statistics_at(model, what, layers):
+    """A file of statistics of a model at these layers; its folder names the text they are from, and how much of it."""
+    source = f"{STUDY.text}-{STUDY.second_moments.tokens}x{STUDY.second_moments.window}-seed{STUDY.seed}"
+    return f"resources/statistics/{model}/{source}/{what}-{'-'.join(map(str, layers))}.safetensors"
 
 
 def second_moments(wildcards):
     """The second moments that a run needs, if any."""
     editor = editor_of(wildcards)
-    return second_moments_at(wildcards.model, editor.settings.layers) if SECOND_MOMENTS in editor.needs else []
+    return statistics_at(wildcards.model, "layers", editor.settings.layers) if SECOND_MOMENTS in editor.needs else []
 
 
 def null_spaces(wildcards):
@@ -102,9 +98,8 @@ def null_spaces(wildcards):
     if NULL_SPACES not in editor.needs:
         return []
     threshold = editor.settings.working.null_space_threshold
-    return second_moments_at(wildcards.model, editor.settings.layers).replace(
-        "layers-", f"null-spaces-{RELATIVE if threshold is None else repr(threshold)}-"
-    )
+    what = f"null-spaces-{RELATIVE if threshold is None else repr(threshold)}"
+    return statistics_at(wildcards.model, what, editor.settings.layers)
 
 
 def hypernetwork(wildcards):

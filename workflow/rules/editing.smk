@@ -140,7 +140,7 @@ rule vet:
         model="resources/models/{model}/manifest.json",
         facts=lambda w: f"resources/facts/{source_of_model(w).world}.json",
         contexts=CONTEXTS,
-        statistics=lambda w: second_moments_at(w.model, vetting_editor(w).layers),
+        statistics=lambda w: statistics_at(w.model, "layers", vetting_editor(w).layers),
     output:
         editability="resources/models/{model}/editability.json",
     log:

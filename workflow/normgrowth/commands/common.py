@@ -12,14 +12,6 @@ def add_identity(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--order", required=True, type=int, help="number of the edit order, from 0")
 
 
-def add_order(parser: argparse.ArgumentParser) -> None:
-    """What fixes an edit order besides its number."""
-    parser.add_argument("--facts", required=True, type=Path, help="facts file, a JSON list of CounterFact records")
-    parser.add_argument("--seed", required=True, type=int, help="seed of the study")
-    parser.add_argument("--unique-subjects", action="store_true", help="edit no subject twice in an order")
-    parser.add_argument("--reserved", type=int, default=0, help="facts kept out of all orders (default: 0)")
-
-
 def add_model(parser: argparse.ArgumentParser) -> None:
     """The model and what it runs on."""
     parser.add_argument("--model", required=True, type=Path, help="model folder")

@@ -1,12 +1,12 @@
 """Apply one segment of edits to a model and record what they do to it."""
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
-from normgrowth.commands.common import add_identity, add_model, add_order, load
-from normgrowth.commands.gathering import add_gathered, gathered
+from normgrowth.commands.common import add_identity, add_model, load
+from normgrowth.commands.gathering import add_editor, add_gathered, editor_and_settings, gathered
+from normgrowth.commands.ordering import add_order, facts_and_order
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--last", required=True, type=int, help="last edit of the segment")
     add_gathered(parser)
     parser.add_argument("--trajectory", type=Path, nargs="+", help="norms of the run that a control arm follows")
-    parser.add_argument("--editor", required=True, help="kind of editor")
-    parser.add_argument("--settings", required=True, help="the editor's settings, as JSON")
+    add_editor(parser)
     parser.add_argument("--chain", required=True, type=Path, help="folder of the run, with the earlier segments")
 
 
@@ -29,25 +28,18 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.artefacts.provenance import file_sha256
     from normgrowth.assets.models import revision
     from normgrowth.editors.gathered import read_trajectory
-    from normgrowth.editors.registry import declaration
-    from normgrowth.facts.orders import edit_order, steps_of
-    from normgrowth.facts.records import read_facts
+    from normgrowth.facts.orders import steps_of
     from normgrowth.seeds import derive
     from normgrowth.sequence import Run, run_segment
 
-    kind = declaration(arguments.editor)
-    settings = kind.Settings(**json.loads(arguments.settings))
-    facts = read_facts(arguments.facts)
-    order = edit_order(facts, arguments.seed, arguments.order, arguments.unique_subjects, arguments.reserved)
+    kind, settings = editor_and_settings(arguments)
+    _, order = facts_and_order(arguments)
     chosen = steps_of(order, arguments.first, arguments.last)
     lm = load(arguments)
     names = arguments.model_name, arguments.editor_name, arguments.order
-    resources = replace(
-        gathered(arguments, lm, settings),
-        trajectory=read_trajectory(arguments.trajectory, settings.layers) if arguments.trajectory else {},
-        facts=tuple(order),
-        seed=derive(arguments.seed, "edit", *names),
-    )
+    resources = gathered(arguments, lm, settings, order, derive(arguments.seed, "edit", *names))
+    if arguments.trajectory:
+        resources = replace(resources, trajectory=read_trajectory(arguments.trajectory, settings.layers))
     fixed = {
         "model_revision": revision(arguments.model),
         "kind": arguments.editor,

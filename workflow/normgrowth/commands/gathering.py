@@ -8,6 +8,20 @@ import json
 from pathlib import Path
 
 
+def add_editor(parser: argparse.ArgumentParser) -> None:
+    """Which editor, and its settings."""
+    parser.add_argument("--editor", required=True, help="kind of editor")
+    parser.add_argument("--settings", required=True, help="the editor's settings, as JSON")
+
+
+def editor_and_settings(arguments: argparse.Namespace):
+    """The declaration and the settings that `add_editor`'s arguments name."""
+    from normgrowth.editors.registry import declaration
+
+    kind = declaration(arguments.editor)
+    return kind, kind.Settings(**json.loads(arguments.settings))
+
+
 def add_gathered(parser: argparse.ArgumentParser) -> None:
     """What was gathered for an editor before its first edit."""
     parser.add_argument("--contexts", required=True, type=Path, help="context templates of the model")
@@ -16,8 +30,13 @@ def add_gathered(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hypernetwork", type=Path, help="trained hypernetwork, for editors that need one")
 
 
-def gathered(arguments: argparse.Namespace, lm, settings):
-    """The resources that `add_gathered`'s arguments name, refused where they were made for something else."""
+def gathered(arguments: argparse.Namespace, lm, settings, facts=(), seed: int = 0):
+    """The resources that `add_gathered`'s arguments name, refused where they were made for something else.
+
+    Args:
+        facts: all that orders are drawn from.
+        seed: of the run.
+    """
     from normgrowth.editors import gathered as read
     from normgrowth.editors.interface import Resources
 
@@ -30,4 +49,4 @@ def gathered(arguments: argparse.Namespace, lm, settings):
     if arguments.hypernetwork:
         hypernetwork = read.read_hypernetwork(arguments.hypernetwork, arguments.model, lm, settings.working)
     contexts = json.loads(arguments.contexts.read_text(encoding="utf-8"))
-    return Resources(contexts, second_moments, null_spaces, hypernetwork)
+    return Resources(contexts, second_moments, null_spaces, hypernetwork, facts=tuple(facts), seed=seed)

@@ -1,10 +1,10 @@
 """Train an editor's hypernetwork on facts that no run edits."""
 
 import argparse
-import json
 from pathlib import Path
 
 from normgrowth.commands.common import add_model, load
+from normgrowth.commands.gathering import add_editor, editor_and_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,8 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--facts", required=True, type=Path, help="facts file, a JSON list of CounterFact records")
     parser.add_argument("--reserved", required=True, type=int, help="facts kept out of all edit orders")
     parser.add_argument("--seed", required=True, type=int, help="seed of the study")
-    parser.add_argument("--editor", required=True, help="kind of editor")
-    parser.add_argument("--settings", required=True, help="the editor's settings, as JSON")
+    add_editor(parser)
     parser.add_argument("--out", required=True, type=Path, help="folder for the network and its quality")
 
 
@@ -26,14 +25,13 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.assets.models import revision
     from normgrowth.editors.hypernetwork_training import split, train
     from normgrowth.editors.interface import Resources
-    from normgrowth.editors.registry import EDITORS, declaration
+    from normgrowth.editors.registry import EDITORS
     from normgrowth.facts.orders import reserved_facts
     from normgrowth.facts.records import read_facts
     from normgrowth.fingerprint import closure
     from normgrowth.measure.single_edits import score_single_edits
 
-    kind = declaration(arguments.editor)
-    settings = kind.Settings(**json.loads(arguments.settings))
+    kind, settings = editor_and_settings(arguments)
     facts = reserved_facts(read_facts(arguments.facts), arguments.seed, arguments.reserved)
     parts = split(facts, settings.validation_share, arguments.seed)
     lm = load(arguments)

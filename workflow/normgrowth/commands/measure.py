@@ -4,7 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from normgrowth.commands.common import add_identity, add_model, add_order
+from normgrowth.commands.common import add_identity, add_model
+from normgrowth.commands.ordering import add_order, facts_and_order
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,14 +29,11 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.artefacts.tables import write_table
     from normgrowth.assets.models import revision
     from normgrowth.commands.common import load
-    from normgrowth.facts.orders import edit_order
-    from normgrowth.facts.records import read_facts
     from normgrowth.measure.checkpoint import measure_checkpoint
     from normgrowth.sequence import Run
 
     settings = json.loads(arguments.settings)
-    facts = read_facts(arguments.facts)
-    order = edit_order(facts, arguments.seed, arguments.order, arguments.unique_subjects, arguments.reserved)
+    facts, order = facts_and_order(arguments)
     fixed = {"model_revision": revision(arguments.model), "facts": file_sha256(arguments.facts)}
     fixed |= {"seed": arguments.seed, "unique_subjects": arguments.unique_subjects}
     fixed |= {"reserved_facts": arguments.reserved}

@@ -1,11 +1,11 @@
 """Edit each of a few facts alone on the unedited model, score it, and undo it."""
 
 import argparse
-import json
 from pathlib import Path
 
-from normgrowth.commands.common import add_identity, add_model, add_order, load
-from normgrowth.commands.gathering import add_gathered, gathered
+from normgrowth.commands.common import add_identity, add_model, load
+from normgrowth.commands.gathering import add_editor, add_gathered, editor_and_settings, gathered
+from normgrowth.commands.ordering import add_order, facts_and_order
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,36 +14,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_order(parser)
     add_gathered(parser)
-    parser.add_argument("--editor", required=True, help="kind of editor")
-    parser.add_argument("--settings", required=True, help="the editor's settings, as JSON")
+    add_editor(parser)
     parser.add_argument("--edits", required=True, type=int, help="facts to edit: the first of the edit order")
     parser.add_argument("--out", required=True, type=Path, help="table to write")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Score single edits and write their table."""
-    from dataclasses import replace
-
     from normgrowth.artefacts.provenance import file_sha256, provenance
     from normgrowth.artefacts.tables import write_table
     from normgrowth.assets.models import revision
-    from normgrowth.editors.registry import declaration
-    from normgrowth.facts.orders import edit_order, steps_of
-    from normgrowth.facts.records import read_facts
+    from normgrowth.facts.orders import steps_of
     from normgrowth.measure.single_edits import score_single_edits
     from normgrowth.seeds import derive
     from normgrowth.sequence import Run
 
-    kind = declaration(arguments.editor)
-    settings = kind.Settings(**json.loads(arguments.settings))
-    facts = read_facts(arguments.facts)
-    order = edit_order(facts, arguments.seed, arguments.order, arguments.unique_subjects, arguments.reserved)
+    kind, settings = editor_and_settings(arguments)
+    _, order = facts_and_order(arguments)
     chosen = steps_of(order, 1, arguments.edits)
     lm = load(arguments)
     names = arguments.model_name, arguments.editor_name, arguments.order
-    seed = derive(arguments.seed, "edit", *names)
     editor = kind.build(settings)
-    editor.prepare(lm, replace(gathered(arguments, lm, settings), facts=tuple(order), seed=seed))
+    editor.prepare(lm, gathered(arguments, lm, settings, order, derive(arguments.seed, "edit", *names)))
     scores = score_single_edits(lm, editor, editor.begin(lm), chosen)
     fixed = {
         "model_revision": revision(arguments.model),

@@ -21,8 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Edit a few facts one at a time, each on the unedited model, and hold the scores against the bars."""
-    from dataclasses import replace
-
     from normgrowth.artefacts.atomic import write_json
     from normgrowth.editors.r_rome import Settings, build
     from normgrowth.errors import QualityError
@@ -36,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
     facts = subset(every, bars.pop("facts"), arguments.seed, "vetting")
     lm = load(arguments)
     editor = build(settings)
-    editor.prepare(lm, replace(gathered(arguments, lm, settings), facts=tuple(every)))
+    editor.prepare(lm, gathered(arguments, lm, settings, every))
     scores = score_single_edits(lm, editor, editor.begin(lm), facts)
     reached = {name: float(scores[name].mean()) for name in bars}
     missed = [

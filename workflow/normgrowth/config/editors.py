@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from normgrowth import families
 from normgrowth.config import presets
 from normgrowth.config.messages import describe, dotted, unknown
 from normgrowth.config.study import Study
@@ -63,7 +64,9 @@ def controlled_editor(study: Study, name: str) -> str | None:
     None for an editor that is no control arm; empty where an arm says nothing.
     """
     settings = declaration(kind_of(name)).Settings(**_given(study, name))
-    return (settings.editor or name.partition("-")[2]) if isinstance(settings, ControlSettings) else None
+    return (
+        (settings.editor or families.controlled_editor(name) or "") if isinstance(settings, ControlSettings) else None
+    )
 
 
 def settings_faults(study: Study) -> list[str]:

@@ -10,10 +10,10 @@ import warnings
 import torch
 from peft import LoraConfig, get_peft_model
 
-from normgrowth.editors.gradients import sequences
-from normgrowth.editors.interface import Change, EditRecord, Memory, Resources, Trace
-from normgrowth.errors import EditError
-from normgrowth.facts.records import Fact, named
+from normgrowth.continuations import continuations
+from normgrowth.editors.descent import descend
+from normgrowth.editors.interface import Change, Memory, Resources, Trace, trained_records
+from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
 from normgrowth.seeds import derive
 
@@ -65,11 +65,7 @@ class LoraEditing:
             changes[layer] = Change(left, torch.cat([a, old_a]).T.contiguous())
             changes[layer].apply(projections[layer])
             memory[f"a.{layer}"], memory[f"b.{layer}"] = a, b
-        records = [
-            EditRecord(case_id=fact.case_id, search_steps=steps, search_loss=value)
-            for fact, value in zip(facts, losses, strict=True)
-        ]
-        return Trace(records, changes)
+        return Trace(trained_records(facts, steps, losses), changes)
 
     def _train(self, lm: LanguageModel, facts: list[Fact], before: dict, seed: int):
         """The adapter's factors by layer after training, the steps taken and each fact's loss at the end."""
@@ -102,18 +98,9 @@ class LoraEditing:
                 factors[layer][0].copy_(a)
                 factors[layer][1].copy_(b)
         optimiser = torch.optim.Adam([f for pair in factors.values() for f in pair], lr=self.settings.learning_rate)
-        batch = sequences(lm, [(fact.question, fact.target_new) for fact in facts])
-        steps = 0
-        while True:
-            losses = batch.losses(lm)
-            loss = losses.mean()
-            if not torch.isfinite(loss):
-                raise EditError(f"training the adapter on {named(facts)} gave a loss of {loss.item()} at step {steps}")
-            if loss.item() < self.settings.stop_loss or steps == self.settings.steps:
-                break
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            steps += 1
+        batch = continuations(lm, [(fact.question, fact.target_new) for fact in facts])
+        steps, losses = descend(
+            optimiser, lambda: batch.losses(batch.predictions(lm)), self.settings, facts, "training the adapter"
+        )
         trained = {layer: tuple(f.detach().clone() for f in pair) for layer, pair in factors.items()}
-        return trained, steps, losses.tolist()
+        return trained, steps, losses

@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field
 
-from normgrowth.editors.settings import EditorSettings
+from normgrowth.editors.settings import TRAJECTORY, EditorSettings
 
 FILLED_IN = frozenset({"kind", "settings", "layers", "batch"})
 """Settings of a control arm that come from the editor it controls."""
@@ -21,6 +21,11 @@ class ControlSettings(EditorSettings):
     )
     kind: str | None = Field(None, description="Kind of that editor; filled in by the workflow")
     settings: dict[str, Any] | None = Field(None, description="Its settings; filled in by the workflow")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The recorded norms of the run, for an arm that follows one."""
+        return frozenset({TRAJECTORY} if self.follows else ())
 
     def around(self, editor: str, kind: str, settings: EditorSettings) -> Self:
         """These settings for a controlled editor with its own."""

@@ -16,6 +16,10 @@ from normgrowth.seeds import derive
 STEP = "step"
 
 
+def _norms(lm: LanguageModel, layers: tuple[int, ...]) -> dict[int, float]:
+    return {layer: frobenius(lm.anatomy.down_projections[layer].matrix) for layer in layers}
+
+
 class NormRestored:
     """Any editor, each edited matrix rescaled to its unedited Frobenius norm after every call: edits without growth."""
 
@@ -26,7 +30,7 @@ class NormRestored:
     def prepare(self, lm: LanguageModel, resources: Resources) -> None:
         """Prepare the editor inside, and note the norms of the unedited matrices."""
         self.inner.prepare(lm, resources)
-        self.original = {layer: frobenius(lm.anatomy.down_projections[layer].matrix) for layer in self.layers}
+        self.original = _norms(lm, self.layers)
 
     def begin(self, lm: LanguageModel) -> Memory:
         """What the editor inside remembers."""
@@ -56,7 +60,7 @@ class _Follower:
     def prepare(self, lm: LanguageModel, resources: Resources) -> None:
         """Bind the recorded run, and note the norms of the unedited matrices."""
         self.trajectory, self.seed = resources.trajectory, resources.seed
-        self.original = {layer: frobenius(lm.anatomy.down_projections[layer].matrix) for layer in self.layers}
+        self.original = _norms(lm, self.layers)
 
     def begin(self, lm: LanguageModel) -> Memory:
         """Edits made so far: none."""

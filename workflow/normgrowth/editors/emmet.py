@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from normgrowth.editors import memit
 from normgrowth.editors.settings import EditorSettings, LeastSquaresSettings
 
 
@@ -20,17 +21,7 @@ class Settings(LeastSquaresSettings):
 
 def build(settings: Settings):
     """The editor with these settings."""
-    from normgrowth.editors.locate import LocateThenEdit, Method, with_slack
-    from normgrowth.editors.preservation import weighed
+    from normgrowth.editors.locate import LocateThenEdit
 
-    return LocateThenEdit(
-        settings,
-        Method(
-            site="residual",
-            contexts="grouped",
-            preserve=weighed(settings),
-            # With one fact the constraint can always be met, and the published code does.
-            closed_form=with_slack(settings.slack if settings.batch > 1 else 0.0),
-            remember=settings.remember,
-        ),
-    )
+    # With one fact the constraint can always be met, and the published code does.
+    return LocateThenEdit(settings, memit.method(settings, settings.slack if settings.batch > 1 else 0.0))

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import log_softmax
 
-from normgrowth.editors.interface import EditRecord, Memory, Resources, Trace
-from normgrowth.errors import EditError
-from normgrowth.facts.records import Fact, named
+from normgrowth.editors.descent import descend
+from normgrowth.editors.interface import Memory, Resources, Trace, trained_records
+from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
 from normgrowth.prompts import encode, encode_with_target
 
@@ -51,34 +51,22 @@ class FineTuning:
         if self.ball and self.ball.recentre:
             self.centres = [weight.detach().clone() for weight in weights]
         optimiser = torch.optim.Adam(weights, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay)
-        steps = 0
+
+        def losses() -> torch.Tensor:
+            hidden = lm.hidden(ids, mask)[every_row, last]
+            return -(log_softmax(lm.logits(hidden).float(), dim=-1) * wanted).sum(dim=1)
+
         try:
             for weight in weights:
                 weight.requires_grad_(True)
-            while True:
-                hidden = lm.hidden(ids, mask)[every_row, last]
-                losses = -(log_softmax(lm.logits(hidden).float(), dim=-1) * wanted).sum(dim=1)
-                loss = losses.mean()
-                if not torch.isfinite(loss):
-                    raise EditError(f"fine-tuning on {named(facts)} gave a loss of {loss.item()} at step {steps}")
-                if loss.item() < self.settings.stop_loss or steps == self.settings.steps:
-                    break
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                self._stay_in_ball(weights)
-                steps += 1
+            steps, ended = descend(
+                optimiser, losses, self.settings, facts, "fine-tuning", lambda: self._stay_in_ball(weights)
+            )
         finally:
             for weight in weights:
                 weight.requires_grad_(False)
                 weight.grad = None
-        return Trace(
-            [
-                EditRecord(case_id=fact.case_id, search_steps=steps, search_loss=value)
-                for fact, value in zip(facts, losses.tolist(), strict=True)
-            ],
-            changes=None,
-        )
+        return Trace(trained_records(facts, steps, ended), changes=None)
 
     def _weights(self, lm: LanguageModel) -> list[torch.nn.Parameter]:
         return [lm.anatomy.down_projections[layer].weight for layer in self.layers]

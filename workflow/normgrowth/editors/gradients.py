@@ -4,12 +4,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import log_softmax
 
 from normgrowth.capture import changing, reading
+from normgrowth.continuations import continuations
 from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
-from normgrowth.prompts import encode_with_target
 
 
 @dataclass(frozen=True)
@@ -20,37 +19,6 @@ class TokenGradients:
     gradients: torch.Tensor  # [m, o]
 
 
-@dataclass(frozen=True)
-class Sequences:
-    """Prompts with objects, teacher forced; the objects' last tokens are only predicted."""
-
-    ids: torch.Tensor  # [rows, tokens]
-    mask: torch.Tensor
-    row: torch.Tensor  # [scored], one entry per token to predict
-    position: torch.Tensor
-    token: torch.Tensor
-
-    def losses(self, lm: LanguageModel) -> torch.Tensor:
-        """Mean over its object's tokens of -log p for each row."""
-        hidden = lm.hidden(self.ids, self.mask)[self.row, self.position]
-        taken = log_softmax(lm.logits(hidden).float(), dim=-1).gather(1, self.token[:, None]).squeeze(1)
-        zeros = torch.zeros(len(self.ids), device=self.ids.device)
-        count = zeros.index_add(0, self.row, torch.ones_like(taken))
-        return -zeros.index_add(0, self.row, taken) / count
-
-
-def sequences(lm: LanguageModel, prompts: list[tuple[str, str]]) -> Sequences:
-    """Prompts and objects as one right-padded batch."""
-    rows, row, position, token = [], [], [], []
-    for number, (prompt, target) in enumerate(prompts):
-        ids, first = encode_with_target(lm.tokenizer, prompt, target)
-        rows.append(ids[:-1])
-        row += [number] * (len(ids) - first)
-        position += range(first - 1, len(ids) - 1)
-        token += ids[first:]
-    return Sequences(*lm.pad(rows), *(torch.tensor(values, device=lm.device) for values in (row, position, token)))
-
-
 def token_gradients(
     lm: LanguageModel, facts: list[Fact], layers: tuple[int, ...], answer_tokens_only: bool
 ) -> tuple[torch.Tensor, dict[int, TokenGradients]]:
@@ -59,7 +27,7 @@ def token_gradients(
     Args:
         answer_tokens_only: take only the tokens that an object's token is read off.
     """
-    batch = sequences(lm, [(fact.question, fact.target_new) for fact in facts])
+    batch = continuations(lm, [(fact.question, fact.target_new) for fact in facts])
     added: dict[int, torch.Tensor] = {}
 
     def watched(layer: int):
@@ -74,7 +42,7 @@ def token_gradients(
         seen = stack.enter_context(reading(lm.anatomy, [(layer, "mlp_key") for layer in layers]))
         for layer in layers:
             stack.enter_context(changing(lm.anatomy, (layer, "mlp_output"), watched(layer)))
-        losses = batch.losses(lm)
+        losses = batch.losses(batch.predictions(lm))
         gradients = torch.autograd.grad(losses.sum(), [added[layer] for layer in layers])
     taken = torch.zeros_like(batch.mask, dtype=torch.bool)
     if answer_tokens_only:

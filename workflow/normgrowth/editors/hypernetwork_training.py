@@ -14,7 +14,8 @@ import torch
 from torch.nn.functional import log_softmax
 
 from normgrowth.artefacts.tensors import read_tensors, write_tensors
-from normgrowth.editors.gradients import sequences, token_gradients
+from normgrowth.continuations import continuations
+from normgrowth.editors.gradients import token_gradients
 from normgrowth.editors.hypernetworks import Network, Parameters, edited, input_output_widths
 from normgrowth.errors import FactError, QualityError
 from normgrowth.facts.records import Fact
@@ -170,8 +171,8 @@ def _loss(
     """The loss of one joint edit, made alone on the unedited model."""
     settings = network.settings
     _, tokens = token_gradients(lm, facts, network.layers, network.answer_tokens_only)
-    changes = {layer: network.factors(parameters, i, tokens[layer]) for i, layer in enumerate(network.layers)}
-    wanted = sequences(
+    changes = {layer: network.update(parameters, i, tokens[layer]) for i, layer in enumerate(network.layers)}
+    wanted = continuations(
         lm, [(prompt, fact.target_new) for fact in facts for prompt in (fact.question, *fact.paraphrases)]
     )
     neighbours = [
@@ -183,7 +184,7 @@ def _loss(
     with torch.no_grad():
         unedited = _next_token(lm, ids, mask) if neighbours else None
     with edited(lm, changes):
-        loss = settings.edit_weight * wanted.losses(lm).mean()
+        loss = settings.edit_weight * wanted.losses(wanted.predictions(lm)).mean()
         if neighbours:
             now = _next_token(lm, ids, mask)
             divergence = (unedited.exp() * (unedited - now)).sum(dim=1).mean()

@@ -8,15 +8,14 @@ in which tokens count, and in how the result is written.
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 
 import torch
 
 from normgrowth.capture import changing
 from normgrowth.editors.gradients import TokenGradients, token_gradients
-from normgrowth.editors.interface import Change, EditRecord, Memory, Resources, Trace
-from normgrowth.errors import ArtefactError, EditError
-from normgrowth.facts.records import Fact, named
+from normgrowth.editors.interface import Change, Memory, Resources, Trace, trained_records, write
+from normgrowth.errors import ArtefactError
+from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
 from normgrowth.seeds import derive
 
@@ -25,14 +24,6 @@ EPSILON = 1e-7
 
 Parameters = dict[str, torch.Tensor]
 """A network's tensors by name; `mean` and `std` [d + o] are its normalisation and are not trained."""
-
-
-@dataclass(frozen=True)
-class Factors:
-    """An update of one matrix, left rightᵀ: [o, m] and [d, m]."""
-
-    left: torch.Tensor
-    right: torch.Tensor
 
 
 class Network:
@@ -71,7 +62,7 @@ class Network:
         """What a layer adds to its input."""
         raise NotImplementedError
 
-    def factors(self, p: Parameters, number: int, tokens: TokenGradients) -> Factors:
+    def update(self, p: Parameters, number: int, tokens: TokenGradients) -> Change:
         """The update of matrix `number`."""
         raise NotImplementedError
 
@@ -84,10 +75,10 @@ class Mend(Network):
         # clamp and not relu: at zero, where training starts, only the first lets a gradient through.
         return (scale * before + shift).clamp(min=0)
 
-    def factors(self, p, number, tokens):
-        """See `Network.factors`."""
+    def update(self, p, number, tokens):
+        """See `Network.update`."""
         x, g = self.transform(p, number, tokens)
-        return Factors(-self.settings.initial_rate * p["rate"][number] * g.T, x.T)
+        return Change(-self.settings.initial_rate * p["rate"][number] * g.T, x.T)
 
 
 class Malmen(Network):
@@ -106,12 +97,12 @@ class Malmen(Network):
         """scale * max(0, before) + shift."""
         return scale * before.clamp(min=0) + shift
 
-    def factors(self, p, number, tokens):
-        """See `Network.factors`."""
+    def update(self, p, number, tokens):
+        """See `Network.update`."""
         x, g = self.transform(p, number, tokens)
         agreement = (tokens.inputs * x).sum(dim=1, keepdim=True)  # x_t . x~_t
         shifts = -self.settings.initial_rate * p["rate"][number] * agreement * g  # [m, o]
-        return Factors(shifts.T, ridge_regression(tokens.inputs.T, p["rho"][number].exp()))
+        return Change(shifts.T, ridge_regression(tokens.inputs.T, p["rho"][number].exp()))
 
 
 def ridge_regression(keys: torch.Tensor, ridge: torch.Tensor) -> torch.Tensor:
@@ -152,16 +143,9 @@ class HypernetworkEditor:
         changes = {}
         with torch.no_grad():
             for number, layer in enumerate(self.layers):
-                factors = self.network.factors(self.parameters, number, tokens[layer])
-                if not (torch.isfinite(factors.left).all() and torch.isfinite(factors.right).all()):
-                    raise EditError(f"the update of layer {layer} for {named(facts)} is not finite")
-                changes[layer] = Change(factors.left, factors.right)
-                changes[layer].apply(lm.anatomy.down_projections[layer])
-        records = [
-            EditRecord(case_id=fact.case_id, search_steps=1, search_loss=loss)
-            for fact, loss in zip(facts, losses.tolist(), strict=True)
-        ]
-        return Trace(records, changes)
+                changes[layer] = self.network.update(self.parameters, number, tokens[layer])
+                write(lm, layer, changes[layer], facts)
+        return Trace(trained_records(facts, 1, losses.tolist()), changes)
 
 
 def input_output_widths(lm: LanguageModel, layers: tuple[int, ...]) -> tuple[int, int]:
@@ -178,16 +162,16 @@ def input_output_widths(lm: LanguageModel, layers: tuple[int, ...]) -> tuple[int
 
 
 @contextmanager
-def edited(lm: LanguageModel, changes: dict[int, Factors]) -> Iterator[None]:
-    """Let each layer's down-projection be W + left rightᵀ inside the block, differentiable in the factors."""
+def edited(lm: LanguageModel, changes: dict[int, Change]) -> Iterator[None]:
+    """Let each layer's down-projection be W + left rightᵀ inside the block, differentiable in left and right."""
     keys: dict[int, torch.Tensor] = {}
 
     def note(layer: int):
         return lambda seen: keys.update({layer: seen})  # changes nothing
 
     def add(layer: int):
-        factors = changes[layer]
-        return lambda values: values + (keys[layer] @ factors.right) @ factors.left.T
+        change = changes[layer]
+        return lambda values: values + (keys[layer] @ change.right) @ change.left.T
 
     with ExitStack() as stack:
         for layer in changes:

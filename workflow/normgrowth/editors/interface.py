@@ -8,7 +8,8 @@ import torch
 from normgrowth.anatomy import Projection
 from normgrowth.editors.null_space import NullSpace
 from normgrowth.editors.second_moment import SecondMoment
-from normgrowth.facts.records import Fact
+from normgrowth.errors import EditError
+from normgrowth.facts.records import Fact, named
 from normgrowth.language_model import LanguageModel
 
 Memory = dict[str, torch.Tensor]
@@ -35,6 +36,17 @@ class Change:
             projection.matrix.mul_(self.scale)
 
 
+def write(lm: LanguageModel, layer: int, change: Change, facts: list[Fact]) -> None:
+    """Make a change of a layer's down-projection.
+
+    Raises:
+        EditError: when it is not finite; the message names the edit.
+    """
+    if not (torch.isfinite(change.left).all() and torch.isfinite(change.right).all()):
+        raise EditError(f"the update of layer {layer} for {named(facts)} is not finite")
+    change.apply(lm.anatomy.down_projections[layer])
+
+
 @dataclass(frozen=True)
 class EditRecord:
     """What one edit did; quantities that an editor has not are None."""
@@ -47,6 +59,14 @@ class EditRecord:
     key_norm: float | None = None
     residual_norm: float | None = None
     skipped_reason: str | None = None
+
+
+def trained_records(facts: list[Fact], steps: int, losses: list[float]) -> list[EditRecord]:
+    """Records of facts that were trained on together."""
+    return [
+        EditRecord(case_id=fact.case_id, search_steps=steps, search_loss=loss)
+        for fact, loss in zip(facts, losses, strict=True)
+    ]
 
 
 @dataclass

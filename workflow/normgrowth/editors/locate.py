@@ -16,14 +16,14 @@ import torch
 
 from normgrowth.capture import Place
 from normgrowth.editors.anchor import NormAnchor
-from normgrowth.editors.interface import Change, EditRecord, Memory, Resources, Trace
+from normgrowth.editors.interface import Change, EditRecord, Memory, Resources, Trace, write
 from normgrowth.editors.preservation import Preservation
 from normgrowth.editors.settings import Remember, SearchSettings
 from normgrowth.editors.subject_activations import at_subject, mean_over_contexts
 from normgrowth.editors.targets import Relaxation, search_targets
 from normgrowth.editors.updates import least_change
 from normgrowth.errors import EditError
-from normgrowth.facts.records import Fact, named
+from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
 
 
@@ -121,9 +121,7 @@ class LocateThenEdit:
             located, residual = self._locate(lm, memory, facts, layer, wanted, len(self.layers) - index)
             first = first or {"key": located.keys.norm(dim=0).tolist(), "residual": residual.norm(dim=1).tolist()}
             change = self.method.closed_form(located, self.preserved[layer])
-            if not (torch.isfinite(change.left).all() and torch.isfinite(change.right).all()):
-                raise EditError(f"the update of layer {layer} for {named(facts)} is not finite")
-            change.apply(lm.anatomy.down_projections[layer])
+            write(lm, layer, change, facts)
             changes[layer] = change
             if self.method.remember == "before_edit":
                 _append(memory, layer, located.keys)

@@ -12,16 +12,20 @@ class Settings(LeastSquaresSettings):
 
 def build(settings: Settings):
     """The editor with these settings."""
-    from normgrowth.editors.locate import LocateThenEdit, Method, with_slack
+    from normgrowth.editors.locate import LocateThenEdit
+
+    return LocateThenEdit(settings, method(settings, slack=1.0))
+
+
+def method(settings: LeastSquaresSettings, slack: float):
+    """MEMIT's method with the slack of a relative."""
+    from normgrowth.editors.locate import Method, with_slack
     from normgrowth.editors.preservation import weighed
 
-    return LocateThenEdit(
-        settings,
-        Method(
-            site="residual",
-            contexts="grouped",
-            preserve=weighed(settings),
-            closed_form=with_slack(1.0),
-            remember=settings.remember,
-        ),
+    return Method(
+        site="residual",
+        contexts="grouped",
+        preserve=weighed(settings),
+        closed_form=with_slack(slack),
+        remember=settings.remember,
     )

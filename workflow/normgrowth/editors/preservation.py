@@ -101,6 +101,15 @@ RELATIVE_NULL_SPACE_WEIGHT = 0.01
 """L2 in units of tr(C), the mean squared norm of a key, where none is given."""
 
 
+def of_one_key(settings) -> Callable[[Resources, int], Preservation]:
+    """C of a layer, whose scale does not matter to a single key; all directions alike where settings leave it out."""
+
+    def preserve(resources: Resources, layer: int) -> Preservation:
+        return OfSecondMoment(resources.second_moments[layer]) if settings.use_second_moment else OfAnyKey()
+
+    return preserve
+
+
 def weighed(settings: LeastSquaresSettings) -> Callable[[Resources, int], Preservation]:
     """lambda * C + lambda_n * I of a layer, with weights that fit the model where settings give none.
 

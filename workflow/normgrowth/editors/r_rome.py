@@ -10,17 +10,14 @@ class Settings(rome.Settings):
 def build(settings: Settings):
     """The editor with these settings."""
     from normgrowth.editors.locate import LocateThenEdit, Method, with_slack
-    from normgrowth.editors.preservation import OfAnyKey, OfSecondMoment
-
-    def preserve(resources, layer):
-        return OfSecondMoment(resources.second_moments[layer]) if settings.use_second_moment else OfAnyKey()
+    from normgrowth.editors.preservation import of_one_key
 
     return LocateThenEdit(
         settings,
         Method(
             site="mlp_output",
             contexts="uniform",
-            preserve=preserve,
+            preserve=of_one_key(settings),
             closed_form=with_slack(0.0),
             current_value="mean_over_contexts",
         ),

@@ -21,18 +21,15 @@ class Settings(SearchSettings, OneAtATime):
 def build(settings: Settings):
     """The editor with these settings."""
     from normgrowth.editors.locate import LocateThenEdit, Method
-    from normgrowth.editors.preservation import OfAnyKey, OfSecondMoment
+    from normgrowth.editors.preservation import of_one_key
     from normgrowth.editors.updates import mismatched
-
-    def preserve(resources, layer):
-        return OfSecondMoment(resources.second_moments[layer]) if settings.use_second_moment else OfAnyKey()
 
     return LocateThenEdit(
         settings,
         Method(
             site="mlp_output",
             contexts="uniform",
-            preserve=preserve,
+            preserve=of_one_key(settings),
             closed_form=lambda located, preserved: mismatched(
                 located.keys, located.bare_keys, located.residual, preserved
             ),

@@ -3,18 +3,12 @@
 from typing import ClassVar
 
 from normgrowth.editors.control_settings import ControlSettings
-from normgrowth.editors.settings import TRAJECTORY
 
 
 class Settings(ControlSettings):
     """The growth without the edits: if the norm is the cause of collapse, this arm should collapse too."""
 
     follows: ClassVar[bool] = True
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """The recorded norms of the controlled editor's run."""
-        return frozenset({TRAJECTORY})
 
 
 def build(settings: Settings):

@@ -58,8 +58,8 @@ class _Terms:
     negative_log_likelihood: torch.Tensor
     divergence: torch.Tensor
     decay: torch.Tensor
-    won_in_contexts: torch.Tensor  # the new object is most probable under every context but the bare prompt
-    won: torch.Tensor  # ... the bare prompt included
+    won_in_contexts: torch.Tensor | None  # the new object is most probable under every context but the bare prompt
+    won: torch.Tensor | None  # ... the bare prompt included; both None where nobody asks
 
 
 def search_targets(
@@ -108,13 +108,14 @@ def _search(
     start, unchanged, frozen = _before(lm, rows, places)
     scale = start.norm(dim=2)  # ||v_0||, [facts, places]
     adam = _Adam(start, rates)
+    count_wins = bool(settings.most_probable_stop or relaxation)
     offsets = torch.zeros_like(start)
     steps, losses, wins = [0] * len(facts), [float("nan")] * len(facts), [0] * len(facts)
     likelihood_factor = torch.ones(len(facts), device=start.device)
     active = everything
     for step in range(1, settings.steps + 1):
         moving = offsets[active].requires_grad_()
-        terms = _terms(lm, frozen, rows, moving, scale[active], unchanged[active], places)
+        terms = _terms(lm, frozen, rows, moving, scale[active], unchanged[active], places, count_wins)
         ended = set()
         if settings.most_probable_stop:
             for fact, won in zip(active, terms.won_in_contexts.tolist(), strict=True):
@@ -184,8 +185,8 @@ def _before(
     return torch.stack(start, dim=1), log_softmax(lm.logits(essence).float(), dim=-1), frozen
 
 
-def _terms(lm, frozen: FrozenPrefix, rows: Rows, offsets, scale, unchanged, places) -> _Terms:
-    """The parts of the loss with `offsets` [active, places, width] in place."""
+def _terms(lm, frozen: FrozenPrefix, rows: Rows, offsets, scale, unchanged, places, count_wins: bool) -> _Terms:
+    """The parts of the loss with `offsets` [active, places, width] in place, and who has won where that is asked."""
 
     def adder(number: int):
         def add(activation: torch.Tensor) -> torch.Tensor:
@@ -205,13 +206,16 @@ def _terms(lm, frozen: FrozenPrefix, rows: Rows, offsets, scale, unchanged, plac
     likelihood = torch.zeros_like(scale[:, 0]).index_add(0, fact_of, scored)
     essence = log_softmax(lm.logits(hidden[rows.essence, 0]).float(), dim=-1)
 
-    missed = (predicted.detach().argmax(dim=-1) != rows.scored_token).float()
-    none = torch.zeros_like(likelihood).detach()
-    missed_in_contexts = none.index_add(0, fact_of, missed * rows.scored_in_context)
+    won_in_contexts = won = None
+    if count_wins:  # a look at the whole vocabulary
+        missed = (predicted.detach().argmax(dim=-1) != rows.scored_token).float()
+        none = torch.zeros_like(likelihood).detach()
+        won_in_contexts = none.index_add(0, fact_of, missed * rows.scored_in_context) == 0
+        won = none.index_add(0, fact_of, missed) == 0
     return _Terms(
         negative_log_likelihood=-likelihood,
         divergence=(essence.exp() * (essence - unchanged)).sum(dim=1),
         decay=(torch.linalg.vector_norm(offsets, dim=2) / scale.square()).sum(dim=1),
-        won_in_contexts=missed_in_contexts == 0,
-        won=none.index_add(0, fact_of, missed) == 0,
+        won_in_contexts=won_in_contexts,
+        won=won,
     )

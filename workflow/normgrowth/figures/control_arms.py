@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from normgrowth.claims.collapse import FLOOR, sliding_s
+from normgrowth.claims.collapse import FLOOR, WINDOW, sliding_s
 from normgrowth.errors import ArtefactError
 from normgrowth.families import controlled_editor
 from normgrowth.figures import panels
@@ -22,7 +22,7 @@ from normgrowth.figures.scores_against_edits import retained
 from normgrowth.figures.style import Look, Style
 
 TITLES = (
-    "S just after the edit\n(last 20 edits)",
+    f"S just after the edit\n(last {WINDOW} edits)",
     "S of all facts\nedited so far",
     "perplexity per token\nof held-out text",
     "norm of the edited matrices\nrelative to unedited",

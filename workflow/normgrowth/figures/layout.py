@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from normgrowth.families import CONTROL, PLURAL, by_family, controlled_editor
 from normgrowth.figures import panels
-from normgrowth.figures.style import Style
+from normgrowth.figures.style import Look, Style
 
 MANY = 8
 """Most editors whose lines can be told apart in one panel."""
@@ -95,6 +95,22 @@ def lay_out(style: Style, labels: Sequence[str], rows: pd.DataFrame, few: Callab
         return Layout(figure, [Panel(ax, row, model, editors, []) for (row, model), ax in axes.items()], editors, False)
     of_model = {model: set(rows.loc[rows["model"] == model, "editor"]) for model in models}
     return Layout(*_split(style, labels, of_model, editors), editors, True)
+
+
+def draw_mean(ax: Axes, line: pd.DataFrame, broke: bool, look: Look, thinly: bool, every=None) -> None:
+    """A mean with its band, and the cross of a collapse; `thinly` the bare mean.
+
+    Args:
+        every: which points carry a marker; all when left out.
+    """
+    if thinly:
+        ax.plot(line.index, line["mean"], color=look.colour, linewidth=THIN_WIDTH, zorder=3)
+        return
+    marks = {"marker": look.marker, "markevery": every}
+    ax.plot(line.index, line["mean"], color=look.colour, linestyle=look.dash, zorder=4, **marks)
+    ax.fill_between(line.index, line["low"], line["high"], color=look.colour, alpha=0.18, linewidth=0, zorder=3)
+    if broke and len(line):
+        panels.cross(ax, line.index[-1], line["mean"].iloc[-1], look.colour)
 
 
 def blocks(style: Style, models: Sequence[str], heights: Sequence[float], width: float = PAGE_WIDTH):

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from normgrowth.figures import panels
-from normgrowth.figures.layout import THIN_WIDTH, lay_out
+from normgrowth.figures.layout import draw_mean, lay_out
 from normgrowth.figures.style import Style
 
 
@@ -51,13 +51,6 @@ def mean_norm(ax, norms: pd.DataFrame, look, thinly: bool = False) -> tuple[bool
     # Plain sums, so that one matrix that is not finite shows in the mean.
     mean = norms.groupby(["order", "step"])["log_ratio"].agg(lambda values: np.exp(values.mean(skipna=False)))
     line, broke = panels.finite_part(panels.over_orders(mean.rename("ratio").reset_index(), "ratio", log=True))
-    if thinly:
-        ax.plot(line.index, line["mean"], color=look.colour, linewidth=THIN_WIDTH, zorder=3)
-        return broke, list(line["mean"])
     every = max(1, len(line) // 6)
-    marks = {"marker": look.marker, "markevery": (every - 1, every)}
-    ax.plot(line.index, line["mean"], color=look.colour, linestyle=look.dash, zorder=4, **marks)
-    ax.fill_between(line.index, line["low"], line["high"], color=look.colour, alpha=0.18, linewidth=0, zorder=3)
-    if broke and len(line):
-        panels.cross(ax, line.index[-1], line["mean"].iloc[-1], look.colour)
-    return broke, [*line["mean"], *line["low"].dropna(), *line["high"].dropna()]
+    draw_mean(ax, line, broke, look, thinly, (every - 1, every))
+    return broke, [*line["mean"], *([] if thinly else [*line["low"].dropna(), *line["high"].dropna()])]

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from normgrowth.figures import panels
-from normgrowth.figures.layout import THIN_WIDTH, lay_out
+from normgrowth.figures.layout import draw_mean, lay_out
 from normgrowth.figures.style import Style
 
 
@@ -45,11 +45,5 @@ def readable(downstream: pd.DataFrame) -> pd.DataFrame:
 def draw_perplexity(ax, perplexity: pd.DataFrame, look, thinly: bool = False) -> tuple[bool, list[float]]:
     """Draw one editor's `value` by step; say whether it collapsed, and which values were drawn."""
     line, broke = panels.finite_part(panels.over_orders(perplexity, "value", log=True))
-    if thinly:
-        ax.plot(line.index, line["mean"], color=look.colour, linewidth=THIN_WIDTH, zorder=3)
-        return broke, list(line["mean"])
-    ax.plot(line.index, line["mean"], color=look.colour, linestyle=look.dash, marker=look.marker, zorder=4)
-    ax.fill_between(line.index, line["low"], line["high"], color=look.colour, alpha=0.18, linewidth=0, zorder=3)
-    if broke and len(line):
-        panels.cross(ax, line.index[-1], line["mean"].iloc[-1], look.colour)
+    draw_mean(ax, line, broke, look, thinly)
     return broke, list(line["mean"])

@@ -10,17 +10,14 @@ from collections.abc import Iterable
 
 import pandas as pd
 import torch
-from torch.nn.functional import log_softmax
 
+from normgrowth.continuations import Encoded, lay_out
 from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
 from normgrowth.prompts import encode_with_target
 
 TOKENS_PER_PASS = 8192
 """Padded tokens in one forward pass: bounds memory; results do not depend on it beyond rounding."""
-
-Sequence = tuple[tuple[int, ...], int]
-"""Token ids of prompt and object, and the position of the object's first token."""
 
 
 def score_facts(lm: LanguageModel, facts: list[Fact]) -> pd.DataFrame:
@@ -72,33 +69,22 @@ def _compare(number: int, kind: str, wanted: tuple[float, bool], other: tuple[fl
 
 
 @torch.no_grad()
-def _losses(lm: LanguageModel, sequences: Iterable[Sequence]) -> dict[Sequence, tuple[float, bool]]:
+def _losses(lm: LanguageModel, sequences: Iterable[Encoded]) -> dict[Encoded, tuple[float, bool]]:
     """Mean loss of each sequence's object, and whether each of its tokens is the most probable one."""
     ordered = sorted(sequences, key=lambda sequence: (len(sequence[0]), sequence))
-    results: dict[Sequence, tuple[float, bool]] = {}
+    results: dict[Encoded, tuple[float, bool]] = {}
     for part in _passes(ordered):
-        ids, mask = lm.pad([tokens[:-1] for tokens, _ in part])
-        hidden = lm.hidden(ids, mask)
-        row, position, token = [], [], []
-        for i, (tokens, first) in enumerate(part):
-            row += [i] * (len(tokens) - first)
-            position += range(first - 1, len(tokens) - 1)
-            token += tokens[first:]
-        row, position, token = (torch.tensor(x, device=lm.device) for x in (row, position, token))
-        predicted = log_softmax(lm.logits(hidden[row, position]).float(), dim=-1)
-        loss = -predicted.gather(1, token[:, None]).squeeze(1)
-        right = (predicted.argmax(dim=-1) == token).float()
-        zeros = torch.zeros(len(part), device=lm.device)
-        count = zeros.index_add(0, row, torch.ones_like(loss))
-        mean_loss = (zeros.index_add(0, row, loss) / count).tolist()
-        all_right = (zeros.index_add(0, row, right) == count).tolist()
+        batch = lay_out(lm, part)
+        predicted = batch.predictions(lm)
+        right = (predicted.argmax(dim=-1) == batch.token).float()
+        mean_loss, all_right = batch.losses(predicted).tolist(), (batch.mean(right) == 1).tolist()
         results.update(zip(part, zip(mean_loss, all_right, strict=True), strict=True))
     return results
 
 
-def _passes(ordered: list[Sequence]) -> Iterable[list[Sequence]]:
+def _passes(ordered: list[Encoded]) -> Iterable[list[Encoded]]:
     """Cut sequences sorted by length into batches of a bounded number of padded tokens."""
-    part: list[Sequence] = []
+    part: list[Encoded] = []
     for sequence in ordered:
         if part and len(sequence[0]) * (len(part) + 1) > TOKENS_PER_PASS:
             yield part
@@ -106,8 +92,3 @@ def _passes(ordered: list[Sequence]) -> Iterable[list[Sequence]]:
         part.append(sequence)
     if part:
         yield part
-
-
-def harmonic_mean(es: float, ps: float, ns: float) -> float:
-    """S of mean scores: 0 where any of them is 0."""
-    return 0.0 if min(es, ps, ns) <= 0 else 3 / (1 / es + 1 / ps + 1 / ns)
