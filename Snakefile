@@ -46,6 +46,7 @@ rule all:
     default_target: True
     input:
         f"results/{STUDY.study}/report.html",
+        kept_vectors(),
 
 
 rule tables:

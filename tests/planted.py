@@ -12,7 +12,9 @@ from normgrowth.artefacts.tables import write_table
 
 STUDY = "planted"
 SITES = ("residual", "mlp_output", "attention_output", "mlp_key")
-PROBES = (("facts", "subject_last", 60), ("facts", "last", 60), ("text", "all", 160))
+PROBES = (("facts", "subject_last", 60), ("facts", "last", 60), ("text", "all", 160), ("text", "mean", 40))
+WINDOWS = 40
+COMPONENTS = 5
 NAMES = {
     "gpt2": ("transformer.h.{}.mlp.c_proj.weight", "transformer.h.{}.attn.c_proj.weight"),
     "llama": ("model.layers.{}.mlp.down_proj.weight", "model.layers.{}.self_attn.o_proj.weight"),
@@ -35,6 +37,8 @@ class Run:
     control_drift: float = 0.0
     norm_change: float = -0.004  # of activations' log norm
     turn: float = 0.01  # of activations' angle, radians
+    departure: float = 0.002  # of the variance that the unedited components explain
+    rotation: float = 0.8  # of the leading singular vectors, degrees
     loss: float = 0.004  # of ES and PS of facts, per edit made after them
     perplexity_growth: float = 0.01
     collapse: int | None = None
@@ -44,10 +48,11 @@ class Run:
 
 
 def tables(*runs: Run, seed: int = 0) -> dict[str, pd.DataFrame]:
-    """Tables norms, edits, activations, scores, downstream of all runs together."""
+    """Every table of the workflow but speed and single edits, of all runs together."""
     rng = np.random.default_rng(seed)
     makers = {"norms": _norms, "edits": _edits, "activations": _activations, "scores": _scores}
-    makers["downstream"] = _downstream
+    makers |= {"downstream": _downstream, "spectra": _spectra, "subspaces": _subspaces}
+    makers |= {"coordinates": _coordinates, "cka": _cka}
     result = {}
     for name, maker in makers.items():
         parts = []
@@ -195,7 +200,10 @@ def _activations(run: Run, rng: np.random.Generator) -> list[dict]:
 def _score(rng: np.random.Generator, efficacy: float, neighbours: float) -> dict:
     es = float(rng.random() < efficacy)
     ps, ns = rng.binomial(2, max(efficacy - 0.1, 0.0)) / 2, rng.binomial(10, neighbours) / 10
-    return {"es": es, "ps": ps, "ns": ns, "em": 0.4, "pm": 0.3, "nm": 0.2, "ea": es, "pa": ps, "na": ns}
+    return {"es": es, "ps": ps, "ns": ns, "em": 0.4, "pm": 0.3, "nm": 0.2, "ea": es, "pa": ps, "na": ns} | {
+        "generation_match": es,
+        "entropy": 4.5,
+    }
 
 
 def _scores(run: Run, rng: np.random.Generator) -> list[dict]:
@@ -205,6 +213,10 @@ def _scores(run: Run, rng: np.random.Generator) -> list[dict]:
         known = {"case_id": 1000 + case, "edited_at": None if moment == "unedited" else case}
         rows.append({"step": step, "moment": moment, **known, **_score(rng, np.clip(efficacy, 0, 1), neighbours)})
 
+    for step in (0, *run.checkpoints):
+        for case in range(30):
+            untouched = {"step": step, "moment": "untouched", "case_id": 5000 + case, "edited_at": None}
+            rows.append({**untouched, **_score(rng, min(0.05 + 0.3 * run.loss * step, 1.0), 0.8)})
     for case in range(1, run.cases + 1):
         add(0, "unedited", case, 0.05, 0.9)
     for case in range(1, run.edits + 1):
@@ -218,6 +230,92 @@ def _scores(run: Run, rng: np.random.Generator) -> list[dict]:
 def _downstream(run: Run, rng: np.random.Generator) -> list[dict]:
     rows = []
     for step in (0, *run.checkpoints):
-        value = np.inf if _collapsed(run, step) else 12 * np.exp(run.perplexity_growth * step)
-        rows.append({"step": step, "task": "heldout_text", "metric": "perplexity", "value": value, "n": 4000})
+        broken, change = _collapsed(run, step), run.perplexity_growth * step
+        text = {"step": step, "task": "heldout_text", "n": 4000, "stderr": 0.02}
+        value = np.inf if broken else 12 * np.exp(change)
+        rows.append({**text, "metric": "perplexity", "value": value})
+        measured = np.nan if broken else change + rng.normal(0, 0.002)
+        error = 0.01 if step else 0.0
+        rows.append({**text, "metric": "log_perplexity_change", "value": measured, "n": WINDOWS, "stderr": error})
+        rows.append({**text, "metric": "accuracy", "value": 0.5 * np.exp(-0.5 * change)})
+        cloze = {"step": step, "task": "cloze", "n": 30}
+        rows.append({**cloze, "metric": "accuracy", "value": 0.2 + 0.75 * np.exp(-change), "stderr": 0.05})
+        rows.append({**cloze, "metric": "chance", "value": 0.2, "stderr": None})
+    return rows
+
+
+def _spectra(run: Run, rng: np.random.Generator) -> list[dict]:
+    rows = []
+    for step in (0, *run.checkpoints):
+        for kind, pattern in enumerate(run.names):
+            for layer in range(run.n_layers):
+                edited = kind == 0 and layer in run.layers and step > 0
+                ratio = np.nan if edited and _collapsed(run, step) else np.exp(1.3 * run.growth * step * edited)
+                turned = min(run.rotation * step, 88.0) * edited
+                rows.append(
+                    {
+                        "step": step,
+                        "matrix": pattern.format(layer),
+                        "layer": layer,
+                        "spectral_norm": 1.5 * ratio,
+                        "stable_rank": 25 / ratio**0.5,
+                        "singular_values": [1.5 * ratio / (1 + 0.1 * i) for i in range(8)],
+                        "left_rotation": turned,
+                        "right_rotation": 1.1 * turned,
+                    }
+                )
+    return rows
+
+
+def _places(run: Run):
+    """Every checkpoint and place, and how far it is on its way from the unedited model."""
+    for step in (0, *run.checkpoints):
+        for site in SITES:
+            for layer in range(run.n_layers):
+                for probe, token, n in PROBES:
+                    where = {"step": step, "site": site, "layer": layer, "probe": probe, "token": token, "n": n}
+                    yield where, step * (layer >= min(run.layers))
+
+
+def _subspaces(run: Run, rng: np.random.Generator) -> list[dict]:
+    rows = []
+    for where, moved in _places(run):
+        change = np.nan if _collapsed(run, where["step"]) else -min(run.departure * moved, 0.5)
+        rows.append(
+            {
+                **where,
+                "components": COMPONENTS,
+                "explained_variance": 0.6 + change,
+                "explained_variance_unedited": 0.6,
+                "explained_change": change,
+                "explained_change_std": 0.06 if moved else 0.0,
+                "principal_angles": [min(0.4 * moved * (1 + i), 90.0) for i in range(COMPONENTS)],
+                "centroid_shift": 0.02 * moved,
+            }
+        )
+    return rows
+
+
+def _coordinates(run: Run, rng: np.random.Generator) -> list[dict]:
+    start, rows = rng.normal(0, 1, (WINDOWS, 2)), []
+    for where, moved in _places(run):
+        if where["site"] != "residual" or where["token"] != "mean":
+            continue
+        place = {name: value for name, value in where.items() if name != "n"}
+        for number, (x, y) in enumerate(start):
+            broken = np.nan if _collapsed(run, where["step"]) else 0.0
+            shares = {"pc1_share": 0.4, "pc2_share": 0.2}
+            at = {"pc1": x + 0.03 * moved + broken, "pc2": y * np.exp(-0.01 * moved) + broken}
+            rows.append({**place, "number": number, **at, **shares})
+    return rows
+
+
+def _cka(run: Run, rng: np.random.Generator) -> list[dict]:
+    rows = []
+    for where, moved in _places(run):
+        mapped = where["site"] == "residual" and where["token"] == "mean"
+        for other in range(run.n_layers) if mapped else [where["layer"]]:
+            alike = np.exp(-0.01 * moved - 0.2 * abs(other - where["layer"]))
+            value = np.nan if _collapsed(run, where["step"]) else alike
+            rows.append({**where, "unedited_layer": other, "cka": value})
     return rows

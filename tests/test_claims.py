@@ -9,6 +9,7 @@ import pytest
 from normgrowth.claims.catalogue import CLAIMS
 from normgrowth.claims.judge import judge
 from normgrowth.claims.markdown import as_markdown
+from normgrowth.claims.published import Conditions, against_published
 from normgrowth.commands import claims as command
 from normgrowth.errors import ArtefactError
 from normgrowth.families import CONTROL, FAMILIES, controlled_editor, in_order, is_control
@@ -127,7 +128,7 @@ def test_few_facts_decide_nothing():
 
 @pytest.mark.parametrize(
     ("growth", "orders", "status"),
-    [(0.02, 1, "supported"), (0.001, 1, "undecided"), (-0.01, 1, "contradicted"), (0.02, 3, "supported")],
+    [(0.02, 1, "supported"), (0.0016, 1, "undecided"), (0.001, 1, "contradicted"), (0.02, 3, "supported")],
 )
 def test_perplexity(growth, orders, status):
     assert verdict("general_ability_declines", Run(perplexity_growth=growth, orders=orders))["status"] == status
@@ -145,7 +146,7 @@ def test_no_checkpoint_is_not_measured():
 
 def test_absent_editors_and_unmeasured_claims_say_what_it_would_take():
     judged = {c["id"]: c for c in judge(planted.tables(Run()))["claims"]}
-    assert len(judged) == len(CLAIMS) == 13
+    assert list(judged) == [claim.id for claim in CLAIMS]
     missing = [c for c in judged.values() if c["status"] == "not measured"]
     assert {c["id"] for c in missing} >= {"fine_tuning_edits_grow", "hypernetwork_edits_grow", "imbalance_harms"}
     assert all(c["needs"] for c in missing)
@@ -163,16 +164,22 @@ def test_claims_differ_by_editor_and_variants_belong_to_their_family():
     assert judged["editors_without_family"] == ["mine"]
 
 
-def test_control_arms_count_in_no_claim():
+ABOUT_ARMS = ("imbalance_harms", "restoring_norm_protects", "norm_alone_harms")
+
+
+def test_control_arms_are_never_judged_themselves():
     editors = [Run(editor="ft"), Run(editor="memit"), Run(editor="mend", growth=0.0, noise=0.0)]
     arms = [Run(editor=f"{kind}-memit", growth=-0.01, loss=0.05) for kind in FAMILIES[CONTROL]]
     alone, beside = judge(planted.tables(*editors)), judge(planted.tables(*editors, *arms))
     for before, after in zip(alone["claims"], beside["claims"], strict=True):
+        if before["id"] in ABOUT_ARMS:
+            assert [v["editor"] for v in after["verdicts"]] == ["memit"] and not before["verdicts"]
+            continue
         assert [v["editor"] for v in before["verdicts"]] == [v["editor"] for v in after["verdicts"]]
         assert before["status"] == after["status"] and before["counts"] == after["counts"]
     assert beside["control_arms"] == sorted(run.editor for run in arms)
     assert beside["editors_without_family"] == []
-    assert "Control arms count in no claim: norm_restored-memit" in as_markdown(beside)
+    assert "Control arms are not judged themselves: norm_restored-memit" in as_markdown(beside)
     only = judge(planted.tables(*arms))
     assert {claim["status"] for claim in only["claims"]} == {"not measured"}
 
@@ -214,3 +221,92 @@ def test_command_writes_the_same_bytes_twice_and_rejects_damage(tmp_path):
     table.write_bytes(table.read_bytes()[:200])
     with pytest.raises(ArtefactError, match="damaged"):
         run("c")
+
+
+@pytest.mark.parametrize(("departure", "status"), [(0.003, "supported"), (0.0, "contradicted"), (0.0008, "undecided")])
+def test_leaving_the_subspace(departure, status):
+    found = verdict("activations_leave_subspace", Run(departure=departure))
+    assert found["status"] == status
+    assert "5 components" in found["reading"]
+    assert {m["unit"] for m in found["measures"]} == {"points", "spreads"}
+
+
+EDITOR = Run(editor="r_rome", perplexity_growth=0.02, fading=0.02)
+
+
+def arm(kind: str, **effects) -> Run:
+    return Run(editor=f"{kind}-r_rome", **{"perplexity_growth": 0.02, "fading": 0.02, **effects})
+
+
+@pytest.mark.parametrize(
+    ("restored", "scaled", "statuses"),
+    [
+        (0.0, 0.02, ("supported", "supported", "supported")),
+        (0.02, 0.0, ("contradicted", "contradicted", "contradicted")),
+        (0.0, 0.0, ("supported", "contradicted", "undecided")),
+        (0.02, 0.02, ("contradicted", "supported", "undecided")),
+    ],
+)
+def test_control_arms_tell_causes_apart(restored, scaled, statuses):
+    """Damage with the norm held, and from the norm alone: which of them is there decides."""
+    runs = EDITOR, arm("norm_restored", perplexity_growth=restored), arm("scale_only", perplexity_growth=scaled)
+    judged = {c["id"]: c for c in judge(planted.tables(*runs))["claims"]}
+    found = [judged[claim]["status"] for claim in ("restoring_norm_protects", "norm_alone_harms", "imbalance_harms")]
+    assert tuple(found) == statuses
+
+
+def test_an_editor_that_does_no_damage_leaves_nothing_to_protect():
+    runs = Run(editor="r_rome", perplexity_growth=0.0), arm("norm_restored", perplexity_growth=0.0)
+    judged = {c["id"]: c for c in judge(planted.tables(*runs))["claims"]}
+    assert judged["restoring_norm_protects"]["status"] == "undecided"
+    assert judged["imbalance_harms"]["status"] == "undecided"
+    assert "missing" in judged["imbalance_harms"]["verdicts"][0]["reading"]
+
+
+def test_a_model_spared_by_undoing_its_edits_proves_nothing():
+    runs = EDITOR, arm("norm_restored", perplexity_growth=0.0, loss=0.015), arm("scale_only")
+    judged = {c["id"]: c for c in judge(planted.tables(*runs))["claims"]}
+    (found,) = judged["restoring_norm_protects"]["verdicts"]
+    assert found["status"] == "undecided" and "takes the edits back" in found["reading"]
+    assert judged["imbalance_harms"]["status"] == "undecided"
+
+
+def test_a_collapse_that_the_restored_norm_prevents_supports():
+    judged = {c["id"]: c for c in judge(planted.tables(Run(collapse=40), arm("norm_restored")))["claims"]}
+    assert judged["restoring_norm_protects"]["status"] == "supported"
+
+
+@pytest.mark.parametrize(("sign", "status"), [(1, "supported"), (-1, "contradicted")])
+def test_growth_and_damage_of_many_editors(sign, status):
+    names = ["ft", "lora", "mend", "rome", "r_rome", "memit", "emmet", "encore"]
+    runs = [
+        Run(editor=name, growth=0.005 * (i + 1), perplexity_growth=0.02 + sign * 0.002 * i)
+        for i, name in enumerate(names)
+    ]
+    found = next(c for c in judge(planted.tables(*runs))["claims"] if c["id"] == "norm_growth_tracks_damage")
+    assert found["status"] == status
+    assert found["verdicts"][0]["effect"] == pytest.approx(sign)
+
+
+def test_editors_are_compared_pair_by_pair_on_the_same_facts():
+    runs = Run(editor="ft", loss=0.0), Run(editor="memit", loss=0.015), Run(editor="emmet", loss=0.015)
+    compared = {(c["first"], c["second"]): c for c in judge(planted.tables(*runs, arm("scale_only")))["comparisons"]}
+    assert set(compared) == {("ft", "memit"), ("ft", "emmet"), ("memit", "emmet")}
+    assert compared["ft", "memit"]["low"] > 0 and compared["ft", "memit"]["p_adjusted"] < 0.01
+    assert compared["memit", "emmet"]["low"] < 0 < compared["memit", "emmet"]["high"]
+    assert all(c["p_adjusted"] >= c["p"] for c in compared.values())
+
+
+def test_published_numbers_are_compared_under_their_conditions_only():
+    run = Run(model="mine", editor="memit", edits=100, checkpoints=(100,), loss=0.0, cases=100)
+    tables = planted.tables(run)
+    tables["scores"].loc[tables["scores"]["step"] == 100, "step"] = 10_000
+    meets = Conditions("counterfact", {"mine": "gpt2-xl"}, {"mine/memit": 100})
+    rows = against_published(tables, meets)
+    ours = {row.quantity: row for row in rows if row.ours is not None}
+    assert set(ours) == {"ES", "PS", "NS", "S"}
+    assert ours["ES"].difference == pytest.approx(ours["ES"].ours - 94.04)
+    assert ours["NS"].status == "differs" and ours["NS"].tolerance == 2.0
+    assert {row.status for row in rows if row.ours is None} == {"not run"}
+    for other in (meets._replace(facts=None), meets._replace(models={}), meets._replace(batches={"mine/memit": 1})):
+        assert all(row.ours is None and row.note.startswith("needs") for row in against_published(tables, other))

@@ -6,9 +6,10 @@ import pytest
 from normgrowth import cli
 from normgrowth.artefacts.schemas import SCHEMAS, UNEDITED, segment_schema
 from normgrowth.artefacts.tables import read_provenance, read_table, write_table
-from normgrowth.collection import collect
+from normgrowth.collection import BY_CHECKPOINT, BY_SEGMENT, collect
 
 RUNS, ORDERS, SEGMENTS, CHECKPOINTS = [("m", "ft"), ("m", "memit")], 2, 2, [0, 2, 4]
+CHAINS = [(model, editor, order) for model, editor in RUNS for order in range(ORDERS)]
 TEXT_OF = {"moment": "immediate"}
 
 
@@ -18,7 +19,8 @@ def rows(name: str, steps: list[int], editor: str, order: int, **values: object)
     for field in SCHEMAS[name]:
         if field.name not in frame:
             text = str(field.type) == "string"
-            frame[field.name] = TEXT_OF.get(field.name, field.name) if text else frame["step"]
+            number = [[float(step)] for step in steps] if str(field.type).startswith("list") else frame["step"]
+            frame[field.name] = TEXT_OF.get(field.name, field.name) if text else number
     return frame.assign(**values)
 
 
@@ -27,7 +29,7 @@ def results(tmp_path):
     """What the jobs of two editors, two orders, two segments of two edits leave behind."""
     for order in range(ORDERS):
         at = tmp_path / "measurements" / "m" / UNEDITED / f"order-{order}" / "after-0"
-        for name in ("scores", "activations", "downstream"):
+        for name in BY_CHECKPOINT:
             write_table(at / f"{name}.parquet", rows(name, [0], UNEDITED, order, **_unedited(name)), name)
         for _, editor in RUNS:
             for segment, steps in ((1, [1, 2]), (2, [3, 4])):
@@ -42,7 +44,7 @@ def results(tmp_path):
                 write_table(folder / "speed.parquet", rows("speed", steps[-1:], editor, order), "speed")
             for step in CHECKPOINTS[1:]:
                 at = tmp_path / "measurements" / "m" / editor / f"order-{order}" / f"after-{step}"
-                for name in ("scores", "activations", "downstream"):
+                for name in BY_CHECKPOINT:
                     values = {"moment": "retention"} if name == "scores" else {}
                     write_table(at / f"{name}.parquet", rows(name, [step], editor, order, **values), name)
     return tmp_path
@@ -54,13 +56,14 @@ def _unedited(name: str) -> dict:
 
 def collected(results, table: str) -> pd.DataFrame:
     out = results / "tables" / f"{table}.parquet"
-    numbers = ["--orders", "2", "--segments", "2", "--checkpoints", "0", "2", "4"]
-    command = ["collect", "--table", table, "--results", str(results), "--runs", *map("/".join, RUNS)]
+    numbers = ["--segments", "2", "--checkpoints", "0", "2", "4"]
+    chains = ["/".join(map(str, chain)) for chain in CHAINS]
+    command = ["collect", "--table", table, "--results", str(results), "--chains", *chains]
     assert cli.main([*command, *numbers, "--out", str(out)]) == 0
     return read_table(out, table)
 
 
-@pytest.mark.parametrize("table", ["norms", "edits", "scores", "activations", "downstream", "speed"])
+@pytest.mark.parametrize("table", sorted({*BY_SEGMENT, *BY_CHECKPOINT}))
 def test_every_table_has_its_columns_and_all_runs(results, table):
     frame = collected(results, table)
     assert list(frame.columns) == SCHEMAS[table].names
@@ -69,7 +72,7 @@ def test_every_table_has_its_columns_and_all_runs(results, table):
         assert run["step"].is_monotonic_increasing
 
 
-@pytest.mark.parametrize("table", ["activations", "downstream"])
+@pytest.mark.parametrize("table", [table for table in BY_CHECKPOINT if table != "scores"])
 def test_every_curve_begins_with_the_unedited_model(results, table):
     frame = collected(results, table)
     for _, run in frame.groupby(["editor", "order"]):
@@ -106,13 +109,13 @@ def test_equal_inputs_give_equal_bytes_and_say_where_they_come_from(results):
 def test_a_missing_file_is_named(results, capsys):
     lost = results / "runs" / "m" / "ft" / "order-1" / "segment-2" / "edits.parquet"
     lost.unlink()
-    command = ["collect", "--table", "edits", "--results", str(results), "--runs", "m/ft"]
-    numbers = ["--orders", "2", "--segments", "2", "--checkpoints", "0", "2", "4"]
+    command = ["collect", "--table", "edits", "--results", str(results), "--chains", "m/ft/0", "m/ft/1"]
+    numbers = ["--segments", "2", "--checkpoints", "0", "2", "4"]
     assert cli.main([*command, *numbers, "--out", str(results / "x.parquet")]) == 1
     assert capsys.readouterr().err == f"normgrowth collect: {lost} does not exist; the workflow makes it\n"
 
 
 def test_collected_frames_need_no_file_to_be_written(results):
-    frame, sources = collect("speed", results, RUNS, ORDERS, SEGMENTS, CHECKPOINTS)
+    frame, sources = collect("speed", results, CHAINS, SEGMENTS, CHECKPOINTS)
     assert frame["step"].tolist() == [2, 4] * 4
     assert set(sources) == {"m/ft", "m/memit"}

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from normgrowth import inference
-from normgrowth.inference import bootstrap_interval, moving_block_interval, t_interval
+from normgrowth.inference import (
+    bootstrap_interval,
+    holm,
+    median_time,
+    moving_block_interval,
+    rank_correlation,
+    t_interval,
+    two_sided_p,
+)
 
 SIMULATIONS = 800
 
@@ -87,3 +95,45 @@ def test_same_seed_same_interval():
     values = np.random.default_rng(1).normal(size=(30, 1))
     a, b = (bootstrap_interval(values, first, np.random.default_rng(5)) for _ in range(2))
     assert a == b
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.6])
+def test_rank_correlation_covers(rho):
+    """Of normal pairs with correlation r, Spearman's is 6 / pi asin(r / 2)."""
+
+    def simulate(rng):
+        x = rng.normal(size=30)
+        return rank_correlation(x, rho * x + np.sqrt(1 - rho**2) * rng.normal(size=30))
+
+    assert 0.93 <= covered(simulate, 6 / np.pi * np.arcsin(rho / 2)) <= 0.97
+
+
+def test_rank_correlation_of_known_cases():
+    x = np.arange(8.0)
+    assert rank_correlation(x, np.exp(x)).estimate == pytest.approx(1)
+    assert rank_correlation(x, -(x**3)).estimate == pytest.approx(-1)
+    assert rank_correlation([*x, np.nan], [*x, 0.0]).n == 8
+    assert rank_correlation(x, [*x[:-1], np.inf]).estimate == pytest.approx(1)
+    assert not rank_correlation(x[:4], x[:4]).bounded and not rank_correlation(x, np.ones(8)).bounded
+
+
+def test_holm_is_bonferroni_step_by_step():
+    assert holm([0.01, 0.04, 0.03, np.nan]) == pytest.approx([0.03, 0.06, 0.06, np.nan], nan_ok=True)
+    assert holm([0.5, 0.9]).tolist() == [1.0, 1.0]
+    assert holm([]).tolist() == []
+
+
+def test_no_difference_has_uniform_p_values():
+    rng = np.random.default_rng(0)
+    draws = rng.normal(size=(1, 2000)) + rng.normal(size=(4000, 2000))
+    assert (two_sided_p(draws) < 0.05).mean() == pytest.approx(0.05, abs=0.015)
+    assert two_sided_p(np.full((100, 1), 3.0)) == pytest.approx(0.01)
+
+
+def test_median_time_with_censoring():
+    assert median_time([10, 20, 30], [True, True, True]).estimate == 20
+    assert median_time([10, 60, 60], [True, False, False]).estimate == np.inf
+    assert median_time([10, 20, 60], [True, True, False]).estimate == 20
+    whole = median_time(range(1, 41), [True] * 40)
+    assert whole.low <= 20 <= whole.high and whole.n == 40
+    assert median_time([], []).n == 0

@@ -7,9 +7,11 @@ import torch
 
 from normgrowth.claims.performance import harmonic_mean
 from normgrowth.editors.statistics import gather_second_moments
+from normgrowth.measure import activations
 from normgrowth.measure import scores as scores_module
-from normgrowth.measure.activations import activations_on, compare, make_probes
-from normgrowth.measure.perplexity import perplexity
+from normgrowth.measure.ability import read_text, text_rows
+from normgrowth.measure.activations import Where, activations_on, make_probes
+from normgrowth.measure.geometry import compare_activations
 from normgrowth.measure.scores import score_facts
 from tests import plain, small_models
 
@@ -60,15 +62,26 @@ def probes_of(lm):
     return make_probes(lm, small_models.facts(), text)
 
 
+def everywhere(lm, probes):
+    """Activations at every layer and site."""
+    return activations_on(lm, probes, range(lm.anatomy.n_layers))
+
+
+def compared(now, before):
+    """Table activations of two sets of activations."""
+    return compare_activations([(now, before)], 3).activations
+
+
 def test_activations_of_an_unchanged_model(lm):
     probes = probes_of(lm)
-    found = compare(activations_on(lm, probes), activations_on(lm, probes))
+    found = compared(everywhere(lm, probes), everywhere(lm, probes))
     assert found["norm_ratio"].to_numpy() == pytest.approx(1)
     assert found["cosine_to_unedited"].to_numpy() == pytest.approx(1, abs=1e-6)
     assert set(zip(found["probe"], found["token"], found["n"], strict=True)) == {
         ("facts", "subject_last", 6),
         ("facts", "last", 6),
         ("text", "all", 20),
+        ("text", "mean", 5),
     }
     residual = found[found["site"] == "residual"]
     assert residual["share_of_residual"].to_numpy() == pytest.approx(1)
@@ -78,12 +91,12 @@ def test_activations_of_an_unchanged_model(lm):
 def test_activations_see_a_scaled_matrix(lm):
     """Doubling a bias-free down-projection doubles its MLP's output and turns it nowhere."""
     probes = probes_of(lm)
-    unedited = activations_on(lm, probes)
+    unedited = everywhere(lm, probes)
     module = lm.anatomy.down_projections[3].module
     module.weight.mul_(2)
     if getattr(module, "bias", None) is not None:
         module.bias.mul_(2)
-    found = compare(activations_on(lm, probes), unedited).set_index(["layer", "site", "probe", "token"])
+    found = compared(everywhere(lm, probes), unedited).set_index(["layer", "site", "probe", "token"])
     doubled = found.xs((3, "mlp_output"), level=("layer", "site"))
     assert doubled["norm_ratio"].to_numpy() == pytest.approx(2, rel=1e-4)
     assert doubled["cosine_to_unedited"].to_numpy() == pytest.approx(1, abs=1e-5)
@@ -91,28 +104,51 @@ def test_activations_see_a_scaled_matrix(lm):
     assert below["norm_ratio"].to_numpy() == pytest.approx(1, abs=1e-6)
 
 
+def test_layers_in_groups_give_the_same_activations(lm, monkeypatch):
+    probes = probes_of(lm)
+    whole = everywhere(lm, probes)
+    monkeypatch.setattr(activations, "MEMORY", 1)
+    groups = list(activations.layer_groups(lm, probes))
+    assert groups == [range(i, i + 1) for i in range(lm.anatomy.n_layers)]
+    parts = {where: v for group in groups for where, v in activations_on(lm, probes, group).items()}
+    assert set(parts) == set(whole) and all(torch.equal(parts[where], whole[where]) for where in whole)
+
+
+def test_the_mean_over_a_window_leaves_its_first_token_out(lm):
+    probes = probes_of(lm)
+    states = lm.model(input_ids=probes.text, output_hidden_states=True).hidden_states
+    found = everywhere(lm, probes)[Where("text", "mean", 1, "residual")]
+    assert torch.allclose(found, states[2][:, 1:].mean(dim=1), atol=1e-5)
+
+
 def test_activations_are_read_at_the_right_tokens(lm):
     fact = small_models.facts()[2]
     probes = make_probes(lm, [fact], torch.randint(1, 300, (1, 12)))
-    found = activations_on(lm, probes)
+    found = everywhere(lm, probes)
     ids = lm.tokenizer(fact.question)["input_ids"]
     states = lm.model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
-    assert torch.allclose(found["facts", "last", 1, "residual"][0], states[2][0, -1], atol=1e-5)
+    assert torch.allclose(found[Where("facts", "last", 1, "residual")][0], states[2][0, -1], atol=1e-5)
     assert torch.allclose(
-        found["facts", "subject_last", 1, "residual"][0], states[2][0, probes.subject_last[0]], atol=1e-5
+        found[Where("facts", "subject_last", 1, "residual")][0], states[2][0, probes.subject_last[0]], atol=1e-5
     )
 
 
 def test_perplexity_equals_the_models_own_loss(lm):
     ids = torch.randint(1, 300, (20, 16), generator=torch.Generator().manual_seed(1))
-    value, count = perplexity(lm, ids)
-    assert count == 20 * 15
-    assert value == pytest.approx(math.exp(lm.model(input_ids=ids, labels=ids).loss.item()), rel=1e-5)
+    reading = read_text(lm, ids)
+    rows = {row["metric"]: row for row in text_rows(reading, reading)}
+    assert rows["perplexity"]["n"] == 20 * 15
+    expected = math.exp(lm.model(input_ids=ids, labels=ids).loss.item())
+    assert rows["perplexity"]["value"] == pytest.approx(expected, rel=1e-5)
+    assert (rows["log_perplexity_change"]["value"], rows["log_perplexity_change"]["stderr"]) == (0, 0)
+    predicted = lm.model(input_ids=ids).logits[:, :-1].argmax(dim=-1)
+    assert rows["accuracy"]["value"] == pytest.approx((predicted == ids[:, 1:]).double().mean().item())
 
 
 def test_perplexity_of_a_broken_model_is_not_a_number(lm):
     lm.anatomy.down_projections[0].weight.fill_(float("nan"))
-    assert math.isnan(perplexity(lm, torch.randint(1, 300, (2, 16)))[0])
+    reading = read_text(lm, torch.randint(1, 300, (2, 16)))
+    assert math.isnan(text_rows(reading, reading)[0]["value"])
 
 
 def test_second_moments_are_means_of_outer_products(lm):

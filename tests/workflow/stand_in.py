@@ -5,7 +5,10 @@ from pathlib import Path
 
 MODEL_FILES = ("manifest.json", "model.safetensors", "config.json", "tokenizer.json", "figures.json")
 SEGMENT_FILES = ("state.safetensors", *(f"{t}.parquet" for t in ("norms", "edits", "scores", "timing", "speed")))
-CHECKPOINT_FILES = tuple(f"{table}.parquet" for table in ("scores", "activations", "downstream"))
+CHECKPOINT_FILES = tuple(
+    f"{table}.parquet"
+    for table in ("scores", "activations", "subspaces", "coordinates", "cka", "spectra", "downstream")
+)
 
 
 def outputs(command: str, given: dict[str, str]) -> list[str]:
@@ -23,6 +26,8 @@ def outputs(command: str, given: dict[str, str]) -> list[str]:
             return [f"{given['chain']}/segment-{given['segment']}/{file}" for file in SEGMENT_FILES]
         case "measure":
             return [f"{given['out']}/{file}" for file in CHECKPOINT_FILES]
+        case "extract":
+            return [f"{given['out']}/{given['sites']}.parquet"]
         case "draw":
             return [f"{given['out']}.{extension}" for extension in ("pdf", "svg", "png")]
         case "claims":

@@ -2,10 +2,10 @@
 
 import os
 
-TABLES, FIGURES = 6, 7
+TABLES, FIGURES = 10, 16
 JUDGED = {"claims": 1, "report": 1}
 EVIDENCE = {"collect": TABLES, "draw": FIGURES} | JUDGED
-EVIDENCE_OF_CHECKPOINTS = {"collect": 3, "draw": 5} | JUDGED
+EVIDENCE_OF_CHECKPOINTS = {"collect": 7, "draw": FIGURES - 2} | JUDGED
 SETTINGS_NOTED = {"provenance": 1}
 """A change of settings is written down, whatever else it brings about."""
 
@@ -83,6 +83,29 @@ def test_a_study_with_control_arms_draws_one_figure_more(tree):
 def test_what_is_measured_reruns_measurements(tree):
     tree.change_config(measure={"retention_facts": 20})
     assert tree.plan().jobs == {"measure": RUNS * SEGMENTS} | EVIDENCE_OF_CHECKPOINTS | SETTINGS_NOTED
+
+
+def test_other_probes_measure_and_edit_nothing(tree):
+    tree.change_config(measure={"fact_probes": 50, "text_window": 32})
+    assert tree.plan().jobs == {"measure": (RUNS * SEGMENTS + MODELS)} | EVIDENCE_OF_CHECKPOINTS | SETTINGS_NOTED
+
+
+def test_activations_are_kept_where_they_are_asked_for(tree):
+    tree.change_config(vectors={"editors": ["ft"], "sites": ["residual", "mlp_key"], "steps": [0, 100]})
+    plan = tree.plan()
+    assert plan.jobs == {"extract": 2 * MODELS} | SETTINGS_NOTED | {"report": 1}
+    tree.change_config(vectors={"editors": ["ft"], "steps": [10]})
+    run = tree.snakemake("--dry-run", "--quiet")
+    assert "vectors.steps holds 10: runs are measured every 50 edits and at their end, 100" in run.stdout
+
+
+def test_more_orders_of_one_editor_add_its_runs(tree):
+    tree.change_config(more_orders={"world-gpt2": {"ft": 3}})
+    plan = tree.plan()
+    assert plan.jobs == {"edit": 2 * SEGMENTS, "measure": 2 * SEGMENTS + 2} | EVIDENCE | SETTINGS_NOTED
+    assert len(plan.about("order 2")) == 2 * SEGMENTS + 1  # its own, and the unedited model under that order
+    tree.change_config(more_orders={"gpt5": {"ft": 3}})
+    assert "more_orders: model 'gpt5' is unknown" in tree.snakemake("--dry-run", "--quiet").stdout
 
 
 def test_figure_style_reruns_figures(tree):

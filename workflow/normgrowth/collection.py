@@ -9,15 +9,14 @@ from normgrowth.artefacts.schemas import SCHEMAS, UNEDITED, WITHOUT_TIMES
 from normgrowth.artefacts.tables import read_provenance, read_table
 
 BY_SEGMENT = ("norms", "edits", "scores", "speed")
-BY_CHECKPOINT = ("scores", "activations", "downstream")
+BY_CHECKPOINT = ("scores", "activations", "subspaces", "coordinates", "cka", "spectra", "downstream")
 SINGLE_EDITS = "single_edits"
 
 
 def collect(
     table: str,
     results: Path,
-    runs: Sequence[tuple[str, str]],
-    orders: int,
+    chains: Sequence[tuple[str, str, int]],
     segments: int,
     checkpoints: Sequence[int],
 ) -> tuple[pd.DataFrame, dict]:
@@ -27,20 +26,19 @@ def collect(
     curve begins at step 0. Scores of edited facts at the last checkpoint are the final ones.
 
     Args:
-        runs: model and editor of each run.
+        chains: model, editor and order of each run.
 
     Raises:
         ArtefactError: when a file is missing, damaged or of another table.
     """
     frames, sources = [], {}
-    for model, editor in runs:
-        for order in range(orders):
-            paths = [*_files(table, results, model, editor, order, segments, checkpoints)]
-            if not paths:  # single edits are made once, not in every order
-                continue
-            run = pd.concat([_read(table, path, editor) for path in paths], ignore_index=True)
-            frames.append(run.sort_values("step", kind="stable"))
-            sources.setdefault(f"{model}/{editor}", read_provenance(paths[-1]))
+    for model, editor, order in chains:
+        paths = [*_files(table, results, model, editor, order, segments, checkpoints)]
+        if not paths:  # single edits are made once, not in every order
+            continue
+        run = pd.concat([_read(table, path, editor) for path in paths], ignore_index=True)
+        frames.append(run.sort_values("step", kind="stable"))
+        sources.setdefault(f"{model}/{editor}", read_provenance(paths[-1]))
     rows = pd.concat(frames, ignore_index=True)
     if table == "scores":
         last = (rows["moment"] == "retention") & (rows["step"] == checkpoints[-1])

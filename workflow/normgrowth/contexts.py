@@ -7,8 +7,7 @@ are sampled once from the unedited model under a seed and are data like any othe
 
 from collections.abc import Sequence
 
-import torch
-
+from normgrowth.generation import go_on
 from normgrowth.language_model import LanguageModel
 from normgrowth.prompts import SLOT, encode
 from normgrowth.seeds import derive
@@ -41,17 +40,11 @@ def sample_contexts(lm: LanguageModel, seed: int, per_length: int) -> dict[str, 
     return {"uniform": _templates(uniform), "grouped": _templates(grouped)}
 
 
-@torch.no_grad()
 def _continue(lm: LanguageModel, prompts: Sequence[Sequence[int]], length: int, seed: int) -> list[str]:
-    """Continue prompts of equal length to `length` tokens, each next one drawn from the five most probable."""
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.tensor(prompts, device=lm.device)
-    while ids.shape[1] < length:
-        hidden = lm.hidden(ids, torch.ones_like(ids))[:, -1]
-        best = lm.logits(hidden).float().topk(TOP_K, dim=-1)
-        drawn = torch.multinomial(best.values.softmax(dim=-1).cpu(), 1, generator=generator).to(lm.device)
-        ids = torch.cat([ids, best.indices.gather(1, drawn)], dim=1)
-    return lm.tokenizer.batch_decode(ids, skip_special_tokens=True)
+    """Continue prompts of equal length to `length` tokens."""
+    followed = go_on(lm, prompts, length - len(prompts[0]), TOP_K, seed)
+    rows = [[*prompt, *tokens] for prompt, tokens in zip(prompts, followed, strict=True)]
+    return lm.tokenizer.batch_decode(rows, skip_special_tokens=True)
 
 
 def _templates(texts: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ The edits of one chain build on each other, so the increments of a norm along it
 in blocks. Facts and probes are units: they are resampled one by one. Every draw comes from a seeded generator.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,9 @@ CONFIDENCE = 0.95
 RESAMPLES = 4000
 FEWEST_INCREMENTS = 8
 """Increments below which a chain says nothing about how much they vary."""
+
+FEWEST_PAIRS = 5
+"""Pairs below which a rank correlation has no interval."""
 
 MOST_BLOCKS = 1000
 """Blocks drawn for one chain: in long chains blocks are lengthened to this number, which costs no validity."""
@@ -189,6 +193,72 @@ def moving_block_interval(
     # The last block would overshoot the chain's length: the spread is that of exactly n increments.
     draws = mean + (picked - mean) * np.sqrt(drawn / blocks)
     return percentile_interval(total, draws * n / len(chains), blocks, confidence, count=n)
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """Spearman's rank correlation of independent pairs, with the interval of Bonett and Wright (2000).
+
+    On Fisher's scale its standard error is sqrt((1 + rho^2 / 2) / (n - 3)). Pairs with a NaN are left out; infinite
+    values rank first or last. Without bounds for fewer than five pairs or where one side does not vary.
+    """
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    there = ~(np.isnan(x) | np.isnan(y))
+    x, y, n = stats.rankdata(x[there]), stats.rankdata(y[there]), int(there.sum())
+    if n < FEWEST_PAIRS or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return Interval(np.nan, np.nan, np.nan, n)
+    rho = float(np.corrcoef(x, y)[0, 1])
+    bounded = np.clip(rho, -1 + 1e-12, 1 - 1e-12)
+    half = stats.norm.ppf((1 + confidence) / 2) * np.sqrt((1 + bounded**2 / 2) / (n - 3))
+    low, high = np.tanh(np.arctanh(bounded) + np.array([-half, half]))
+    return Interval(rho, float(low), float(high), n)
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """p-values adjusted for their number so that the chance of any false finding is bounded (Holm 1979); NaN stays."""
+    p = np.asarray(p, dtype=float)
+    adjusted = np.full(len(p), np.nan)
+    tested = np.flatnonzero(np.isfinite(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
+    steps = (len(order) - np.arange(len(order))) * p[order]
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
+
+
+def two_sided_p(draws: np.ndarray) -> np.ndarray:
+    """p-values [k] of no difference from bootstrap draws [resamples, k] of differences, never below 1 / resamples."""
+    finite = np.isfinite(draws)
+    count = finite.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        below = ((draws <= 0) & finite).sum(axis=0) / count
+        above = ((draws >= 0) & finite).sum(axis=0) / count
+        return np.clip(2 * np.minimum(below, above), 1 / count, 1.0)
+
+
+def median_time(times: Sequence[float], happened: Sequence[bool]) -> Interval:
+    """Kaplan and Meier's median time to an event, with its interval; `inf` where too few runs had it to tell.
+
+    Args:
+        times: of the event, or of the end of observation where it had not `happened` by then (censored).
+    """
+    times, happened = np.asarray(times, dtype=float), np.asarray(happened, dtype=bool)
+    if not len(times):
+        return Interval(np.nan, np.nan, np.nan, 0)
+    survival = stats.ecdf(stats.CensoredData(times[happened], right=times[~happened])).sf
+
+    def first_at_half(values: np.ndarray) -> float:
+        reached = np.flatnonzero(values <= 0.5)
+        return float(survival.quantiles[reached[0]]) if len(reached) else np.inf
+
+    median = first_at_half(survival.probabilities)
+    if happened.sum() < 2:
+        return Interval(median, np.nan, np.nan, len(times))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of points where the bounds do not exist: they are set below
+        bounds = survival.confidence_interval(CONFIDENCE, method="log-log")
+    curves = [bound.probabilities for bound in bounds]
+    # Where the curve stands at 1 or 0 its bounds do not exist: it is as sure there as it can be.
+    low, high = (np.where(np.isnan(curve), survival.probabilities, curve) for curve in curves)
+    return Interval(median, first_at_half(low), first_at_half(high), len(times))
 
 
 def _block_means(chain: np.ndarray, length: int) -> np.ndarray:

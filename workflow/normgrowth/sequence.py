@@ -21,7 +21,7 @@ from normgrowth.editors.interface import Editor, Resources
 from normgrowth.errors import EditError
 from normgrowth.facts.records import Fact, named
 from normgrowth.language_model import LanguageModel
-from normgrowth.measure.scores import score_facts
+from normgrowth.measure.scores import UNASKED, score_facts
 from normgrowth.progress import Progress
 from normgrowth.state import STATE_FILE, Segment, restore, save_state, segment_folder
 from normgrowth.telemetry import NormTelemetry
@@ -115,7 +115,7 @@ def run_segment(
     metadata = provenance(**run.fixed, device=lm.device.type, dtype="float32")
     write_table(folder / "norms.parquet", run.identify(pd.DataFrame(norms)), "norms", metadata)
     write_table(folder / "edits.parquet", run.identify(pd.DataFrame(edits)), segment_schema("edits"), metadata)
-    write_table(folder / "scores.parquet", run.identify(pd.concat(scores)), "scores", metadata)
+    write_table(folder / "scores.parquet", run.identify(pd.concat(scores).assign(**UNASKED)), "scores", metadata)
     write_table(folder / "timing.parquet", run.identify(pd.DataFrame(timing)), "timing", metadata)
     speed = {"step": first + len(facts) - 1, "segment": number, "edits": len(facts), "peak_memory_mb": _peak_memory(lm)}
     speed |= {f"{name}_seconds": value for name, value in seconds.items()}

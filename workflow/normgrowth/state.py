@@ -6,13 +6,15 @@ from the unedited model, with the operations that made them, so they come out bi
 of the one it grew from, the model and the settings; one that does not fit is refused.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from normgrowth.artefacts.provenance import file_sha256
-from normgrowth.artefacts.tensors import read_tensors, write_tensors
+from normgrowth.artefacts.tensors import read_metadata, read_tensors, write_tensors
 from normgrowth.editors.interface import Change, Memory
 from normgrowth.errors import ArtefactError
 from normgrowth.language_model import LanguageModel
@@ -110,6 +112,51 @@ def restore(lm: LanguageModel, chain: Path | str, segments: int, expected: dict)
         }
         parent = file_sha256(path)
     return memory
+
+
+class EditedModel:
+    """A model after some of its edits that can go back to before them: only the edited matrices are kept twice.
+
+    edited = EditedModel(lm, chain, segments, expected)      # lm is edited from here on
+    with edited.undone():
+        before = measured(lm)
+    now = measured(lm)
+    """
+
+    @torch.no_grad()
+    def __init__(self, lm: LanguageModel, chain: Path | str | None, segments: int, expected: dict) -> None:
+        """Edit `lm` in place, as `restore` does; with no segments it stays as it is."""
+        weights = [projection.weight for projection in lm.anatomy.down_projections]
+        layers = edited_layers(chain, segments)
+        self._weights = [weights[layer] for layer in layers]
+        self._unedited = [weight.clone() for weight in self._weights]
+        if segments:
+            restore(lm, chain, segments, expected)
+        self._edited = [weight.clone() for weight in self._weights]
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Inside the block the model is the unedited one."""
+        self._set(self._unedited)
+        try:
+            yield
+        finally:
+            self._set(self._edited)
+
+    @torch.no_grad()
+    def _set(self, values: list[torch.Tensor]) -> None:
+        for weight, value in zip(self._weights, values, strict=True):
+            weight.copy_(value)
+
+
+def edited_layers(chain: Path | str | None, segments: int) -> list[int]:
+    """The layers that a chain's first `segments` segments have changed, ascending.
+
+    Raises:
+        ArtefactError: when a state is missing or damaged.
+    """
+    paths = [segment_folder(chain, number) / STATE_FILE for number in range(1, segments + 1)]
+    return sorted({layer for path in paths for layer in read_metadata(path)["layers"]})
 
 
 @torch.no_grad()

@@ -16,8 +16,8 @@ def any_of(names):
 
 
 TABLES_OF_SEGMENTS = ("norms", "edits", "scores", "speed")
-TABLES_OF_CHECKPOINTS = ("scores", "activations", "downstream")
-TABLES_OF_CLAIMS = ("norms", "edits", "scores", "activations", "downstream")
+TABLES_OF_CHECKPOINTS = ("scores", "activations", "subspaces", "coordinates", "cka", "spectra", "downstream")
+TABLES_OF_CLAIMS = ("norms", "edits", "scores", "activations", "subspaces", "downstream")
 SINGLE_EDITS = "single_edits"
 TABLES = sorted({*TABLES_OF_SEGMENTS, *TABLES_OF_CHECKPOINTS, *[SINGLE_EDITS] * bool(STUDY.single_edits)})
 
@@ -29,6 +29,7 @@ TEXT = f"resources/text/{STUDY.text}.txt"
 HELDOUT = f"resources/text/{STUDY.heldout_text}.txt"
 CONTEXTS = f"resources/statistics/{{model}}/contexts-{STUDY.contexts.per_length}-seed{STUDY.seed}.json"
 SEGMENT = "results/{study}/runs/{model}/{editor}/order-{order}/segment-{segment}"
+VECTORS = "results/{study}/activations/{model}/{editor}/order-{order}/after-{step}"
 CHECKPOINT = "results/{study}/measurements/{model}/{editor}/order-{order}/after-{step}"
 
 ORDER = " ".join(
@@ -146,12 +147,28 @@ def of_segments(file):
 
 def of_checkpoints(file):
     """A file of every checkpoint of every run, and of the unedited models."""
-    unedited = [(model, UNEDITED, order, 0) for model in STUDY.models for order in range(STUDY.orders)]
+    unedited = [(model, UNEDITED, order, 0) for model, order in PLAN.unedited]
     edited = [(*chain, step) for chain in PLAN.chains for step in PLAN.checkpoints]
     return [
         f"{CHECKPOINT}/{file}".format(study=STUDY.study, model=model, editor=editor, order=order, step=step)
         for model, editor, order, step in unedited + edited
     ]
+
+
+def kept_vectors():
+    """The files of activations that the study keeps."""
+    return [
+        f"{VECTORS}/{site}.parquet".format(study=STUDY.study, model=model, editor=editor, order=order, step=step)
+        for model, editor, order, step in PLAN.kept_vectors
+        for site in STUDY.vectors.sites
+    ]
+
+
+def chains_of_table(table):
+    """The runs that a table has rows of, as model/editor/order."""
+    if table == SINGLE_EDITS:
+        return [f"{run}/0" for run in PLAN.single_edit_runs]
+    return ["/".join(map(str, chain)) for chain in PLAN.chains]
 
 
 def rows_of_table(wildcards):

@@ -25,15 +25,14 @@ rule collect:
         runtime=20,
     params:
         *closure("normgrowth.commands.collect"),
-        runs=lambda w: PLAN.single_edit_runs if w.table == SINGLE_EDITS else PLAN.runs,
-        orders=STUDY.orders,
+        chains=lambda w: chains_of_table(w.table),
         segments=PLAN.segments,
         checkpoints=[0, *PLAN.checkpoints],
     message:
         "Put together the table {wildcards.table}"
     shell:
-        "normgrowth collect --table {wildcards.table} --results results/{wildcards.study} --runs {params.runs} "
-        "--orders {params.orders} --segments {params.segments} "
+        "normgrowth collect --table {wildcards.table} --results results/{wildcards.study} --chains {params.chains} "
+        "--segments {params.segments} "
         "--checkpoints {params.checkpoints} --out {output.table} > {log} 2>&1"
 
 
@@ -85,11 +84,12 @@ rule claims:
         *closure("normgrowth.commands.claims"),
         *versions("numpy", "scipy"),
         seed=STUDY.seed,
+        conditions=lambda w: compact(PLAN.conditions),
     message:
         "Judge the claims"
     shell:
         "normgrowth claims --tables results/{wildcards.study}/tables --seed {params.seed} "
-        "--out-json {output.json} --out-md {output.markdown} > {log} 2>&1"
+        "--conditions {params.conditions:q} --out-json {output.json} --out-md {output.markdown} > {log} 2>&1"
 
 
 rule provenance:

@@ -9,9 +9,7 @@ rule measure:
         heldout=HELDOUT,
         state=lambda w: state(w, PLAN.segment_at(int(w.step))),
     output:
-        scores=f"{CHECKPOINT}/scores.parquet",
-        activations=f"{CHECKPOINT}/activations.parquet",
-        downstream=f"{CHECKPOINT}/downstream.parquet",
+        **{table: f"{CHECKPOINT}/{table}.parquet" for table in TABLES_OF_CHECKPOINTS},
     log:
         "logs/{study}/measure/{model}/{editor}/order-{order}/after-{step}.log",
     benchmark:
@@ -41,3 +39,44 @@ rule measure:
         "--facts {input.facts} --text {input.text} --heldout {input.heldout} --seed {params.seed} "
         "{params.order} {params.chain} {params.segments} --settings {params.settings:q} --device {params.device} "
         "--threads {threads} --out {params.out} > {log} 2>&1"
+
+
+rule extract:
+    input:
+        model="resources/models/{model}/manifest.json",
+        facts=FACTS,
+        text=TEXT,
+        state=lambda w: state(w, PLAN.segment_at(int(w.step))),
+    output:
+        vectors=expand(VECTORS + "/{site}.parquet", site=STUDY.vectors.sites, allow_missing=True),
+    log:
+        "logs/{study}/extract/{model}/{editor}/order-{order}/after-{step}.log",
+    benchmark:
+        "logs/{study}/extract/{model}/{editor}/order-{order}/after-{step}.benchmark.jsonl"
+    priority: 60
+    threads: STUDY.threads
+    resources:
+        **GPU,
+        mem_mb=memory,
+        runtime=120,
+    params:
+        *closure("normgrowth.commands.extract"),
+        *numerics(),
+        model=subpath(input.model, parent=True),
+        chain=lambda w: option("--chain", os.path.dirname(SEGMENT).format(**w) if int(w.step) else ""),
+        segments=lambda w: option("--segments", PLAN.segment_at(int(w.step))),
+        settings=compact(PLAN.probe_settings),
+        layers=STUDY.vectors.layers,
+        sites=STUDY.vectors.sites,
+        seed=STUDY.seed,
+        order=ORDER,
+        device=STUDY.device,
+        out=subpath(output[0], parent=True),
+    message:
+        "Keep activations of {wildcards.model} after {wildcards.step} edits by {wildcards.editor}"
+    shell:
+        "normgrowth extract --study {wildcards.study} --model-name {wildcards.model} "
+        "--editor-name {wildcards.editor} --order {wildcards.order} --step {wildcards.step} --model {params.model} "
+        "--facts {input.facts} --text {input.text} --seed {params.seed} "
+        "{params.order} {params.chain} {params.segments} --settings {params.settings:q} --layers {params.layers} "
+        "--sites {params.sites} --device {params.device} --threads {threads} --out {params.out} > {log} 2>&1"

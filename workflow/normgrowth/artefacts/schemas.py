@@ -34,6 +34,18 @@ _SCORES = (
     ("na", pa.float32()),
 )
 
+_GENERATED = (
+    ("generation_match", pa.float32()),  # 1 where greedy decoding of the prompt says the new object; null: not asked
+    ("entropy", pa.float32()),  # weighted 2- and 3-gram entropy of a free text about the subject, bits
+)
+
+_WHERE = (
+    ("layer", pa.int32()),
+    ("site", pa.string()),  # residual, mlp_output, attention_output, mlp_key
+    ("probe", pa.string()),  # facts, text
+    ("token", pa.string()),  # of facts subject_last, last; of text all (each position), mean (over a window)
+)
+
 SCHEMAS: dict[str, pa.Schema] = {
     # One row per step and matrix.
     "norms": _schema(
@@ -60,12 +72,19 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("skipped_reason", pa.string()),
         ("edit_seconds", pa.float32()),  # wall time of the edit's batch over its size
     ),
+    # One row per step and watched matrix, at checkpoints.
+    "spectra": _schema(
+        ("matrix", pa.string()),
+        ("layer", pa.int32()),
+        ("spectral_norm", pa.float64()),
+        ("stable_rank", pa.float64()),  # ||W||_F^2 / ||W||_2^2
+        ("singular_values", pa.list_(pa.float64())),  # the k largest, descending
+        ("left_rotation", pa.float64()),  # of the leading k-dimensional subspace against the unedited one, degrees
+        ("right_rotation", pa.float64()),
+    ),
     # One row per step, layer, site, probe set and token.
     "activations": _schema(
-        ("layer", pa.int32()),
-        ("site", pa.string()),  # residual, mlp_output, attention_output, mlp_key
-        ("probe", pa.string()),  # facts, text
-        ("token", pa.string()),  # subject_last, last, all
+        *_WHERE,
         ("n", pa.int32()),  # vectors measured
         ("norm_mean", pa.float32()),
         ("norm_std", pa.float32()),
@@ -75,12 +94,41 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("cosine_std", pa.float32()),
         ("share_of_residual", pa.float32()),  # mean over vectors of ||a_t|| / ||residual_t||; null for keys
     ),
+    # One row per step, layer, site, probe set and token: the unedited model's principal subspace, and what has left it.
+    "subspaces": _schema(
+        *_WHERE,
+        ("n", pa.int32()),
+        ("components", pa.int32()),
+        ("explained_variance", pa.float32()),  # by the unedited components, of held-out probes
+        ("explained_variance_unedited", pa.float32()),  # the same of the unedited model
+        ("explained_change", pa.float32()),
+        ("explained_change_std", pa.float32()),  # over vectors
+        ("principal_angles", pa.list_(pa.float32())),  # between both models' leading subspaces, degrees, ascending
+        ("centroid_shift", pa.float32()),  # in units of the unedited spread
+    ),
+    # One row per step, layer, site, probe set, token and vector.
+    "coordinates": _schema(
+        *_WHERE,
+        ("number", pa.int32()),  # of the probe
+        ("pc1", pa.float32()),  # in the plane of the unedited model's first two components, about its mean
+        ("pc2", pa.float32()),
+        ("pc1_share", pa.float32()),  # of the unedited variance
+        ("pc2_share", pa.float32()),
+    ),
+    # One row per step, layer, site, probe set and token; of the residual stream on text, per pair of layers.
+    "cka": _schema(
+        *_WHERE,
+        ("unedited_layer", pa.int32()),  # the layer of the unedited model that `layer` is compared with
+        ("n", pa.int32()),
+        ("cka", pa.float32()),  # debiased, linear
+    ),
     # One row per step, moment and case.
     "scores": _schema(
         ("case_id", pa.int64()),
-        ("edited_at", pa.int32()),  # the step that wrote this case; null for the unedited model
-        ("moment", pa.string()),  # unedited, immediate, retention, final
+        ("edited_at", pa.int32()),  # the step that wrote this case; null where none has
+        ("moment", pa.string()),  # unedited, immediate, retention, final; untouched: facts that no edit is about
         *_SCORES,
+        *_GENERATED,
     ),
     # One row per fact edited alone on the unedited model and undone; the step is 1.
     "single_edits": _schema(
@@ -93,6 +141,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("task", pa.string()),
         ("metric", pa.string()),
         ("value", pa.float64()),
+        ("stderr", pa.float64()),  # standard error over items or windows; null where there is none
         ("n", pa.int64()),
     ),
     # One row per edit, beside a segment's own `edits`, which holds no times.
@@ -122,3 +171,8 @@ def segment_schema(name: str) -> pa.Schema:
     for column in WITHOUT_TIMES.get(name, ()):
         schema = schema.remove(schema.get_field_index(column))
     return schema
+
+
+def vector_schema(width: int) -> pa.Schema:
+    """Activations themselves, of one site: fixed-size lists of the site's width, one row group per set of vectors."""
+    return _schema(*_WHERE, ("number", pa.int32()), ("vector", pa.list_(pa.float32(), width)))

@@ -1,6 +1,7 @@
 """The only reader and writer of Parquet."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -31,10 +32,23 @@ def write_table(path: Path | str, frame: pd.DataFrame, schema: pa.Schema | str, 
         table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise ArtefactError(f"{path}: a column does not fit its type: {error}") from error
-    encoded = json.dumps(provenance or {}, sort_keys=True).encode()
-    table = table.replace_schema_metadata({PROVENANCE_KEY: encoded})
+    table = table.replace_schema_metadata(_metadata(provenance))
     with whole_or_not_at_all(path) as partial:
         pq.write_table(table, partial, compression="zstd")
+
+
+def write_row_groups(
+    path: Path | str, schema: pa.Schema, groups: Iterable[pa.RecordBatch], provenance: dict | None = None
+) -> None:
+    """Write batches under `schema` as one row group each, as they come, so that only one is in memory.
+
+    Raises:
+        ArtefactError: when the disk is full.
+    """
+    schema = schema.with_metadata(_metadata(provenance))
+    with whole_or_not_at_all(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        for group in groups:
+            writer.write_batch(group, row_group_size=max(1, len(group)))
 
 
 def read_table(path: Path | str, name: str | None = None) -> pd.DataFrame:
@@ -60,3 +74,7 @@ def read_provenance(path: Path | str) -> dict:
     """The provenance that `write_table` stored in the file's metadata."""
     metadata = pq.read_schema(path).metadata or {}
     return json.loads(metadata.get(PROVENANCE_KEY, b"{}"))
+
+
+def _metadata(provenance: dict | None) -> dict[bytes, bytes]:
+    return {PROVENANCE_KEY: json.dumps(provenance or {}, sort_keys=True).encode()}

@@ -1,6 +1,8 @@
 """The only reader and writer of safetensors besides transformers' own model files."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -31,12 +33,30 @@ def read_tensors(path: Path | str, device: str = "cpu") -> tuple[dict[str, torch
     Raises:
         ArtefactError: when the file is missing or damaged.
     """
+    with _opened(path, device) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _metadata(file)  # noqa: SIM118 - not a dict
+
+
+def read_metadata(path: Path | str) -> dict:
+    """The metadata alone.
+
+    Raises:
+        ArtefactError: when the file is missing or damaged.
+    """
+    with _opened(path, "cpu") as file:
+        return _metadata(file)
+
+
+def _metadata(file) -> dict:
+    return json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+
+
+@contextmanager
+def _opened(path: Path | str, device: str) -> Iterator[safe_open]:
     try:
         with safe_open(path, framework="pt", device=device) as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+            yield file
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} does not exist; the workflow makes it") from error
     except (SafetensorError, OSError) as error:
         raise ArtefactError(f"{path} is damaged ({error}); delete it and run the workflow again") from error
-    return tensors, metadata

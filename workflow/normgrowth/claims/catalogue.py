@@ -1,4 +1,5 @@
-"""Every claim of the paper: what it says, what is measured for it, and the rule that decides, fixed before any run.
+"""Every claim of the paper, and questions it leaves open: what is said, what is measured for it, and the rule that
+decides, fixed before any run.
 
 Source: "Norm Growth and Stability Challenges in Localized Sequential Knowledge Editing", arXiv 2502.19416. The claims
 are told in our words. Where the abstract does not carry a claim, its source says so.
@@ -7,11 +8,19 @@ are told in our words. Where the abstract does not carry a claim, its source say
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from normgrowth.claims.causes import (
+    RESTORED,
+    SCALED,
+    growth_tracks_damage,
+    imbalance_harms,
+    norm_alone_harms,
+    restoring_protects,
+)
 from normgrowth.claims.growth import growth, localized
 from normgrowth.claims.performance import ability_is_lost, edits_are_lost
-from normgrowth.claims.probes import norm_falls, orientation_drifts
+from normgrowth.claims.probes import norm_falls, orientation_drifts, subspace_is_left
 from normgrowth.claims.verdict import Evidence, Verdict
-from normgrowth.families import FAMILIES, FINE_TUNING, HYPERNETWORK, LOCATE
+from normgrowth.families import FAMILIES, FINE_TUNING, HYPERNETWORK, LOCATE, family_of
 
 ABSTRACT = "arXiv 2502.19416, abstract"
 SUMMARIES = "summaries of arXiv 2502.19416; not in its abstract"
@@ -42,7 +51,14 @@ class Claim:
     margin: float | None = None
     measure: Callable[[Evidence, float], Verdict] | None = None
     family: str | None = None  # judged on editors of this family only
+    arms: tuple[str, ...] = ()  # judged on editors that have one of these control arms only
+    of_models: bool = False  # judged on all editors of a model together
     needs: str = ""
+
+    def concerns(self, evidence: Evidence) -> bool:
+        """Whether the claim is judged on this editor."""
+        of_family = self.family is None or family_of(evidence.editor) == self.family
+        return of_family and (not self.arms or any(arm in evidence.arms for arm in self.arms))
 
 
 def _an_editor_of(family: str) -> str:
@@ -176,13 +192,12 @@ CLAIMS: tuple[Claim, ...] = (
         text="Localized sequential editing may degrade the model's general ability.",
         source=ABSTRACT + ", as a possibility",
         measured=(
-            "Perplexity on held-out text over that of the unedited model; t interval of its log over edit orders."
+            "Perplexity on held-out text over that of the unedited model on the same windows; interval of its log over "
+            "windows and edit orders. Accuracies (next tokens, a cloze of facts that no edit is about, tasks of the "
+            "evaluation harness where the study names any) are shown beside it."
         ),
         direction="perplexity up",
-        rule=(
-            "Supported when the 95% interval lies above 1.1, contradicted when it lies below, undecided "
-            "otherwise. A single order gives no interval: then the ratio itself must be above 1.21 or below 1."
-        ),
+        rule=("Supported when the 95% interval lies above 1.1, contradicted when it lies below, undecided otherwise."),
         margin=1.1,
         measure=ability_is_lost,
     ),
@@ -214,18 +229,6 @@ CLAIMS: tuple[Claim, ...] = (
         needs="a model and its LoRA-tuned, merged descendant, compared matrix by matrix (table interventions)",
     ),
     Claim(
-        id="imbalance_harms",
-        title="The imbalance is what makes edited models unstable",
-        text="The uneven growth of norms is linked to instability and decline of the edited model.",
-        source=ABSTRACT + ", as a possibility",
-        measured="Decline with the norm held, and with the norm grown and no edits.",
-        direction="decline follows the norm",
-        needs=(
-            "a rule that compares control arms (norms restored after every edit, norms grown without edits, random "
-            "steps of equal size) with the editors they control; a study that has arms shows both side by side"
-        ),
-    ),
-    Claim(
         id="activations_leave_subspace",
         title="Activations leave the subspace they held",
         text=(
@@ -234,9 +237,92 @@ CLAIMS: tuple[Claim, ...] = (
         ),
         source=ABSTRACT,
         measured=(
-            "Variance of edited activations that the unedited model's leading components explain; centroid shift."
+            "Share of the activations' variance that the unedited model's leading principal components explain, minus "
+            "the same share of the unedited activations, both on probes that the components were not drawn from; at "
+            "places as for the activation norm. The mean's shift, in units of the unedited spread, stands beside it."
         ),
         direction="explained variance down",
+        rule=(
+            "Supported when the 95% interval of the change at the last checkpoint lies below -0.05, contradicted when "
+            "it lies above, undecided otherwise."
+        ),
+        margin=-0.05,
+        measure=subspace_is_left,
         needs="principal components of unedited and edited activations (table subspaces)",
+    ),
+    Claim(
+        id="imbalance_harms",
+        title="The imbalance is what makes edited models unstable",
+        text="The uneven growth of norms is linked to instability and decline of the edited model.",
+        source=ABSTRACT + ", as a possibility",
+        measured=(
+            "Two control arms, judged by perplexity on held-out text: the editor's edits with the norm restored after "
+            "each (does holding the norm protect?), and the editor's norms without its edits (does growth alone harm?)."
+        ),
+        direction="decline follows the norm",
+        rule=(
+            "Supported when both of the next two claims are supported, contradicted when both are contradicted; "
+            "undecided otherwise, and where the study lacks one of the arms."
+        ),
+        margin=1.1,
+        measure=imbalance_harms,
+        arms=(RESTORED, SCALED),
+        needs="control arms norm_restored and scale_only of an editor in the study",
+    ),
+    Claim(
+        id="restoring_norm_protects",
+        title="Restoring the norm protects the model",
+        text="With edited matrices scaled back to their unedited norm after each edit, edits do less damage.",
+        source="beyond the paper: a control arm",
+        measured=(
+            "Perplexity on held-out text with the norm restored, over that of the editor itself after as many edits. S "
+            "of the edited facts is shown beside it."
+        ),
+        direction="perplexity down",
+        rule=(
+            "Supported when the 95% interval of the ratio lies below 0.909 (1/1.1), contradicted when it lies above; "
+            "undecided otherwise, where the editor itself raises perplexity by less than a factor 1.1, and where the "
+            "model is spared because its edits are undone: where S surely ends more than 0.02 below the editor's own."
+        ),
+        margin=1 / 1.1,
+        measure=restoring_protects,
+        arms=(RESTORED,),
+        needs="a control arm norm_restored of an editor in the study",
+    ),
+    Claim(
+        id="norm_alone_harms",
+        title="Growth of the norm alone harms the model",
+        text="The unedited weights, scaled along an editor's norms, harm the model as its edits do.",
+        source="beyond the paper: a control arm",
+        measured=(
+            "Perplexity on held-out text of the unedited weights scaled to the norms that the editor's run ends with, "
+            "over that of the unedited model. The editor itself and random steps of the same norms stand beside it."
+        ),
+        direction="perplexity up",
+        rule="Supported when the 95% interval lies above 1.1, contradicted when it lies below, undecided otherwise.",
+        margin=1.1,
+        measure=norm_alone_harms,
+        arms=(SCALED,),
+        needs="a control arm scale_only of an editor in the study",
+    ),
+    Claim(
+        id="norm_growth_tracks_damage",
+        title="Editors whose norms grow more do more damage",
+        text="Over editors, growth of the norm and damage to the model go together.",
+        source="beyond the paper: what its summaries call a correlation",
+        measured=(
+            "Spearman's rank correlation, over all editors of a model, of the growth of log norm with that of log "
+            "perplexity at the end of the run; with S, the cloze and the activation norm beside it. It tells what goes "
+            "together, not what causes what."
+        ),
+        direction="correlation up",
+        rule=(
+            "Supported when the 95% interval lies above 0, contradicted when it lies below; undecided otherwise, and "
+            "with fewer than five editors."
+        ),
+        margin=0.0,
+        measure=growth_tracks_damage,
+        of_models=True,
+        needs="several editors of one model",
     ),
 )

@@ -1,27 +1,35 @@
 """All claims over the tables of one study."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 
 from normgrowth.artefacts.schemas import UNEDITED
 from normgrowth.claims.catalogue import CLAIMS, Claim
-from normgrowth.claims.verdict import NOT_MEASURED, Evidence, Verdict, overall
-from normgrowth.families import family_of, is_control
+from normgrowth.claims.comparisons import Comparison, compare_editors
+from normgrowth.claims.published import Conditions, against_published
+from normgrowth.claims.verdict import ALL, NOT_MEASURED, Evidence, Verdict, overall
+from normgrowth.families import controlled_editor, family_of, is_control, kind_of
 from normgrowth.inference import CONFIDENCE, Interval
 
-TABLES = ("norms", "edits", "activations", "scores", "downstream")
+TABLES = ("norms", "edits", "activations", "subspaces", "scores", "downstream")
 """The tables that claims are judged from; `edits` says which runs there are."""
 
+TABLES_OF_EVIDENCE = ("norms", "activations", "subspaces", "scores", "downstream")
+"""In the order of the fields of `Evidence`."""
 
-def judge(tables: dict[str, pd.DataFrame], seed: int = 0) -> dict:
+
+def judge(tables: dict[str, pd.DataFrame], seed: int = 0, conditions: Conditions = Conditions()) -> dict:  # noqa: B008
     """The verdict on every claim for each model and editor, ready for JSON: NaN is None, floats have six digits.
 
-    The paper's claims are about editing, so control arms count in none of them.
+    The paper's claims are about editing, so control arms count in none of them; they are evidence about the editors
+    that they control.
 
     Args:
         tables: frames of `TABLES` under the schemas of `artefacts.schemas`; frames may be empty.
         seed: of every resampling.
+        conditions: under which the study ran, to set it beside published numbers.
     """
     runs = sorted(
         {
@@ -31,14 +39,20 @@ def judge(tables: dict[str, pd.DataFrame], seed: int = 0) -> dict:
             if editor != UNEDITED
         }
     )
-    evidence = [_evidence(tables, model, editor, seed) for model, editor in runs if not is_control(editor)]
+    tables = {name: frame[frame["editor"] != UNEDITED] for name, frame in tables.items()}
+    everything = {run: _evidence(tables, *run, seed) for run in runs}
+    evidence = [_with_arms(e, everything) for (_, editor), e in everything.items() if not is_control(editor)]
+    models = sorted({model for model, _ in runs})
     studies = sorted({study for name in TABLES for study in tables[name]["study"].unique()})
+    compared = [c for model in models for c in compare_editors(_of_model(tables["scores"], model), model, seed)]
     return {
         "studies": studies,
         "paper": "arXiv 2502.19416",
         "confidence": CONFIDENCE,
         "seed": seed,
-        "claims": [_judged(claim, evidence) for claim in CLAIMS],
+        "claims": [_judged(claim, evidence, [_all_editors(tables, m, seed) for m in models]) for claim in CLAIMS],
+        "comparisons": [_comparison(comparison) for comparison in compared],
+        "published": [_rounded(row._asdict()) for row in against_published(tables, conditions)],
         "editors_without_family": sorted({editor for _, editor in runs if family_of(editor) is None}),
         "control_arms": sorted({editor for _, editor in runs if is_control(editor)}),
     }
@@ -49,13 +63,32 @@ def _evidence(tables: dict[str, pd.DataFrame], model: str, editor: str, seed: in
         frame = tables[name]
         return frame[(frame["model"] == model) & (frame["editor"] == editor)]
 
-    return Evidence(model, editor, rows("norms"), rows("activations"), rows("scores"), rows("downstream"), seed)
+    return Evidence(model, editor, *map(rows, TABLES_OF_EVIDENCE), seed)
 
 
-def _judged(claim: Claim, evidence: list[Evidence]) -> dict:
+def _with_arms(evidence: Evidence, everything: dict[tuple[str, str], Evidence]) -> Evidence:
+    arms = {
+        kind_of(editor): arm
+        for (model, editor), arm in everything.items()
+        if model == evidence.model and controlled_editor(editor) == evidence.editor
+    }
+    return replace(evidence, arms=arms)
+
+
+def _all_editors(tables: dict[str, pd.DataFrame], model: str, seed: int) -> Evidence:
+    """All editors of a model together, control arms left out."""
+    frames = [_of_model(tables[name], model) for name in TABLES_OF_EVIDENCE]
+    return Evidence(model, ALL, *frames, seed)
+
+
+def _of_model(frame: pd.DataFrame, model: str) -> pd.DataFrame:
+    return frame[(frame["model"] == model) & ~frame["editor"].map(is_control).astype(bool)]
+
+
+def _judged(claim: Claim, evidence: list[Evidence], models: list[Evidence]) -> dict:
     verdicts = []
     if claim.measure is not None:
-        chosen = [e for e in evidence if claim.family is None or family_of(e.editor) == claim.family]
+        chosen = models if claim.of_models else [e for e in evidence if claim.concerns(e)]
         verdicts = [_verdict(e, claim.measure(e, claim.margin)) for e in chosen]
     statuses = [verdict["status"] for verdict in verdicts]
     status = overall(statuses)
@@ -75,6 +108,15 @@ def _judged(claim: Claim, evidence: list[Evidence]) -> dict:
     if status == NOT_MEASURED:
         judged["needs"] = claim.needs or "rows for this claim in the study's tables"
     return judged
+
+
+def _comparison(comparison: Comparison) -> dict:
+    values = comparison._asdict()
+    return {**_rounded({**values, "difference": None}), **_numbers(values["difference"])}
+
+
+def _rounded(values: dict) -> dict:
+    return {name: _short(value) if isinstance(value, float) else value for name, value in values.items()}
 
 
 def _verdict(evidence: Evidence, verdict: Verdict) -> dict:

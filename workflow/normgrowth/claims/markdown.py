@@ -15,7 +15,7 @@ def as_markdown(judged: dict) -> str:
         counts = ", ".join(f"{number} {word}" for word, number in claim["counts"].items())
         lines.append(_row(claim["title"], f"**{claim['status']}**", counts or "-"))
     if judged["control_arms"]:
-        lines += ["", f"Control arms count in no claim: {', '.join(judged['control_arms'])}."]
+        lines += ["", f"Control arms are not judged themselves: {', '.join(judged['control_arms'])}."]
     for claim in judged["claims"]:
         lines += ["", f"## {claim['title']}", "", f"{claim['text']} ({claim['source']})", ""]
         lines.append(f"Measured: {claim['measured']}")
@@ -39,6 +39,7 @@ def as_markdown(judged: dict) -> str:
                 )
             )
         lines += _measures(claim)
+    lines += _comparisons(judged["comparisons"]) + _published(judged["published"])
     return "\n".join(lines) + "\n"
 
 
@@ -54,6 +55,39 @@ def interval(row: dict) -> str:
     if row["low"] is None or row["high"] is None:
         return "none"
     return f"{number(row['low'])} to {number(row['high'])}"
+
+
+def _comparisons(comparisons: list[dict]) -> list[str]:
+    """Pairs of editors whose S surely differs, with Holm's correction over all pairs of a model."""
+    if not comparisons:
+        return []
+    sure = [c for c in comparisons if c["p_adjusted"] < 0.05]
+    lines = ["", "## Editors compared", ""]
+    lines.append(
+        "S of edited facts at the end of the run, first minus second, on the same edits: bootstrap over facts, "
+        f"p-values adjusted for all pairs of a model (Holm). {len(sure)} of {len(comparisons)} pairs differ at 5%."
+    )
+    if sure:
+        lines += ["", "| model | first | second | S, first minus second | 95% interval | adjusted p |"]
+        lines += ["| --- | --- | --- | ---: | --- | ---: |"]
+    for c in sure:
+        cells = (c["model"], c["first"], c["second"], number(c["effect"]), interval(c), number(c["p_adjusted"]))
+        lines.append(_row(*cells))
+    return lines
+
+
+def _published(rows: list[dict]) -> list[str]:
+    """Published numbers beside ours; of those that no run can be set beside, only their number."""
+    compared = [row for row in rows if row["ours"] is not None]
+    lines = ["", "## Published numbers beside ours", ""]
+    lines.append(f"{len(compared)} of {len(rows)} published numbers were measured under their conditions.")
+    if compared:
+        lines += ["", "| source | model | editor | quantity | published | ours | difference | tolerance | |"]
+        lines += ["| --- | --- | --- | --- | ---: | ---: | ---: | ---: | --- |"]
+    for row in compared:
+        values = (number(row[name]) for name in ("published", "ours", "difference", "tolerance"))
+        lines.append(_row(row["source"], row["model"], row["editor"], row["quantity"], *values, row["status"]))
+    return lines
 
 
 def _measures(claim: dict) -> list[str]:

@@ -6,10 +6,8 @@ import pandas as pd
 from normgrowth import seeds
 from normgrowth.claims.verdict import (
     COLLAPSED,
-    CONTRADICTED,
     DOWN,
     NOT_MEASURED,
-    SUPPORTED,
     UNDECIDED,
     UP,
     Evidence,
@@ -20,7 +18,13 @@ from normgrowth.claims.verdict import (
     last_common_step,
     with_interval,
 )
-from normgrowth.inference import Interval, bootstrap_interval, bootstrap_means, percentile_interval, t_interval
+from normgrowth.inference import (
+    Interval,
+    bootstrap_interval,
+    bootstrap_means,
+    interval_over_orders,
+    percentile_interval,
+)
 
 PARTS_OF_S = ["es", "ps", "ns"]
 
@@ -30,9 +34,6 @@ LEAST_IMMEDIATE = 0.1
 FEWEST_FACTS = 10
 """Facts below which a change of S is left undecided. With fewer facts than this scored both before and after, the two
 sets are compared as independent ones."""
-
-GUARD = 0.1
-"""Without an interval (a single order), a ratio decides only when it is this far beyond the margin."""
 
 
 def harmonic_mean(means: np.ndarray) -> np.ndarray:
@@ -86,28 +87,59 @@ def edits_are_lost(evidence: Evidence, margin: float) -> Verdict:
 
 
 def ability_is_lost(evidence: Evidence, margin: float) -> Verdict:
-    """Perplexity on held-out text at the end of the run, relative to the unedited model."""
-    perplexity = evidence.downstream
-    if len(perplexity):
-        perplexity = perplexity[perplexity["metric"] == "perplexity"]
-    step = last_common_step(perplexity) if len(perplexity) else None
-    if step is None or perplexity[perplexity["step"] == 0].empty:
-        return Verdict(NOT_MEASURED, "No perplexity of both the unedited and the edited model.")
-    orders = perplexity["order"].nunique()
-    table = perplexity.pivot(index="order", columns="step", values="value")
+    """Perplexity on held-out text at the end of the run, relative to the unedited model on the same windows."""
+    step = last_common_step(text_change(evidence))
+    if step is None:
+        return Verdict(NOT_MEASURED, "No perplexity of the edited model.")
+    orders = text_change(evidence)["order"].nunique()
+    measures = (
+        Measure("perplexity on held-out text", perplexity_ratio(evidence), "ratio", 1.0),
+        *_accuracies(evidence),
+    )
+    perplexity = evidence.downstream[evidence.downstream["metric"] == "perplexity"]
     broken = perplexity.loc[~np.isfinite(perplexity["value"]), "step"]
-    ratios = (table[step] / table[0]).to_numpy()
-    measure = Measure("perplexity on held-out text", t_interval(np.log(ratios)).map(np.exp), "ratio", 1.0)
     if len(broken):
         reading = f"Perplexity is not finite after {count(int(broken.min()), 'edit')}: the model has collapsed."
-        return Verdict(COLLAPSED, reading, (measure,), step, orders)
-    interval = measure.interval
-    status = decide(interval, margin, UP) if interval.bounded else _without_interval(interval.estimate, margin)
+        return Verdict(COLLAPSED, reading, measures, step, orders)
+    start, end = (perplexity.loc[perplexity["step"] == s, "value"].mean() for s in (0, step))
     reading = (
-        f"After {count(step, 'edit')} perplexity on held-out text is {with_interval(interval)} times the unedited "
-        f"model's ({table[0].mean():.4g} to {table[step].mean():.4g})."
+        f"After {count(step, 'edit')} perplexity on held-out text is {with_interval(measures[0].interval)} times the "
+        f"unedited model's ({start:.4g} to {end:.4g})."
     )
-    return Verdict(status, reading, (measure,), step, orders)
+    return Verdict(decide(measures[0].interval, margin, UP), reading, measures, step, orders)
+
+
+def text_change(evidence: Evidence) -> pd.DataFrame:
+    """Rows of the change of log perplexity, window by window the same text."""
+    return evidence.downstream[evidence.downstream["metric"] == "log_perplexity_change"]
+
+
+def perplexity_ratio(evidence: Evidence) -> Interval:
+    """Perplexity after the last common checkpoint over that of the unedited model, with windows and orders as units."""
+    return log_perplexity_change(text_change(evidence)).map(np.exp)
+
+
+def log_perplexity_change(changes: pd.DataFrame) -> Interval:
+    """Mean change of log perplexity at the last common checkpoint, from rows that `text_change` gives."""
+    last = changes[changes["step"] == last_common_step(changes)]
+    n = int(last["n"].min())
+    return interval_over_orders(last["value"], last["stderr"] * np.sqrt(n), n)
+
+
+def _accuracies(evidence: Evidence) -> list[Measure]:
+    """Shares of right answers at the end of the run, of every task that has them; against the unedited model's."""
+    rows = evidence.downstream[evidence.downstream["metric"] == "accuracy"]
+    measures = []
+    for task, part in rows.groupby("task", sort=True):
+        step = last_common_step(part)
+        if step is None:
+            continue
+        last = part[part["step"] == step]
+        n = int(last["n"].min())
+        interval = interval_over_orders(last["value"], last["stderr"].astype(float) * np.sqrt(n), n)
+        before = float(part.loc[part["step"] == 0, "value"].mean())
+        measures.append(Measure(f"accuracy, {task.replace('_', ' ')}", interval, "share", before))
+    return measures
 
 
 def final_scores(scores: pd.DataFrame, step: int) -> pd.DataFrame:
@@ -124,6 +156,23 @@ def paired(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.
     return tuple(frame.loc[common].groupby("case_id").mean() for frame in keyed)
 
 
+def final_difference(first: Evidence, second: Evidence) -> Interval:
+    """S of edited facts at the end of the run, first minus second, over the facts scored in both."""
+    frames = []
+    for run in (first, second):
+        step = last_common_step(run.scores[run.scores["moment"].isin(["retention", "final"])])
+        if step is None:
+            return Interval(np.nan, np.nan, np.nan, 0)
+        frames.append(final_scores(run.scores, step))
+    ours, theirs = paired(*frames)
+    both = np.hstack([ours.to_numpy(dtype=float), theirs.to_numpy(dtype=float)])
+    return bootstrap_interval(
+        both,
+        lambda means: harmonic_mean(means[..., :3]) - harmonic_mean(means[..., 3:]),
+        _rng(first, f"against {second.editor}"),
+    )
+
+
 def _neighbours(evidence: Evidence, unedited: pd.DataFrame, final: pd.DataFrame) -> Interval:
     before, after = paired(unedited, final)
     rng = _rng(evidence, "ns unedited")
@@ -133,12 +182,6 @@ def _neighbours(evidence: Evidence, unedited: pd.DataFrame, final: pd.DataFrame)
     draws = [bootstrap_means(values, rng)[:, 0] for values in cases]
     estimate = np.nanmean(cases[1]) - np.nanmean(cases[0])
     return percentile_interval(estimate, draws[1] - draws[0], min(map(len, cases)))
-
-
-def _without_interval(ratio: float, margin: float) -> str:
-    if ratio > margin * (1 + GUARD):
-        return SUPPORTED
-    return CONTRADICTED if ratio < margin / (1 + GUARD) else UNDECIDED
 
 
 def _rng(evidence: Evidence, purpose: str) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""Do activations shrink, and do they turn away from the unedited model's?
+"""Do activations shrink, do they turn away from the unedited model's, and do they leave its subspace?
 
 The paper does not say which vector it measures. The one that decides here is the residual stream after the last layer
 on running text: what the head reads, on text that no edit is about. The other places stand beside it.
@@ -24,8 +24,8 @@ from normgrowth.claims.verdict import (
 from normgrowth.inference import Interval, interval_over_orders
 
 VECTORS_PER_WINDOW = 4
-"""Vectors that `measure.activations` takes from one window of text. They share a context, so an interval counts
-windows, not vectors."""
+"""Vectors that `measure.activations` takes from one window of text (token "all"). They share a context, so an interval
+counts windows, not vectors."""
 
 
 class Place(NamedTuple):
@@ -66,6 +66,39 @@ def orientation_drifts(evidence: Evidence, margin: float) -> Verdict:
     )
 
 
+def subspace_is_left(evidence: Evidence, margin: float) -> Verdict:
+    """The change of the share of variance that the unedited model's principal components explain."""
+    subspaces = evidence.subspaces
+    step = last_common_step(subspaces)
+    if step is None:
+        return Verdict(NOT_MEASURED, "No principal components of activations after an edit.")
+    orders = subspaces["order"].nunique()
+    measures, decisive = [], None
+    for place in PLACES:
+        rows = at_place(subspaces, place, place_layer(place, subspaces, evidence.norms))
+        last = rows[rows["step"] == step]
+        if last.empty:
+            continue
+        decisive = last if place == PLACES[0] else decisive
+        change = interval_at(last, "explained_change", "explained_change_std")
+        measures.append(Measure(f"change of explained variance: {place.name}", change, "points", 0.0))
+        shift = Interval(float(last["centroid_shift"].mean()), np.nan, np.nan, change.n)
+        measures.append(Measure(f"centroid shift: {place.name}", shift, "spreads", 0.0))
+    if decisive is None:
+        return Verdict(NOT_MEASURED, "No residual stream on text among the activations.", tuple(measures), step, orders)
+    if not np.isfinite(decisive["explained_change"].astype(float)).all():
+        reading = f"The residual stream is not finite after {count(step, 'edit')}: the model has collapsed."
+        return Verdict(COLLAPSED, reading, tuple(measures), step, orders)
+    before, after = (decisive[f"explained_variance{which}"].mean() for which in ("_unedited", ""))
+    components = int(decisive["components"].min())
+    reading = (
+        f"After {count(step, 'edit')} the unedited model's first {components} components explain {after:.1%} of the "
+        f"variance of the residual stream on held-out text, and {before:.1%} of the unedited model's: a change of "
+        f"{with_interval(measures[0].interval, plus='+')}."
+    )
+    return Verdict(decide(measures[0].interval, margin, DOWN), reading, tuple(measures), step, orders)
+
+
 def _compared(evidence: Evidence, mean: str, deviation: str, unit: str, margin: float, sentence: str) -> Verdict:
     activations = evidence.activations
     step = last_common_step(activations)
@@ -100,7 +133,7 @@ def _compared(evidence: Evidence, mean: str, deviation: str, unit: str, margin: 
 def interval_at(rows: pd.DataFrame, mean: str, deviation: str) -> Interval:
     """Mean with interval from rows of one place and step, one per order."""
     vectors = int(rows["n"].min())
-    independent = vectors / VECTORS_PER_WINDOW if rows["probe"].iloc[0] == "text" else vectors
+    independent = vectors / VECTORS_PER_WINDOW if rows["token"].iloc[0] == "all" else vectors
     interval = interval_over_orders(rows[mean], rows[deviation], independent)
     return interval._replace(n=vectors)
 

@@ -21,20 +21,25 @@ MIXED = "mixed"
 
 UP, DOWN = "up", "down"
 
+ALL = "all editors"
+
 NOTHING = Interval(math.nan, math.nan, math.nan, 0)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The rows of one model and editor, and the seed of every resampling on them."""
+    """The rows of one model and editor (ALL for all its editors), and the seed of every resampling on them."""
 
     model: str
     editor: str
     norms: pd.DataFrame
     activations: pd.DataFrame
+    subspaces: pd.DataFrame
     scores: pd.DataFrame
     downstream: pd.DataFrame
     seed: int
+    arms: "dict[str, Evidence]" = field(default_factory=dict)
+    """The control arms of this editor, by kind."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Judge the paper's claims on a study's tables."""
 
 import argparse
+import json
 from pathlib import Path
 
 
@@ -8,6 +9,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--tables", required=True, type=Path, help="folder of the study's tables")
     parser.add_argument("--seed", type=int, default=0, help="seed of resampling (default: 0)")
+    parser.add_argument("--conditions", default="{}", help="published names of models and facts, and batches, as JSON")
     parser.add_argument("--out-json", required=True, type=Path, help="JSON file to write")
     parser.add_argument("--out-md", required=True, type=Path, help="Markdown file to write")
 
@@ -17,8 +19,10 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.artefacts.atomic import write_json, write_text
     from normgrowth.claims.judge import TABLES, judge
     from normgrowth.claims.markdown import as_markdown
+    from normgrowth.claims.published import Conditions
     from normgrowth.results import read_results
 
-    judged = judge(read_results(arguments.tables, TABLES), arguments.seed)
+    conditions = Conditions(**json.loads(arguments.conditions))
+    judged = judge(read_results(arguments.tables, TABLES), arguments.seed, conditions)
     write_json(arguments.out_json, judged)
     write_text(arguments.out_md, as_markdown(judged))

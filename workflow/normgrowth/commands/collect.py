@@ -8,8 +8,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--table", required=True, help="name of the table")
     parser.add_argument("--results", required=True, type=Path, help="folder of the study's results")
-    parser.add_argument("--runs", required=True, nargs="+", help="model/editor of each run")
-    parser.add_argument("--orders", required=True, type=int, help="number of edit orders")
+    parser.add_argument("--chains", required=True, nargs="+", help="model/editor/order of each run")
     parser.add_argument("--segments", required=True, type=int, help="segments of every run")
     parser.add_argument("--checkpoints", required=True, type=int, nargs="+", help="steps that are measured, ascending")
     parser.add_argument("--out", required=True, type=Path, help="table to write")
@@ -24,8 +23,7 @@ def run(arguments: argparse.Namespace) -> None:
     rows, sources = collect(
         arguments.table,
         arguments.results,
-        [tuple(run.split("/")) for run in arguments.runs],
-        arguments.orders,
+        [(model, editor, int(order)) for model, editor, order in (c.split("/") for c in arguments.chains)],
         arguments.segments,
         arguments.checkpoints,
     )

@@ -1,6 +1,7 @@
 """Arguments that several commands share."""
 
 import argparse
+import os
 from pathlib import Path
 
 
@@ -25,6 +26,8 @@ def load(arguments: argparse.Namespace):
 
     from normgrowth.assets.models import load_model, pick_device
 
+    # Without it, cuBLAS refuses to multiply matrices in a repeatable way; it is read at the first multiplication.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(arguments.threads)
     torch.use_deterministic_algorithms(True)
     return load_model(arguments.model, pick_device(arguments.device))

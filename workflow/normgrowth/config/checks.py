@@ -21,7 +21,8 @@ FEWEST_RESERVED = 20
 def faults_of(study: Study) -> list[str]:
     """Everything wrong with the study; faults that would only follow from others are left out."""
     faults = [*_selections(study), *settings_faults(study)]
-    return faults or list(_missing_inputs(study)) or [*_too_few_facts(study), *_untrainable(study), *_misfits(study)]
+    later = (_too_few_facts, _untrainable, _unmeasured_vectors, _misfits)
+    return faults or list(_missing_inputs(study)) or [fault for check in later for fault in check(study)]
 
 
 def _selections(study: Study) -> Iterator[str]:
@@ -50,6 +51,19 @@ def _selections(study: Study) -> Iterator[str]:
         )
         if model in study.models and set(study.editors) <= set(names):
             yield f"left_out.{model} leaves out every editor: take the model out of models instead"
+    for model, orders in study.more_orders.items():
+        if model not in study.model_sources:
+            yield unknown("more_orders: model", model, study.model_sources)
+        yield from (
+            unknown(f"more_orders.{model}: editor", name, study.editors)
+            for name in orders
+            if kind_of(name) not in EDITORS
+        )
+    yield from (
+        unknown("vectors.editors: editor", name, study.editors)
+        for name in study.vectors.editors
+        if kind_of(name) not in EDITORS
+    )
     for name in sorted(set(study.text_sources) & study.world_texts):
         yield f"text_sources.{name}: a world brings a text of this name; choose another"
     for name in study.worlds:
@@ -108,6 +122,17 @@ def _untrainable(study: Study) -> Iterator[str]:
             f"fact_sources.{study.facts}.reserved is {study.reserved_facts}: editor {trained[0]!r} is trained on facts "
             f"that no run edits; set it to {FEWEST_RESERVED} or more, better hundreds"
         )
+
+
+def _unmeasured_vectors(study: Study) -> Iterator[str]:
+    """Steps whose activations are wanted, but at which no run is measured."""
+    every = study.measure.every * study.segment
+    for step in study.vectors.steps or ():
+        if step > study.edits or (step % every and step != study.edits):
+            yield (
+                f"vectors.steps holds {step}: runs are measured every {every} edits and at their end, "
+                f"{study.edits}; choose one of those"
+            )
 
 
 def _misfits(study: Study) -> Iterator[str]:

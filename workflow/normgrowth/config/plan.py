@@ -37,11 +37,35 @@ class Plan:
 
     @property
     def chains(self) -> Iterator[tuple[str, str, int]]:
-        """Model, editor and order of every run."""
-        for order in range(self.study.orders):
+        """Model, editor and order of every run: first all runs of the first order."""
+        for order in range(max(self.orders_of(*run.split("/")) for run in self.runs)):
             for model in self.study.models:
                 for editor in self.editors_of(model):
-                    yield model, editor, order
+                    if order < self.orders_of(model, editor):
+                        yield model, editor, order
+
+    def orders_of(self, model: str, editor: str) -> int:
+        """Edit orders that an editor runs a model through."""
+        return self.study.more_orders.get(model, {}).get(editor, self.study.orders)
+
+    @property
+    def unedited(self) -> Iterator[tuple[str, int]]:
+        """Model and order of every measurement of an unedited model: what is scored first follows the order."""
+        yield from dict.fromkeys((model, order) for model, _, order in self.chains)
+
+    @property
+    def kept_vectors(self) -> Iterator[tuple[str, str, int, int]]:
+        """Model, editor, order and step of every checkpoint whose activations are kept themselves."""
+        wanted = self.study.vectors
+        steps = [0, *self.checkpoints]
+        steps = [step for step in steps if wanted.steps is None or step in wanted.steps]
+        found = (
+            (model, UNEDITED if step == 0 else editor, order, step)
+            for model, editor, order in self.chains
+            if editor in wanted.editors and order in wanted.orders
+            for step in steps
+        )
+        yield from dict.fromkeys(found)
 
     def editors_of(self, model: str) -> list[str]:
         """The editors that edit a model."""
@@ -87,6 +111,11 @@ class Plan:
         unread = "retention_facts" if step == 0 else "baseline_facts"
         return self.study.measure.model_dump(mode="json", exclude={"every", unread})
 
+    @property
+    def probe_settings(self) -> dict:
+        """What decides which activations are followed."""
+        return self.study.measure.model_dump(mode="json", include={"fact_probes", "text_probes", "text_window"})
+
     def vetting_editor(self, model: str) -> EditorSettings:
         """Settings of the R-ROME that vets a trained model: its defaults, or the study's for this model."""
         return self._editor(model, "r_rome").settings
@@ -94,6 +123,16 @@ class Plan:
     def trained(self) -> dict[str, TrainedModel]:
         """The sources of models that are trained here, by name."""
         return {name: source for name, source in self.study.model_sources.items() if isinstance(source, TrainedModel)}
+
+    @property
+    def conditions(self) -> dict:
+        """The study in the words of published results: names of models and facts, and edits per call of each editor."""
+        models = {model: published_model(self.study, model) for model in self.study.models}
+        return {
+            "facts": getattr(self.study.fact_sources[self.study.facts], "published_as", None),
+            "models": {model: published for model, published in models.items() if published},
+            "batches": {run: self.editor(*run.split("/")).settings.batch for run in self.runs},
+        }
 
     @property
     def notice(self) -> str | None:

@@ -88,6 +88,9 @@ class LocalFacts(Section):
     kind: Literal["local"]
     path: str = Field(min_length=1, description="The file; `{assets}` stands for the study's `assets`.")
     limit: Count | None = Field(None, description="Take only the first so many records.")
+    published_as: Literal["counterfact"] | None = Field(
+        None, description="The published set that this is, whole, so that published scores can be set beside ours."
+    )
     reserved: Reserved = RESERVED
 
 
@@ -128,3 +131,31 @@ class Measure(Section):
     retention_facts: Count = Field(200, description="Edited facts scored again; all of them where there are fewer.")
     baseline_facts: Count = Field(100, description="Facts scored on the unedited model.")
     perplexity_tokens: Count = Field(10_000, description="Tokens of held-out text.")
+    untouched_facts: Annotated[int, Field(ge=0)] = Field(
+        100,
+        description="Facts at the end of the edit order that are scored though no edit is about them, and asked "
+        "for in the cloze.",
+    )
+    generation_facts: Annotated[int, Field(ge=0)] = Field(
+        40, description="Of the edited facts scored, those that the model is also let go on freely about."
+    )
+    generation_tokens: Count = Field(40, description="Tokens of each free text, for its entropy.")
+    components: Count = Field(10, description="Principal components that make up a subspace of activations.")
+    singular_values: Count = Field(8, description="Leading singular values of every watched matrix.")
+
+
+Site = Literal["residual", "mlp_output", "attention_output", "mlp_key"]
+
+
+class Vectors(Section):
+    """Activations that are kept themselves, not only their summaries: each file holds the probes' vectors of a site."""
+
+    editors: tuple[Name, ...] = Field(
+        (), description="Editors whose runs are kept, those of them that the study has; none by default."
+    )
+    layers: tuple[int, ...] = Field((-1,), min_length=1, description="Layers; negative ones count from the end.")
+    sites: tuple[Site, ...] = Field(("residual",), min_length=1, description="Sites.")
+    steps: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        None, description="Checkpoints, 0 for the unedited model; all of them by default."
+    )
+    orders: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), description="Edit orders.")

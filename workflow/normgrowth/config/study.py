@@ -16,6 +16,7 @@ from normgrowth.config.sections import (
     Section,
     Seed,
     TextSource,
+    Vectors,
     World,
 )
 from normgrowth.figures.settings import StyleSettings
@@ -56,6 +57,9 @@ class Study(Section):
         description="Edits in one job; a multiple of every editor's `batch`. Results do not depend on it."
     )
     orders: Count = Field(1, description="Seeded edit orders; each is a run of its own.")
+    more_orders: dict[Name, dict[Name, Count]] = Field(
+        {}, description="Edit orders of single editors, where they are not `orders`: by model, then by editor."
+    )
     single_edits: Annotated[int, Field(ge=0)] = Field(
         0,
         description="Facts that every editor also edits alone on the unedited model, each undone before the next: a "
@@ -68,6 +72,7 @@ class Study(Section):
     contexts: Contexts = Field(Contexts(), description="Context templates.")
     second_moments: SecondMoments = Field(SecondMoments(), description="Second moments.")
     measure: Measure = Field(Measure(), description="Checkpoints and what is measured there.")
+    vectors: Vectors = Field(Vectors(), description="Activations that are kept themselves.")
     figures: StyleSettings = Field(StyleSettings(), description="Look of the figures.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "cpu", description="What models run on; `auto` is cuda where there is one."

@@ -25,6 +25,7 @@ class Fact:
     target_true: str
     paraphrases: tuple[str, ...]
     neighbours: tuple[str, ...]
+    generation_prompts: tuple[str, ...] = ()  # about the subject, to be gone on with freely
 
     @property
     def question(self) -> str:
@@ -102,6 +103,7 @@ def _fact(record: dict, where: str) -> Fact:
         target_true=true,
         paraphrases=_prompts(record, "paraphrase_prompts", where),
         neighbours=_prompts(record, "neighborhood_prompts", where),
+        generation_prompts=_prompts(record, "generation_prompts", where) if "generation_prompts" in record else (),
     )
 
 

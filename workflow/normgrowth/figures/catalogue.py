@@ -48,6 +48,20 @@ FIGURES: dict[str, FigureEntry] = {
         "(grey triangles), relative to the unedited matrix, halfway through the run and at its end; mean over edit "
         "orders. Shaded layers are edited; all other matrices are controls, which no edit touches.",
     ),
+    "spectra_against_edits": FigureEntry(
+        ("spectra", "norms"),
+        "Spectral norm, stable rank and rotation of the edited matrices",
+        "At each checkpoint, means over an editor's edited matrices. Spectral norm: largest singular value, relative "
+        "to the unedited matrix. Stable rank: squared Frobenius over squared spectral norm. Turn: angle between the "
+        "subspaces of the leading left (right) singular vectors of the edited and the unedited matrix, the root mean "
+        f"square of their principal angles' cosines (90°: orthogonal). {_BANDS} {_SPLIT}",
+    ),
+    "singular_values": FigureEntry(
+        ("spectra", "norms"),
+        "Leading singular values of the edited matrices",
+        "The largest singular values at the end of the run, geometric means over an editor's edited matrices and edit "
+        f"orders; the dotted line is their mean in the unedited model. {_SPLIT}",
+    ),
     "activation_norm_by_layer": FigureEntry(
         ("activations", "norms"),
         "Activation norm by layer",
@@ -60,11 +74,42 @@ FIGURES: dict[str, FigureEntry] = {
         "Activation norm against edits",
         f"Norm of activations at each checkpoint, at four places. {_RATIO} {_INTERVALS} {_SPLIT}",
     ),
+    "share_of_residual": FigureEntry(
+        ("activations", "norms"),
+        "Share of the residual stream's norm",
+        "Norm of what each MLP and each attention block writes over the norm of the residual stream behind it, on "
+        "running text, averaged over probes: in the unedited model (first row) and at the end of each run. Marked "
+        "cells are edited layers.",
+    ),
     "orientation_against_edits": FigureEntry(
         ("activations", "norms"),
         "Orientation of activations against edits",
         "Cosine of each activation and the same one in the unedited model (1: unturned, 0: orthogonal), averaged "
         f"over probes, at each checkpoint and four places. {_INTERVALS} {_SPLIT}",
+    ),
+    "geometry_by_layer": FigureEntry(
+        ("activations", "cka", "subspaces", "norms"),
+        "Norm, alignment and subspace by layer",
+        "The residual stream on running text, as the mean over each window, at the end of the run. Norm: relative to "
+        "the same vector in the unedited model. CKA: debiased and linear, to the unedited model's same layer (1: "
+        "alike but for rotation and scale; 0: unrelated); it does not see scale, so it stands beside the norm. "
+        "Subspace: variance of held-out probes inside the unedited model's leading principal components, over the "
+        "same of the unedited model. Marked cells are edited layers.",
+    ),
+    "cka_maps": FigureEntry(
+        ("cka",),
+        "CKA of every layer with every layer",
+        "Debiased linear CKA of the residual stream (mean over each window of text) after each layer of the edited "
+        "model, at the end of its run, with that after each layer of the unedited one. The first panel of a model "
+        "compares the unedited model with itself. CKA does not see scale.",
+    ),
+    "pca_pictures": FigureEntry(
+        ("coordinates",),
+        "Activations before and after editing",
+        "The residual stream after the last layer (mean over each window of text; one dot per window) in the plane of "
+        "the unedited model's first two principal components: unedited in grey, at checkpoints of the run in the "
+        "editor's colour, pale at first. Panels of a model share their axes, which reach one width of the unedited "
+        "cloud beyond it at most. First edit order.",
     ),
     "scores_against_edits": FigureEntry(
         ("scores",),
@@ -74,11 +119,33 @@ FIGURES: dict[str, FigureEntry] = {
         "each scored just after its own edit. Grey, at 0 edits: the unedited model. "
         f"Bars are 95% bootstrap intervals over facts. {_SPLIT}",
     ),
+    "retention_by_age": FigureEntry(
+        ("scores",),
+        "Retention of edits by age",
+        "Efficacy, and the harmonic mean of ES, PS and NS, of edited facts at the end of the run by how many edits "
+        f"were made after them; means over facts in bins of equal numbers, at their mean age. {_SPLIT}",
+    ),
     "perplexity_against_edits": FigureEntry(
         ("downstream",),
         "Perplexity against edits",
         "Perplexity on held-out running text at each checkpoint; the dotted line is the unedited model. "
         f"{_BANDS} A cross ends a line where perplexity is no longer finite. {_SPLIT}",
+    ),
+    "general_ability": FigureEntry(
+        ("downstream", "scores"),
+        "General ability against edits",
+        "Shares of right answers at each checkpoint. Next tokens: the most probable one is right, on held-out text. "
+        "Cloze: of a fact that no edit is about, the true object has the highest probability among up to eight of "
+        "the same relation. Untouched facts: facts that no edit is about whose true object is more probable than the "
+        "counterfactual one. Tasks of the evaluation harness, where the study names any. The dotted line is the "
+        f"unedited model. {_BANDS} {_SPLIT}",
+    ),
+    "norm_against_damage": FigureEntry(
+        ("norms", "activations", "scores", "downstream"),
+        "Growth of the norm beside damage",
+        "One marker per editor at the end of its run, averaged over edited matrices and edit orders; hollow markers "
+        "are control arms. Over each panel: Spearman's rank correlation over the editors (arms left out) with its 95% "
+        "interval. What goes together need not cause each other: the control arms are there for that.",
     ),
     "control_arms": FigureEntry(
         ("scores", "downstream", "norms"),

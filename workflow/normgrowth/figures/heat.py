@@ -1,4 +1,7 @@
-"""Ratios of many editors at once: a row per editor, a column per layer, colour for the ratio to the unedited model."""
+"""Numbers of many editors at once: a row per editor, a column per layer, colour for the number.
+
+Ratios to the unedited model have colours around 1; shares have colours from 0 to 1.
+"""
 
 from collections.abc import Sequence
 
@@ -7,7 +10,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
+from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -20,6 +23,9 @@ from normgrowth.figures.style import Style
 ROW = 0.2  # inches
 MOST_NUMBERS = 8
 """Layers up to which ratios are written into the cells: more would not fit."""
+
+RATIOS, SHARES = "RdBu_r", "viridis"
+"""Colour maps."""
 
 BROKEN = "#4A4A4A"
 STRONGEST = (1.25, 1.5, 2.0, 5.0, 10.0)
@@ -34,11 +40,13 @@ def norm_of(values: np.ndarray) -> LogNorm:
     return LogNorm(1 / end, end)
 
 
-def draw(ax: Axes, ratios: pd.DataFrame, edited: dict[str, set[int]], norm: LogNorm, style: Style) -> None:
-    """A panel of ratios [editors, layers]; `edited` are the layers that each editor edits."""
+def draw(
+    ax: Axes, ratios: pd.DataFrame, edited: dict[str, set[int]], norm: Normalize, style: Style, colours: str = RATIOS
+) -> None:
+    """A panel of numbers [editors, layers]; `edited` are the layers that each editor edits."""
     values = ratios.to_numpy(dtype=float)
     rows, columns = values.shape
-    colours = colormaps["RdBu_r"].with_extremes(bad=BROKEN)
+    colours = with_broken(colours)
     # Narrow cells would drown in lines around them: rows alone are set apart.
     written = columns <= MOST_NUMBERS
     mesh = {"cmap": colours, "norm": norm, **({"edgecolors": "white", "linewidth": 0.6} if written else {})}
@@ -55,14 +63,13 @@ def draw(ax: Axes, ratios: pd.DataFrame, edited: dict[str, set[int]], norm: LogN
         elif row and not written:
             ax.axhline(row - 0.5, color="white", linewidth=0.8)
         for column, layer in enumerate(ratios.columns):
-            _cell(ax, row, column, values[row, column], layer in edited.get(editor, ()), columns, norm, style)
+            ink = _ink(colours, norm, values[row, column])
+            _cell(ax, row, column, values[row, column], layer in edited.get(editor, ()), columns, ink, style)
     ax.set_yticks(range(rows), ratios.index)
     panels.layer_axis(ax, columns)
 
 
-def _cell(ax: Axes, row: int, column: int, value: float, edited: bool, columns: int, norm: LogNorm, style) -> None:
-    deep = not np.isfinite(value) or abs(np.log(max(value, 1e-9))) > 0.6 * np.log(norm.vmax)
-    ink = "white" if deep else "#1B1B1B"
+def _cell(ax: Axes, row: int, column: int, value: float, edited: bool, columns: int, ink: str, style) -> None:
     if columns > MOST_NUMBERS:
         if edited:
             ax.plot([column], [row], marker="o", markersize=2.2, color=ink, markeredgewidth=0)
@@ -75,17 +82,34 @@ def _cell(ax: Axes, row: int, column: int, value: float, edited: bool, columns: 
         ax.plot([column - 0.42, column + 0.42], [row + 0.4] * 2, color=ink, linewidth=0.9, solid_capstyle="butt")
 
 
+def with_broken(colours: str) -> Colormap:
+    """A colour map that shows what is not finite."""
+    return colormaps[colours].with_extremes(bad=BROKEN)
+
+
+def _ink(colours: Colormap, norm: Normalize, value: float) -> str:
+    """Black or white, whichever is read more easily on the colour of a value."""
+    if not np.isfinite(value):
+        return "white"
+    red, green, blue, _ = colours(float(norm(np.clip(value, norm.vmin, norm.vmax))))
+    return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.5 else "#1B1B1B"
+
+
 def short(ratio: float) -> str:
     """A ratio in four characters or fewer, where that is possible."""
     return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.1f}" if ratio < 100 else f"{ratio:,.0f}"
 
 
-def colour_bar(part: FigureBase, axes: Sequence[Axes], norm: LogNorm, label: str) -> None:
+def colour_bar(
+    part: FigureBase, axes: Sequence[Axes], norm: Normalize, label: str, colours: str = RATIOS, extend: str = "both"
+) -> None:
     """The scale of colours, beside all panels of a block."""
-    bar = part.colorbar(
-        ScalarMappable(norm, colormaps["RdBu_r"]), ax=list(axes), label=label, fraction=0.02, pad=0.01, extend="both"
-    )
+    around_one = isinstance(norm, LogNorm)
+    scalars = ScalarMappable(norm, colormaps[colours])
+    bar = part.colorbar(scalars, ax=list(axes), label=label, fraction=0.02, pad=0.01, extend=extend)
     bar.outline.set_visible(False)
+    if not around_one:
+        return
     end = norm.vmax
     middle = float(np.sqrt(end))
     ticks = [1 / end, 1 / middle, 1.0, middle, end]

@@ -59,11 +59,11 @@ class Layout(NamedTuple):
         """The models, in the order of their panels."""
         return list(dict.fromkeys(panel.model for panel in self.panels))
 
-    def finish(self, style: Style, extra: Sequence[Line2D] = (), first: Line2D | None = None) -> Figure:
+    def finish(self, style: Style, extra: Sequence[Line2D] = (), first: Sequence[Line2D] | None = None) -> Figure:
         """Add the legend: `first` (by default the unedited model's line), every editor, and what else is drawn."""
-        first = first or panels.unedited_handle()
+        first = [panels.unedited_handle()] if first is None else first
         if not self.split:
-            panels.add_legend(self.figure, [first, *panels.editor_handles(style, self.editors), *extra])
+            panels.add_legend(self.figure, [*first, *panels.editor_handles(style, self.editors), *extra])
             return self.figure
         if any(panel.controlled for panel in self.panels):
             extra = [*extra, Line2D([], [], color="#333333", linewidth=THIN_WIDTH, label=THIN)]
@@ -71,7 +71,7 @@ class Layout(NamedTuple):
         panels.add_grouped_legend(
             self.figure,
             {name: panels.editor_handles(style, members) for name, members in families.items()}
-            | {"in all panels": [first, *extra]},
+            | ({"in all panels": [*first, *extra]} if first or extra else {}),
         )
         return self.figure
 

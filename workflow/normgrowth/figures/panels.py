@@ -149,19 +149,20 @@ def cross(axes: Axes, x: float, y: float, colour: str) -> None:
 _CROSS = {"marker": "x", "markersize": 8, "markeredgewidth": 2.2, "linestyle": "none", "color": "#222222"}
 
 
-def scale(axes: Axes, values: Iterable[float], log: bool | None = None) -> None:
-    """A logarithmic y axis with plain numbers where positive values span a wide range (or as `log` says)."""
+def scale(axes: Axes, values: Iterable[float], log: bool | None = None, which: str = "y") -> None:
+    """A logarithmic y (or x) axis with plain numbers where positive values span a wide range (or as `log` says)."""
     values = np.array([v for v in values if np.isfinite(v) and v > 0])
     if log is None:
         log = wide(values)
+    axis = axes.yaxis if which == "y" else axes.xaxis
     if not log or not len(values):
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         return
-    axes.set_yscale("log")
+    axes.set(**{f"{which}scale": "log"})
     decades = np.log10(values.max() / values.min())
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,), numticks=12))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,), numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def wide(values: Iterable[float]) -> bool:

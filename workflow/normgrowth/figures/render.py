@@ -49,6 +49,9 @@ def save(figure: Figure, prefix: Path | str, style: Style) -> None:
         ArtefactError: when the disk is full or the place cannot be written.
     """
     with _only(style):
+        # Places are found once: each format would find its own again, which takes longer than drawing.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         for extension, metadata in METADATA.items():
             path = Path(f"{prefix}.{extension}")
             with whole_or_not_at_all(path) as partial:

@@ -52,7 +52,9 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
         panels.edits_axis(panel.axes, label=panels.at_bottom(panel.axes))
         panel.axes.set_xlim(left=-0.03 * scores["step"].max())
     once = Line2D([], [], color="#333333", marker="o", markerfacecolor="white", ls="none", label="just edited")
-    return layout.finish(style, [once], Line2D([], [], color=UNEDITED_COLOUR, marker="o", ls="none", label="unedited"))
+    return layout.finish(
+        style, [once], [Line2D([], [], color=UNEDITED_COLOUR, marker="o", ls="none", label="unedited")]
+    )
 
 
 def retained(scores: pd.DataFrame) -> list[pd.DataFrame]:

@@ -1,12 +1,14 @@
-"""Norm and direction of internal activations on fixed probes, against the unedited model.
+"""Internal activations on fixed probes, and their norm and direction against the unedited model.
 
 Probes are prompts of facts, measured at the subject's last and at the last token, and windows of running text, measured
-at a few positions of each (never at the first, where many models keep an outlier of their own).
+at a few positions of each, and as the mean over a window (never at the first token, where many models keep an outlier
+of their own).
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import pandas as pd
 import torch
 
 from normgrowth.capture import SITES, reading
@@ -16,9 +18,30 @@ from normgrowth.prompts import encode, last_token_of
 
 POSITIONS_PER_WINDOW = 4
 ROWS_PER_PASS = 64
+MEMORY = 2**31
+"""Bytes of activations held at once: models too deep for it are measured a few layers at a time."""
 
-Activations = dict[tuple[str, str, int, str], torch.Tensor]
-"""Vectors [n, width] in float32 by (probe, token, layer, site)."""
+
+class Where(NamedTuple):
+    """Where a set of activations is from.
+
+    `token` is `subject_last` or `last` of facts, and of text `all` (a few positions of every window) or `mean`
+    (over a window).
+    """
+
+    probe: str
+    token: str
+    layer: int
+    site: str
+
+    @property
+    def per_probe(self) -> int:
+        """Vectors that one probe gives; they share a context and are not independent."""
+        return POSITIONS_PER_WINDOW if self.token == "all" else 1
+
+
+Activations = dict[Where, torch.Tensor]
+"""Vectors [n, width] in float32."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +52,10 @@ class Probes:
     subject_last: list[int]
     text: torch.Tensor  # [windows, tokens]
 
+    def vectors(self) -> int:
+        """Vectors that one layer and site give."""
+        return 2 * len(self.facts) + (POSITIONS_PER_WINDOW + 1) * len(self.text)
+
 
 def make_probes(lm: LanguageModel, facts: list[Fact], text: torch.Tensor) -> Probes:
     """Probes from facts' prompts and windows of text."""
@@ -37,63 +64,69 @@ def make_probes(lm: LanguageModel, facts: list[Fact], text: torch.Tensor) -> Pro
     return Probes([e.ids for e in encoded], subject_last, text)
 
 
-@torch.no_grad()
-def activations_on(lm: LanguageModel, probes: Probes) -> Activations:
-    """Activations at all layers and sites, under the current weights."""
-    places = [(layer, site) for layer in range(lm.anatomy.n_layers) for site in SITES]
-    parts: dict[tuple, list[torch.Tensor]] = {}
+def layer_groups(lm: LanguageModel, probes: Probes) -> Iterator[range]:
+    """Consecutive layers whose activations, of two models, fit into `MEMORY`."""
+    widths = [3 * lm.anatomy.hidden_size + p.matrix.shape[1] for p in lm.anatomy.down_projections]
+    per_layer = 2 * 4 * probes.vectors() * max(widths)
+    at_once = max(1, MEMORY // per_layer)
+    for start in range(0, lm.anatomy.n_layers, at_once):
+        yield range(start, min(start + at_once, lm.anatomy.n_layers))
 
-    def collect(ids: torch.Tensor, mask: torch.Tensor, wanted: dict[tuple[str, str], torch.Tensor]) -> None:
+
+@torch.no_grad()
+def activations_on(
+    lm: LanguageModel, probes: Probes, layers: Sequence[int], sites: Sequence[str] = SITES
+) -> Activations:
+    """Activations at some layers and sites, under the current weights."""
+    places = [(layer, site) for layer in layers for site in sites]
+    parts: dict[Where, list[torch.Tensor]] = {}
+
+    def run(ids: torch.Tensor, mask: torch.Tensor) -> dict:
         with reading(lm.anatomy, places, stop=True) as seen:
             lm.hidden(ids, mask)
-        every_row = torch.arange(len(ids), device=ids.device)[:, None]
-        for (probe, token), positions in wanted.items():
-            for (layer, site), activation in seen.items():
-                vectors = activation[every_row, positions.to(ids.device)].flatten(0, 1)
-                parts.setdefault((probe, token, layer, site), []).append(vectors.float().cpu())
+        return seen
+
+    def keep(probe: str, token: str, place: tuple[int, str], vectors: torch.Tensor) -> None:
+        parts.setdefault(Where(probe, token, *place), []).append(vectors.float().cpu())
 
     for start in range(0, len(probes.facts), ROWS_PER_PASS):
         rows = probes.facts[start : start + ROWS_PER_PASS]
-        ids, mask = lm.pad(rows)
-        subject_last = torch.tensor(probes.subject_last[start : start + ROWS_PER_PASS])[:, None]
-        last = torch.tensor([len(row) - 1 for row in rows])[:, None]
-        collect(ids, mask, {("facts", "subject_last"): subject_last, ("facts", "last"): last})
-    length = probes.text.shape[1]
-    spread = torch.linspace(0, length - 1, POSITIONS_PER_WINDOW + 1)[1:].long()
+        each = torch.arange(len(rows), device=lm.device)
+        last = torch.tensor([len(row) - 1 for row in rows], device=lm.device)
+        subject_last = torch.tensor(probes.subject_last[start : start + ROWS_PER_PASS], device=lm.device)
+        for place, activation in run(*lm.pad(rows)).items():
+            keep("facts", "subject_last", place, activation[each, subject_last])
+            keep("facts", "last", place, activation[each, last])
+    spread = torch.linspace(0, probes.text.shape[1] - 1, POSITIONS_PER_WINDOW + 1)[1:].long()
     for ids in probes.text.split(ROWS_PER_PASS):
         ids = ids.to(lm.device)
-        collect(ids, torch.ones_like(ids), {("text", "all"): spread.expand(len(ids), -1)})
-    return {key: torch.cat(vectors) for key, vectors in parts.items()}
+        for place, activation in run(ids, torch.ones_like(ids)).items():
+            keep("text", "all", place, activation[:, spread.to(lm.device)].flatten(0, 1))
+            keep("text", "mean", place, activation[:, 1:].mean(dim=1))
+    return {where: torch.cat(vectors) for where, vectors in parts.items()}
 
 
-def compare(now: Activations, unedited: Activations) -> pd.DataFrame:
-    """One row per probe, token, layer and site, with the columns of table `activations` (without names of the run).
+def compare_norms(where: Where, now: torch.Tensor, before: torch.Tensor, residual: torch.Tensor) -> dict:
+    """The values of a row of table `activations`.
 
     Standard deviations are over vectors, so that mean and std and n give an interval.
+
+    Args:
+        now, before: the activations [n, width] of the model and of the unedited one.
+        residual: the residual stream [n, hidden] of the model at the same layer and tokens.
     """
-    rows = []
-    for (probe, token, layer, site), vectors in now.items():
-        before = unedited[probe, token, layer, site]
-        norm, norm_before = vectors.norm(dim=1), before.norm(dim=1)
-        ratio = norm / norm_before
-        cosine = torch.nn.functional.cosine_similarity(vectors, before, dim=1)
-        share = None
-        if site != "mlp_key":
-            share = (norm / now[probe, token, layer, "residual"].norm(dim=1)).mean().item()
-        rows.append(
-            {
-                "layer": layer,
-                "site": site,
-                "probe": probe,
-                "token": token,
-                "n": len(vectors),
-                "norm_mean": norm.mean().item(),
-                "norm_std": norm.std().item(),
-                "norm_ratio": ratio.mean().item(),
-                "norm_ratio_std": ratio.std().item(),
-                "cosine_to_unedited": cosine.mean().item(),
-                "cosine_std": cosine.std().item(),
-                "share_of_residual": share,
-            }
-        )
-    return pd.DataFrame(rows)
+    norm, norm_before = now.norm(dim=1), before.norm(dim=1)
+    ratio = norm / norm_before
+    cosine = torch.nn.functional.cosine_similarity(now, before, dim=1)
+    # Keys have another width and are not part of the stream.
+    share = None if where.site == "mlp_key" else (norm / residual.norm(dim=1)).mean().item()
+    return {
+        "n": len(now),
+        "norm_mean": norm.mean().item(),
+        "norm_std": norm.std().item(),
+        "norm_ratio": ratio.mean().item(),
+        "norm_ratio_std": ratio.std().item(),
+        "cosine_to_unedited": cosine.mean().item(),
+        "cosine_std": cosine.std().item(),
+        "share_of_residual": share,
+    }

@@ -5,65 +5,80 @@ from pathlib import Path
 import pandas as pd
 
 from normgrowth.artefacts.schemas import UNEDITED
-from normgrowth.assets.text import windows
 from normgrowth.facts.orders import subset
 from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
-from normgrowth.measure.activations import activations_on, compare, make_probes
-from normgrowth.measure.perplexity import perplexity
-from normgrowth.measure.scores import score_facts
-from normgrowth.state import restore
+from normgrowth.measure.ability import ability, cloze_items, read_text
+from normgrowth.measure.activations import activations_on, layer_groups
+from normgrowth.measure.generation import generation_scores
+from normgrowth.measure.geometry import Geometry, compare_activations
+from normgrowth.measure.material import Material
+from normgrowth.measure.scores import UNASKED, score_facts
+from normgrowth.measure.spectra import compare_spectra, leading_of
+from normgrowth.state import EditedModel
 
 
 def measure_checkpoint(
-    lm: LanguageModel,
-    facts: list[Fact],
-    order: list[Fact],
-    step: int,
-    *,
-    chain: Path | None,
-    segments: int,
-    expected: dict,
-    text: Path,
-    heldout: Path,
-    seed: int,
-    settings: dict,
+    lm: LanguageModel, material: Material, step: int, *, chain: Path | None, segments: int, expected: dict
 ) -> dict[str, pd.DataFrame]:
-    """Tables `scores`, `activations` and `downstream` (without names of the run) after `step` edits.
+    """All tables of a checkpoint (without names of the run) after `step` edits.
 
     Args:
         lm: the unedited model; it is brought to the checkpoint in place.
-        facts: all facts, from which probe prompts are drawn; the same for every run.
-        order: the edit order. The first `step` of it are scored, at most `retention_facts` of them; for the unedited
-            model, the first `baseline_facts`.
+        chain, segments: the run's folder, and how many of its segments lead to the checkpoint.
         expected: metadata that the run's states must carry.
-        settings: `fact_probes`, `text_probes`, `text_window`, `retention_facts`, `baseline_facts`,
-            `perplexity_tokens`.
     """
-    probe_text = windows(
-        text, lm.tokenizer, settings["text_window"], settings["text_probes"], seed, "activation probes"
-    )
-    probe_facts = subset(facts, settings["fact_probes"], seed, "activation probes")
-    probes = make_probes(lm, probe_facts, probe_text)
-    unedited = now = activations_on(lm, probes)
-    if step > 0:
-        restore(lm, chain, segments, expected)
-        now = activations_on(lm, probes)
+    rank = material.settings["singular_values"]
+    text = material.heldout_windows(lm)
+    untouched = material.untouched(step)
+    items = cloze_items(untouched, material.facts, material.seed)
+    edited = EditedModel(lm, chain, segments, expected)
+    with edited.undone():
+        unedited_text, unedited_spectra = read_text(lm, text), leading_of(lm, rank)
+    return {
+        "scores": _scores(lm, material, step, untouched),
+        "downstream": ability(lm, text, unedited_text, items),
+        "spectra": compare_spectra(lm, rank, unedited_spectra),
+        **_geometry(lm, material, edited)._asdict(),
+    }
 
-    edited_at = {fact.case_id: number for number, fact in enumerate(order, start=1)}
-    if step > 0:
-        scores = score_facts(lm, subset(order[:step], settings["retention_facts"], seed, "retention"))
-        scores["edited_at"] = scores["case_id"].map(edited_at)
-        scores["moment"] = "retention"
+
+def _scores(lm: LanguageModel, material: Material, step: int, untouched: list[Fact]) -> pd.DataFrame:
+    """Edited facts (of the unedited model, the first that will be edited) and facts that stay untouched."""
+    settings, seed = material.settings, material.seed
+    if step:
+        facts = subset(material.order[:step], settings["retention_facts"], seed, "retention")
     else:
-        scores = score_facts(lm, order[: settings["baseline_facts"]])
-        scores["edited_at"] = None
-        scores["moment"] = UNEDITED
+        facts = material.order[: settings["baseline_facts"]]
+    edited_at = {fact.case_id: number for number, fact in enumerate(material.order[:step], start=1)}
+    scores = score_facts(lm, facts).assign(moment="retention" if step else UNEDITED)
+    scores["edited_at"] = scores["case_id"].map(edited_at) if step else None
+    parts = [_with_generations(lm, scores, facts, settings, seed)]
+    if untouched:
+        parts.append(score_facts(lm, untouched).assign(moment="untouched", edited_at=None, **UNASKED))
+    # Columns without a value in one part must not decide the type of the others.
+    return pd.concat([part.astype(object) for part in parts], ignore_index=True)
 
-    length = settings["text_window"]
-    heldout_windows = windows(
-        heldout, lm.tokenizer, length, -(-settings["perplexity_tokens"] // length), seed, "perplexity"
-    )
-    value, count = perplexity(lm, heldout_windows)
-    downstream = pd.DataFrame([{"task": "heldout_text", "metric": "perplexity", "value": value, "n": count}])
-    return {"scores": scores, "activations": compare(now, unedited), "downstream": downstream}
+
+def _with_generations(
+    lm: LanguageModel, scores: pd.DataFrame, facts: list[Fact], settings: dict, seed: int
+) -> pd.DataFrame:
+    """The scores with what is generated for some of the facts."""
+    chosen = subset(facts, settings["generation_facts"], seed, "generation")
+    if not chosen:
+        return scores.assign(**UNASKED)
+    generated = generation_scores(lm, chosen, settings["generation_tokens"], seed)
+    generated["case_id"] = [fact.case_id for fact in chosen]
+    return scores.merge(generated, on="case_id", how="left")
+
+
+def _geometry(lm: LanguageModel, material: Material, edited: EditedModel) -> Geometry:
+    probes = material.probes(lm)
+
+    def pairs():
+        for layers in layer_groups(lm, probes):
+            with edited.undone():
+                before = activations_on(lm, probes, layers)
+            yield activations_on(lm, probes, layers), before
+
+    return compare_activations(pairs(), material.settings["components"])

@@ -16,6 +16,9 @@ from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
 from normgrowth.prompts import encode_with_target
 
+UNASKED = {"generation_match": None, "entropy": None}
+"""The columns of table `scores` that only free texts fill, where none were asked for."""
+
 TOKENS_PER_PASS = 8192
 """Padded tokens in one forward pass: bounds memory; results do not depend on it beyond rounding."""
 

@@ -3,6 +3,7 @@
 from normgrowth.claims.collapse import EARLY, FLOOR, WINDOW, Collapse
 from normgrowth.claims.verdict import count
 from normgrowth.families import PLURAL, family_of, in_order
+from normgrowth.inference import median_time
 from normgrowth.report.cells import Cell, Table, percent, ratio, whole
 
 COLUMNS = (
@@ -31,6 +32,34 @@ def collapse_tables(runs: list[Collapse]) -> list[Table]:
     """One table for each model."""
     models = sorted({run.model for run in runs})
     return [_table(model, [run for run in runs if run.model == model], NOTE * (model == models[0])) for model in models]
+
+
+def time_table(runs: list[Collapse]) -> Table:
+    """How long editors of several edit orders last: Kaplan and Meier's median, runs that last being censored."""
+    rows = []
+    for model in sorted({run.model for run in runs}):
+        for editor in in_order({run.editor for run in runs if run.model == model}):
+            mine = [run for run in runs if (run.model, run.editor) == (model, editor) and run.start is not None]
+            if len(mine) > 1:
+                rows.append(_lasting(model, editor, mine))
+    return Table(
+        f"Edits until S falls under {100 * FLOOR:.0f}%",
+        "Of editors that ran through several edit orders: the median over orders (Kaplan and Meier), in which an order "
+        "that keeps its score counts as lasting at least as long as it ran. S as in the tables above.",
+        2,
+        ("model", "editor", "orders", "fell in", "median edit", "earliest"),
+        {"": rows},
+    )
+
+
+def _lasting(model: str, editor: str, runs: list[Collapse]) -> list[Cell]:
+    fell = [run.below_floor is not None for run in runs]
+    times = [run.edits if run.below_floor is None else run.below_floor for run in runs]
+    median, edits = median_time(times, fell).estimate, min(run.edits for run in runs)
+    later = Cell(f"not within {count(edits, 'edit')}", edits + 0.5)
+    first = whole(min(time for time, gone in zip(times, fell, strict=True) if gone)) if any(fell) else later
+    shown = whole(median) if median <= edits else later
+    return [Cell(model), Cell(editor), whole(len(runs)), whole(sum(fell)), shown, first]
 
 
 def _table(model: str, runs: list[Collapse], note: str) -> Table:

@@ -15,6 +15,7 @@ from normgrowth.claims.verdict import NOT_MEASURED, count
 from normgrowth.errors import ArtefactError
 from normgrowth.families import in_order, is_control
 from normgrowth.figures.catalogue import FIGURES
+from normgrowth.report.evidence import evidence_tables
 from normgrowth.report.summaries import single_edits, summaries
 from normgrowth.results import read_results
 
@@ -63,7 +64,7 @@ def write_report(results: Path, figures: list[str], out: Path) -> None:
         symbols=SYMBOLS,
         unmeasured=[claim for claim in judged["claims"] if claim["status"] == NOT_MEASURED],
         figures=[embedded(results / "figures", name) for name in figures],
-        tables=summaries(tables, single_edits(results / "tables")),
+        tables=[*summaries(tables, single_edits(results / "tables")), *evidence_tables(judged)],
         provenance=provenance,
     )
     write_text(out, page)

@@ -11,7 +11,7 @@ from normgrowth.claims.collapse import collapses
 from normgrowth.claims.judge import TABLES
 from normgrowth.claims.performance import PARTS_OF_S, harmonic_mean
 from normgrowth.report.cells import Cell, Table, known, measured, percent, whole
-from normgrowth.report.collapse import collapse_tables
+from normgrowth.report.collapse import collapse_tables, time_table
 from normgrowth.results import read_results
 
 
@@ -33,8 +33,10 @@ def single_edits(folder: Path) -> pd.DataFrame | None:
 def summaries(tables: dict[str, pd.DataFrame], singles: pd.DataFrame | None = None) -> list[Table]:
     """When runs break, norms at the end, scores over the run, single edits, and the cost of an edit."""
     tables = {name: frame[frame["editor"] != UNEDITED] for name, frame in tables.items()}
+    runs = collapses(tables)
     made = [
-        *collapse_tables(collapses(tables)),
+        *collapse_tables(runs),
+        time_table(runs),
         norm_summary(tables["norms"]),
         score_summary(tables["scores"], tables["downstream"]),
         *([] if singles is None else [single_edit_summary(singles)]),

@@ -1,0 +1,108 @@
+"""Numbers that papers print, beside ours: compared where a study meets the conditions they were measured under.
+
+The numbers, their conditions and what counts as agreement are data: `published.yaml`.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import yaml
+
+from normgrowth.claims.performance import PARTS_OF_S, final_scores, harmonic_mean
+from normgrowth.families import kind_of
+
+AGREES, DIFFERS, NOT_RUN = "agrees", "differs", "not run"
+
+SCORES = ("es", "ps", "ns", "s")
+
+
+class Conditions(NamedTuple):
+    """What a study ran, in the words that published numbers use."""
+
+    facts: str | None = None  # the published set of facts
+    models: dict[str, str] = {}  # noqa: RUF012 - published name by the study's name
+    batches: dict[str, int] = {}  # noqa: RUF012 - edits per call, by model/editor
+
+
+class Published(NamedTuple):
+    """One published number and ours. `ours`, `difference` are None where the study did not measure it."""
+
+    source: str
+    model: str
+    editor: str
+    quantity: str
+    published: float
+    ours: float | None
+    difference: float | None
+    tolerance: float
+    tolerance_from: str
+    status: str
+    note: str
+
+
+def against_published(tables: dict[str, pd.DataFrame], conditions: Conditions) -> list[Published]:
+    """Every published number, with ours where there is one, in the order of the file."""
+    return [row for entry in _file()["rows"] for row in _rows(entry, tables, conditions)]
+
+
+@cache
+def _file() -> dict:
+    return yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
+
+
+def _rows(entry: dict, tables: dict[str, pd.DataFrame], conditions: Conditions) -> list[Published]:
+    source = _file()["sources"][entry["source"]]
+    name = f"arXiv {source['arxiv']}, {entry['table']}"
+    if "frobenius" in entry:
+        ours, note = _frobenius(entry, tables["norms"], conditions)
+        quantity = f"norm of the unedited down-projection, layer {entry['layer']}"
+        return [_compared(name, entry, quantity, entry["frobenius"], ours, note, "norm")]
+    measured, note = _scores(entry, tables["scores"], conditions)
+    return [_compared(name, entry, q.upper(), entry[q], measured.get(q), note, "score") for q in SCORES if q in entry]
+
+
+def _compared(
+    source: str, entry: dict, quantity: str, published: float, ours: float | None, note: str, kind: str
+) -> Published:
+    tolerance = _file()["tolerances"][kind]
+    allowed = tolerance["value"] * (abs(published) if tolerance["unit"] == "relative" else 1.0)
+    difference = None if ours is None else ours - published
+    status = NOT_RUN if difference is None else AGREES if abs(difference) <= allowed else DIFFERS
+    editor = entry.get("editor", "unedited")
+    return Published(
+        source, entry["model"], editor, quantity, published, ours, difference, allowed, tolerance["why"], status, note
+    )
+
+
+def _models(entry: dict, conditions: Conditions) -> list[str]:
+    return [name for name, published in conditions.models.items() if published == entry["model"]]
+
+
+def _frobenius(entry: dict, norms: pd.DataFrame, conditions: Conditions) -> tuple[float | None, str]:
+    rows = norms[
+        (norms["step"] == 0) & (norms["layer"] == entry["layer"]) & norms["model"].isin(_models(entry, conditions))
+    ]
+    rows = rows[rows["matrix"].str.contains("mlp")]
+    if rows.empty:
+        return None, f"needs {entry['model']}"
+    return float(rows["frobenius"].iloc[0]), ""
+
+
+def _scores(entry: dict, scores: pd.DataFrame, conditions: Conditions) -> tuple[dict[str, float], str]:
+    """Our scores in percent under the published conditions, or what is missing of these."""
+    wanted = _file()["conditions"][entry["source"]]
+    needs = f"{entry['model']}, {entry['editor']}, {wanted['edits']:,} edits of {wanted['facts']}"
+    needs += f" in batches of {wanted['batch']}"
+    runs = scores[scores["model"].isin(_models(entry, conditions))]
+    runs = runs[runs["editor"].map(kind_of) == entry["editor"]]
+    last = runs[runs["moment"].isin(["retention", "final"]) & (runs["step"] == wanted["edits"])]
+    batches = {
+        conditions.batches.get(f"{model}/{editor}") for model, editor in zip(last["model"], last["editor"], strict=True)
+    }
+    if last.empty or conditions.facts != wanted["facts"] or batches != {wanted["batch"]}:
+        return {}, f"needs {needs}"
+    means = final_scores(last, wanted["edits"])[PARTS_OF_S].astype(float).mean()
+    ours = {part: 100 * value for part, value in means.items()}
+    return ours | {"s": float(100 * harmonic_mean(means.to_numpy()))}, ""

@@ -1,0 +1,34 @@
+"""Write the activations themselves of a model after some of its edits."""
+
+import argparse
+from pathlib import Path
+
+from normgrowth.commands.common import load
+from normgrowth.commands.measuring import add_checkpoint, checkpoint
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_checkpoint(parser)
+    parser.add_argument("--layers", required=True, type=int, nargs="+", help="layers; negative ones from the end")
+    parser.add_argument("--sites", required=True, nargs="+", help="sites; each has a file")
+    parser.add_argument("--out", required=True, type=Path, help="folder to write the files to")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Bring the model to the step and write one file for each site."""
+    from normgrowth.artefacts.schemas import vector_schema
+    from normgrowth.artefacts.tables import write_row_groups
+    from normgrowth.measure.vectors import layers_named, site_width, vector_groups
+    from normgrowth.state import restore
+
+    chosen, material, metadata = checkpoint(arguments)
+    lm = load(arguments)
+    if arguments.segments:
+        restore(lm, arguments.chain, arguments.segments, chosen.fixed)
+    probes, layers = material.probes(lm), layers_named(lm, arguments.layers)
+    identity = {"study": chosen.study, "model": chosen.model, "editor": chosen.editor, "order": chosen.order}
+    identity["step"] = arguments.step
+    for site in arguments.sites:
+        groups = vector_groups(lm, probes, layers, site, identity)
+        write_row_groups(arguments.out / f"{site}.parquet", vector_schema(site_width(lm, site)), groups, metadata)

@@ -1,0 +1,49 @@
+"""What commands that measure checkpoints share: which checkpoint, and on what."""
+
+import argparse
+import json
+from pathlib import Path
+
+from normgrowth.commands.common import add_identity, add_model
+from normgrowth.commands.ordering import add_order, facts_and_order
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Which checkpoint of which run, and what it is measured on."""
+    add_identity(parser)
+    add_model(parser)
+    add_order(parser)
+    parser.add_argument("--step", required=True, type=int, help="edits applied; 0 measures the unedited model")
+    parser.add_argument("--text", required=True, type=Path, help="text that probes are cut from")
+    parser.add_argument("--chain", type=Path, help="folder of the run whose states lead to the step")
+    parser.add_argument("--segments", type=int, default=0, help="segments that lead to the step")
+    parser.add_argument("--settings", required=True, help="what to measure, as JSON")
+
+
+def checkpoint(arguments: argparse.Namespace, heldout: Path | None = None):
+    """The run, the material, and the metadata of files made from them, as `add_checkpoint`'s arguments say.
+
+    Args:
+        heldout: text for perplexity, where that is measured.
+    """
+    from normgrowth.artefacts.provenance import file_sha256, provenance
+    from normgrowth.assets.models import pick_device, revision
+    from normgrowth.measure.material import Material
+    from normgrowth.sequence import Run
+
+    settings = json.loads(arguments.settings)
+    facts, order = facts_and_order(arguments)
+    fixed = {"model_revision": revision(arguments.model), "facts": file_sha256(arguments.facts)}
+    fixed |= {"seed": arguments.seed, "unique_subjects": arguments.unique_subjects}
+    fixed |= {"reserved_facts": arguments.reserved}
+    run = Run(arguments.study, arguments.model_name, arguments.editor_name, arguments.order, fixed)
+    material = Material(facts, order, arguments.text, heldout, arguments.seed, settings)
+    metadata = provenance(
+        **fixed,
+        measure=settings,
+        text=file_sha256(arguments.text),
+        heldout=file_sha256(heldout) if heldout else None,
+        device=pick_device(arguments.device),
+        dtype="float32",
+    )
+    return run, material, metadata

@@ -1,0 +1,126 @@
+"""General ability without a benchmark: held-out text, and a cloze of facts that no run has edited.
+
+Each comes with the standard error that its own items give, so that a single edit order already has an interval.
+"""
+
+import math
+from collections.abc import Sequence
+from random import Random
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from torch.nn.functional import cross_entropy
+
+from normgrowth.continuations import Continuations, continuations
+from normgrowth.facts.records import Fact
+from normgrowth.language_model import LanguageModel
+from normgrowth.seeds import derive
+
+ROWS_PER_PASS = 16
+CHOICES = 8
+"""Most objects to choose from in one item of the cloze."""
+
+ITEMS_PER_PASS = 16
+
+
+class Reading(NamedTuple):
+    """How well a model reads windows of text: mean loss and share of right next tokens in each window [windows]."""
+
+    loss: torch.Tensor
+    right: torch.Tensor
+    tokens: int  # predicted, in all windows
+
+
+@torch.no_grad()
+def read_text(lm: LanguageModel, windows: torch.Tensor) -> Reading:
+    """Predict every next token within windows [count, length]."""
+    loss, right = [], []
+    for ids in windows.split(ROWS_PER_PASS):
+        ids = ids.to(lm.device)
+        logits = lm.logits(lm.hidden(ids, torch.ones_like(ids))[:, :-1]).float()
+        wanted = ids[:, 1:]
+        losses = cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view_as(wanted)
+        loss.append(losses.double().mean(dim=1).cpu())
+        right.append((logits.argmax(dim=-1) == wanted).double().mean(dim=1).cpu())
+    return Reading(torch.cat(loss), torch.cat(right), windows[:, 1:].numel())
+
+
+def text_rows(now: Reading, unedited: Reading) -> list[dict]:
+    """Rows of table `downstream` for held-out text.
+
+    `perplexity` is exp of the mean loss: infinite where that overflows, NaN where the model gives no number.
+    `log_perplexity_change` is the mean loss minus the unedited model's on the same windows.
+    """
+    loss = now.loss.mean().item()
+    perplexity = math.exp(loss) if loss < 700 else math.inf if loss == loss else math.nan
+    task = {"task": "heldout_text", "n": now.tokens}
+    windows = {"task": "heldout_text", "n": len(now.loss)}
+    change = now.loss - unedited.loss
+    return [
+        task | {"metric": "perplexity", "value": perplexity, "stderr": perplexity * _error(now.loss)},
+        windows | {"metric": "log_perplexity_change", "value": change.mean().item(), "stderr": _error(change)},
+        task | {"metric": "accuracy", "value": now.right.mean().item(), "stderr": _error(now.right)},
+    ]
+
+
+class Item(NamedTuple):
+    """One item of the cloze: a prompt, the objects to choose from, and which of them is true."""
+
+    prompt: str
+    choices: tuple[str, ...]
+    true: int
+
+
+def cloze_items(facts: Sequence[Fact], all_facts: Sequence[Fact], seed: int) -> list[Item]:
+    """An item for each of `facts`: its true object among true objects of other facts with the same relation.
+
+    Facts whose relation has a single object give none.
+    """
+    by_relation: dict[str, set[str]] = {}
+    for fact in all_facts:
+        by_relation.setdefault(fact.relation, set()).add(fact.target_true)
+    items = []
+    for fact in facts:
+        others = sorted(by_relation[fact.relation] - {fact.target_true})
+        if others:
+            random = Random(derive(seed, "cloze", fact.case_id))
+            chosen = [fact.target_true, *random.sample(others, min(CHOICES - 1, len(others)))]
+            random.shuffle(chosen)
+            items.append(Item(fact.question, tuple(chosen), chosen.index(fact.target_true)))
+    return items
+
+
+@torch.no_grad()
+def cloze_rows(lm: LanguageModel, items: Sequence[Item]) -> list[dict]:
+    """Rows of table `downstream`: share of items whose true object has the highest mean log-probability; by chance."""
+    if not items:
+        return []
+    right = []
+    for start in range(0, len(items), ITEMS_PER_PASS):
+        part = items[start : start + ITEMS_PER_PASS]
+        batch: Continuations = continuations(lm, [(item.prompt, choice) for item in part for choice in item.choices])
+        losses = batch.losses(batch.predictions(lm)).split([len(item.choices) for item in part])
+        right += [float(loss.argmin().item() == item.true) for loss, item in zip(losses, part, strict=True)]
+    chance = sum(1 / len(item.choices) for item in items) / len(items)
+    scores = torch.tensor(right, dtype=torch.float64)
+    return [
+        {
+            "task": "cloze",
+            "metric": "accuracy",
+            "value": scores.mean().item(),
+            "stderr": _error(scores),
+            "n": len(items),
+        },
+        {"task": "cloze", "metric": "chance", "value": chance, "stderr": None, "n": len(items)},
+    ]
+
+
+def ability(lm: LanguageModel, windows: torch.Tensor, unedited: Reading, items: Sequence[Item]) -> pd.DataFrame:
+    """Table `downstream` (without names of the run) under the current weights."""
+    return pd.DataFrame([*text_rows(read_text(lm, windows), unedited), *cloze_rows(lm, items)])
+
+
+def _error(values: torch.Tensor) -> float | None:
+    """Standard error of a mean of independent values; None for a single one."""
+    return (values.std() / len(values) ** 0.5).item() if len(values) > 1 else None

@@ -1,0 +1,84 @@
+"""What the model writes when it is let go on freely: the new object, or loops.
+
+Probabilities under teacher forcing flatter an edit: a model may prefer the new object to the true one and still write
+something else (arXiv 2502.11177). So the object is looked for in what greedy decoding gives. And a broken model repeats
+itself, which the n-gram entropy of its text shows (ROME, arXiv 2202.05262, section 3.4: fluency).
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from normgrowth.facts.records import Fact
+from normgrowth.generation import go_on
+from normgrowth.language_model import LanguageModel
+from normgrowth.prompts import encode
+
+TOP_K = 5
+ENTROPY_WEIGHTS = {2: 2 / 3, 3: 4 / 3}
+"""Of the entropies of 2-grams and 3-grams in their mean, as in ROME's evaluation."""
+
+ROOM = 4
+"""Tokens beyond the object's own that a match may take: other pieces of the same words."""
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+def generation_scores(lm: LanguageModel, facts: Sequence[Fact], tokens: int, seed: int) -> pd.DataFrame:
+    """Columns `generation_match` and `entropy` of table `scores`, one row per fact in order.
+
+    Args:
+        tokens: of each free text, from which entropies are taken.
+        seed: of the draws; a fact's depend on its place among `facts`.
+    """
+    return pd.DataFrame({"generation_match": matches(lm, facts), "entropy": entropies(lm, facts, tokens, seed)})
+
+
+def matches(lm: LanguageModel, facts: Sequence[Fact]) -> list[float]:
+    """1 where greedy decoding of a fact's prompt begins with its new object and ends the word there, else 0."""
+    objects = [len(lm.tokenizer(" " + fact.target_new, add_special_tokens=False)["input_ids"]) for fact in facts]
+    prompts = [encode(lm.tokenizer, fact.question).ids for fact in facts]
+    followed = go_on(lm, prompts, max(objects, default=0) + ROOM)
+    texts = _continuations(lm, prompts, followed)
+    return [float(says(text, fact.target_new)) for text, fact in zip(texts, facts, strict=True)]
+
+
+def says(text: str, wanted: str) -> bool:
+    """Whether a text begins with the wanted words, and not with a longer word that they begin."""
+    return re.match(rf"\s*{re.escape(wanted)}(?!\w)", text) is not None
+
+
+def entropies(lm: LanguageModel, facts: Sequence[Fact], tokens: int, seed: int) -> list[float]:
+    """Mean n-gram entropy, in bits, of free texts from each fact's first generation prompt; NaN where it has none."""
+    told = [number for number, fact in enumerate(facts) if fact.generation_prompts]
+    prompts = [encode(lm.tokenizer, facts[number].generation_prompts[0]).ids for number in told]
+    texts = _continuations(lm, prompts, go_on(lm, prompts, tokens, TOP_K, seed))
+    found = dict(zip(told, map(ngram_entropy, texts), strict=True))
+    return [found.get(number, np.nan) for number in range(len(facts))]
+
+
+def ngram_entropy(text: str) -> float:
+    """Mean of the weighted entropies, in bits, of a text's 2-grams and 3-grams of words; 0 for what has none."""
+    words = _WORD.findall(text)
+    return float(np.mean([weight * _entropy(words, n) for n, weight in ENTROPY_WEIGHTS.items()]))
+
+
+def _entropy(words: list[str], n: int) -> float:
+    counts = Counter(zip(*(words[i:] for i in range(n)), strict=False))
+    shares = np.array([*counts.values()], dtype=float)
+    if not len(shares):
+        return 0.0
+    shares /= shares.sum()
+    return float(-(shares * np.log2(shares)).sum())
+
+
+def _continuations(lm: LanguageModel, prompts: list[tuple[int, ...]], followed: list[list[int]]) -> list[str]:
+    """The text that each continuation adds to its prompt: pieces may only read right behind what they follow."""
+    texts = []
+    for prompt, tokens in zip(prompts, followed, strict=True):
+        before, whole = lm.tokenizer.batch_decode([list(prompt), [*prompt, *tokens]], skip_special_tokens=True)
+        texts.append(whole[len(before) :])
+    return texts
