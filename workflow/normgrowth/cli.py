@@ -26,6 +26,7 @@ COMMANDS = (
     "edit",
     "single-edits",
     "measure",
+    "evaluate",
     "collect",
     "draw",
     "claims",

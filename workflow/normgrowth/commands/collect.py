@@ -12,6 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--orders", required=True, type=int, help="number of edit orders")
     parser.add_argument("--segments", required=True, type=int, help="segments of every run")
     parser.add_argument("--checkpoints", required=True, type=int, nargs="+", help="steps that are measured, ascending")
+    parser.add_argument("--evaluated", type=int, nargs="*", default=[], help="steps at which tasks are evaluated")
     parser.add_argument("--out", required=True, type=Path, help="table to write")
 
 
@@ -28,5 +29,6 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.orders,
         arguments.segments,
         arguments.checkpoints,
+        arguments.evaluated,
     )
     write_table(arguments.out, rows, arguments.table, provenance(runs=sources))

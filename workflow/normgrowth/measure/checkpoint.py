@@ -65,5 +65,5 @@ def measure_checkpoint(
         heldout, lm.tokenizer, length, -(-settings["perplexity_tokens"] // length), seed, "perplexity"
     )
     value, count = perplexity(lm, heldout_windows)
-    downstream = pd.DataFrame([{"task": "heldout_text", "metric": "perplexity", "value": value, "n": count}])
-    return {"scores": scores, "activations": compare(now, unedited), "downstream": downstream}
+    downstream = {"task": "heldout_text", "metric": "perplexity", "value": value, "stderr": None, "n": count}
+    return {"scores": scores, "activations": compare(now, unedited), "downstream": pd.DataFrame([downstream])}
