@@ -32,6 +32,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/assets.smk"
 include: "workflow/rules/editing.smk"
 include: "workflow/rules/measuring.smk"
+include: "workflow/rules/ability.smk"
 include: "workflow/rules/evidence.smk"
 
 

@@ -80,6 +80,22 @@ def test_every_curve_begins_with_the_unedited_model(results, table):
     assert UNEDITED not in set(frame["editor"])
 
 
+def test_rows_of_tasks_join_downstream(results):
+    for editor, step in ((UNEDITED, 0), ("ft", 4), ("memit", 4)):
+        for order in range(ORDERS):
+            at = results / "measurements" / "m" / editor / f"order-{order}" / f"after-{step}" / "ability.parquet"
+            frame = rows("downstream", [step], editor, order, task="hellaswag")
+            write_table(at, frame, "downstream", {"harness": "its version", "device": "cpu"})
+    frame, sources = collect("downstream", results, CHAINS, SEGMENTS, CHECKPOINTS, evaluated=[0, 4])
+    for _, run in frame.groupby(["editor", "order"]):
+        assert list(zip(run["step"], run["task"], strict=True)) == [
+            (0, "task"), (0, "hellaswag"), (2, "task"), (4, "task"), (4, "hellaswag")
+        ]  # fmt: skip
+    assert sources["m/ft"]["harness"] == "its version"
+    others, _ = collect("activations", results, CHAINS, SEGMENTS, CHECKPOINTS, evaluated=[0, 4])
+    assert set(others["step"]) == {0, 2, 4}
+
+
 def test_norms_begin_at_step_zero(results):
     for _, run in collected(results, "norms").groupby(["editor", "order"]):
         assert run["step"].tolist() == [0, 1, 2, 3, 4]

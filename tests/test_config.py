@@ -1,6 +1,7 @@
 """A wrong study ends before any work, in one line that names the key, its value and what is allowed."""
 
 import json
+import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_the_default_study_is_valid():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"edtis": 5}, "key 'edtis' is unknown; did you mean 'edits'? (known: assets, "),
+        ({"edtis": 5}, "key 'edtis' is unknown; did you mean 'edits'? (known: ability, assets, "),
         ({"measure": {"evry": 1}}, "measure: key 'evry' is unknown; did you mean 'every'? (known: baseline_facts, "),
         (
             {"model_sources": {"world-gpt2": {"training": {"layres": 3}}}},
@@ -125,6 +126,17 @@ def test_the_default_study_is_valid():
         ),
         ({"models": "world-gpt2"}, "models is 'world-gpt2': should be a list"),
         ({"models": []}, "models is []: should be longer: it holds at least 1"),
+        ({"ability": {"tasks": ["a b"]}}, "ability.tasks.0 is 'a b': String should match pattern"),
+        ({"ability": {"tasks": ["piqa", "piqa"]}}, "ability.tasks: 'piqa' stands there twice"),
+        ({"ability": {"limit": 0}}, "ability.limit is 0: should be greater than or equal to 1"),
+        (
+            {"ability": {"tasks": ["own"], "task_folder": "{assets}/tasks"}},
+            "ability.task_folder refer to {assets}, but assets is not set",
+        ),
+        (
+            {"ability": {"tasks": ["own"], "task_folder": "nowhere"}},
+            "ability.task_folder is 'nowhere', but there is no folder /",
+        ),
         ({"models": ["world-gpt"]}, "models.0: model 'world-gpt' is unknown; did you mean 'world-gpt2'?"),
         ({"models": ["world-gpt2", "world-gpt2"]}, "models: 'world-gpt2' stands there twice"),
         (
@@ -282,6 +294,19 @@ def test_the_number_of_facts_in_a_world_is_known_without_making_it():
 def test_checkpoints_always_include_the_end():
     study = laid_over(STUDY, {"edits": 250, "segment": 50, "measure": {"every": 2}})
     assert Plan(load_study(study)).checkpoints == [100, 200, 250]
+
+
+def test_tasks_are_evaluated_before_every_edit_and_after_the_last():
+    study = {"edits": 250, "segment": 50, "ability": {"tasks": ["piqa"], "every": 2}}
+    assert Plan(load_study(laid_over(STUDY, study))).evaluated == [0, 100, 200, 250]
+    assert Plan(load_study(STUDY)).evaluated == []
+
+
+def test_a_missing_harness_is_a_notice(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    said = Plan(load_study(laid_over(STUDY, {"ability": {"tasks": ["piqa"]}}))).notice.splitlines()
+    assert said[-1].startswith("normgrowth: ability.tasks need lm_eval, which is not installed here: pip install ")
+    assert "lm_eval" not in (Plan(load_study(STUDY)).notice or "")
 
 
 def test_settings_of_one_model_are_laid_over_those_of_all():

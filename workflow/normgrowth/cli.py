@@ -27,6 +27,7 @@ COMMANDS = (
     "single-edits",
     "measure",
     "extract",
+    "evaluate",
     "collect",
     "draw",
     "claims",

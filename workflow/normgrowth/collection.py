@@ -11,6 +11,7 @@ from normgrowth.artefacts.tables import read_provenance, read_table
 BY_SEGMENT = ("norms", "edits", "scores", "speed")
 BY_CHECKPOINT = ("scores", "activations", "subspaces", "coordinates", "cka", "spectra", "downstream")
 SINGLE_EDITS = "single_edits"
+TABLE_OF_ABILITY = "downstream"
 
 
 def collect(
@@ -19,6 +20,7 @@ def collect(
     chains: Sequence[tuple[str, str, int]],
     segments: int,
     checkpoints: Sequence[int],
+    evaluated: Sequence[int] = (),
 ) -> tuple[pd.DataFrame, dict]:
     """All rows of a table, run after run in the order of their steps, and the provenance of each run.
 
@@ -27,6 +29,7 @@ def collect(
 
     Args:
         chains: model, editor and order of each run.
+        evaluated: steps after which the tasks of a harness were evaluated; their rows stand in table `downstream`.
 
     Raises:
         ArtefactError: when a file is missing, damaged or of another table.
@@ -34,11 +37,13 @@ def collect(
     frames, sources = [], {}
     for model, editor, order in chains:
         paths = [*_files(table, results, model, editor, order, segments, checkpoints)]
+        if table == TABLE_OF_ABILITY:
+            paths += _of_checkpoints("ability", results, model, editor, order, evaluated)
         if not paths:  # single edits are made once, not in every order
             continue
         run = pd.concat([_read(table, path, editor) for path in paths], ignore_index=True)
         frames.append(run.sort_values("step", kind="stable"))
-        sources.setdefault(f"{model}/{editor}", read_provenance(paths[-1]))
+        sources.setdefault(f"{model}/{editor}", _origin(paths))
     rows = pd.concat(frames, ignore_index=True)
     if table == "scores":
         last = (rows["moment"] == "retention") & (rows["step"] == checkpoints[-1])
@@ -56,9 +61,22 @@ def _files(
     if table == SINGLE_EDITS and order == 0:
         yield results / "single-edits" / model / f"{editor}.parquet"
     if table in BY_CHECKPOINT:
-        for step in checkpoints:
-            measured = UNEDITED if step == 0 else editor
-            yield results / "measurements" / model / measured / f"order-{order}" / f"after-{step}" / f"{table}.parquet"
+        yield from _of_checkpoints(table, results, model, editor, order, checkpoints)
+
+
+def _of_checkpoints(
+    file: str, results: Path, model: str, editor: str, order: int, steps: Sequence[int]
+) -> Iterator[Path]:
+    """A file of each of a run's checkpoints, that of step 0 being the unedited model's."""
+    for step in steps:
+        measured = UNEDITED if step == 0 else editor
+        yield results / "measurements" / model / measured / f"order-{order}" / f"after-{step}" / f"{file}.parquet"
+
+
+def _origin(paths: Sequence[Path]) -> dict:
+    """The provenance of the last file of each kind, together."""
+    last = {path.name: path for path in paths}.values()
+    return {key: value for path in last for key, value in read_provenance(path).items()}
 
 
 def _read(table: str, path: Path, editor: str) -> pd.DataFrame:

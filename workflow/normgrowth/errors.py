@@ -1,5 +1,8 @@
 """Errors a user can act on: the command line prints them as one line, without a traceback."""
 
+INSTALL_HARNESS = "pip install -c envs/lock.txt -e '.[ability]'"
+"""Gets the lm-evaluation-harness, an optional package, beside the pinned ones."""
+
 
 class NormgrowthError(Exception):
     """A fault that names the thing, its value and the remedy in one line."""
@@ -23,6 +26,10 @@ class ModelError(NormgrowthError):
 
 class EditError(NormgrowthError):
     """An edit failed: the message names the edit."""
+
+
+class AbilityError(NormgrowthError):
+    """General ability cannot be evaluated: the harness, a task or its data is not there."""
 
 
 class QualityError(NormgrowthError):

@@ -2,7 +2,7 @@
 
 import os
 
-from normgrowth.config.inputs import local_path, model_files, weights_megabytes
+from normgrowth.config.inputs import local_path, model_files, task_files, weights_megabytes
 from normgrowth.config.plan import UNEDITED, compact
 from normgrowth.config.study import HELDOUT_SUFFIX
 from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS, TRAJECTORY
@@ -18,6 +18,7 @@ def any_of(names):
 TABLES_OF_SEGMENTS = ("norms", "edits", "scores", "speed")
 TABLES_OF_CHECKPOINTS = ("scores", "activations", "subspaces", "coordinates", "cka", "spectra", "downstream")
 TABLES_OF_CLAIMS = ("norms", "edits", "scores", "activations", "subspaces", "downstream")
+TABLE_OF_ABILITY = "downstream"
 SINGLE_EDITS = "single_edits"
 TABLES = sorted({*TABLES_OF_SEGMENTS, *TABLES_OF_CHECKPOINTS, *[SINGLE_EDITS] * bool(STUDY.single_edits)})
 
@@ -66,6 +67,11 @@ def option(name, value):
 
 def local(path):
     return local_path(path, STUDY.assets)
+
+
+def task_folder():
+    """The folder of the study's own harness tasks, if it has one."""
+    return local(STUDY.ability.task_folder) if STUDY.ability.task_folder else None
 
 
 def source_of_model(wildcards):
@@ -145,10 +151,10 @@ def of_segments(file):
     ]
 
 
-def of_checkpoints(file):
-    """A file of every checkpoint of every run, and of the unedited models."""
-    unedited = [(model, UNEDITED, order, 0) for model, order in PLAN.unedited]
-    edited = [(*chain, step) for chain in PLAN.chains for step in PLAN.checkpoints]
+def of_checkpoints(file, steps):
+    """A file of these checkpoints of every run; step 0 is the unedited model's."""
+    unedited = [(model, UNEDITED, order, 0) for model, order in PLAN.unedited if 0 in steps]
+    edited = [(*chain, step) for chain in PLAN.chains for step in steps if step]
     return [
         f"{CHECKPOINT}/{file}".format(study=STUDY.study, model=model, editor=editor, order=order, step=step)
         for model, editor, order, step in unedited + edited
@@ -177,5 +183,6 @@ def rows_of_table(wildcards):
     if table == SINGLE_EDITS:
         return [f"results/{wildcards.study}/single-edits/{run}.parquet" for run in PLAN.single_edit_runs]
     files = of_segments(f"{table}.parquet") if table in TABLES_OF_SEGMENTS else []
-    files += of_checkpoints(f"{table}.parquet") if table in TABLES_OF_CHECKPOINTS else []
+    files += of_checkpoints(f"{table}.parquet", [0, *PLAN.checkpoints]) if table in TABLES_OF_CHECKPOINTS else []
+    files += of_checkpoints("ability.parquet", PLAN.evaluated) if table == TABLE_OF_ABILITY else []
     return files + (of_segments("timing.parquet") if table == "edits" else [])

@@ -28,12 +28,13 @@ rule collect:
         chains=lambda w: chains_of_table(w.table),
         segments=PLAN.segments,
         checkpoints=[0, *PLAN.checkpoints],
+        evaluated=lambda w: ["--evaluated", *PLAN.evaluated] if w.table == TABLE_OF_ABILITY and PLAN.evaluated else [],
     message:
         "Put together the table {wildcards.table}"
     shell:
         "normgrowth collect --table {wildcards.table} --results results/{wildcards.study} --chains {params.chains} "
         "--segments {params.segments} "
-        "--checkpoints {params.checkpoints} --out {output.table} > {log} 2>&1"
+        "--checkpoints {params.checkpoints} {params.evaluated} --out {output.table} > {log} 2>&1"
 
 
 rule draw:

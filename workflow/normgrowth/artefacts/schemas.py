@@ -136,10 +136,10 @@ SCHEMAS: dict[str, pa.Schema] = {
         *_SCORES,
         ("delta_frobenius", pa.float64()),  # norm of the edit's change, over all edited matrices
     ),
-    # One row per step and task.
+    # One row per step, task and metric.
     "downstream": _schema(
         ("task", pa.string()),
-        ("metric", pa.string()),
+        ("metric", pa.string()),  # of a harness task as the harness names it: metric,filter
         ("value", pa.float64()),
         ("stderr", pa.float64()),  # standard error over items or windows; null where there is none
         ("n", pa.int64()),

@@ -28,6 +28,9 @@ from normgrowth.inference import (
 
 PARTS_OF_S = ["es", "ps", "ns"]
 
+ACCURACIES = ("accuracy", "acc,none")
+"""Metrics that are shares of right answers: our own, and the harness's."""
+
 LEAST_IMMEDIATE = 0.1
 """Immediate S below which edits did not take, so that there is nothing to lose."""
 
@@ -128,7 +131,7 @@ def log_perplexity_change(changes: pd.DataFrame) -> Interval:
 
 def _accuracies(evidence: Evidence) -> list[Measure]:
     """Shares of right answers at the end of the run, of every task that has them; against the unedited model's."""
-    rows = evidence.downstream[evidence.downstream["metric"] == "accuracy"]
+    rows = evidence.downstream[evidence.downstream["metric"].isin(ACCURACIES)]
     measures = []
     for task, part in rows.groupby("task", sort=True):
         step = last_common_step(part)

@@ -11,6 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--chains", required=True, nargs="+", help="model/editor/order of each run")
     parser.add_argument("--segments", required=True, type=int, help="segments of every run")
     parser.add_argument("--checkpoints", required=True, type=int, nargs="+", help="steps that are measured, ascending")
+    parser.add_argument("--evaluated", type=int, nargs="*", default=[], help="steps at which tasks are evaluated")
     parser.add_argument("--out", required=True, type=Path, help="table to write")
 
 
@@ -26,5 +27,6 @@ def run(arguments: argparse.Namespace) -> None:
         [(model, editor, int(order)) for model, editor, order in (c.split("/") for c in arguments.chains)],
         arguments.segments,
         arguments.checkpoints,
+        arguments.evaluated,
     )
     write_table(arguments.out, rows, arguments.table, provenance(runs=sources))

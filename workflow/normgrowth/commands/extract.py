@@ -4,12 +4,13 @@ import argparse
 from pathlib import Path
 
 from normgrowth.commands.common import load
-from normgrowth.commands.measuring import add_checkpoint, checkpoint
+from normgrowth.commands.measuring import add_checkpoint, add_material, material_of, run_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_checkpoint(parser)
+    add_material(parser)
     parser.add_argument("--layers", required=True, type=int, nargs="+", help="layers; negative ones from the end")
     parser.add_argument("--sites", required=True, nargs="+", help="sites; each has a file")
     parser.add_argument("--out", required=True, type=Path, help="folder to write the files to")
@@ -22,7 +23,8 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.measure.vectors import layers_named, site_width, vector_groups
     from normgrowth.state import restore
 
-    chosen, material, metadata = checkpoint(arguments)
+    chosen = run_of(arguments)
+    material, metadata = material_of(arguments, chosen.fixed)
     lm = load(arguments)
     if arguments.segments:
         restore(lm, arguments.chain, arguments.segments, chosen.fixed)

@@ -4,12 +4,13 @@ import argparse
 from pathlib import Path
 
 from normgrowth.commands.common import load
-from normgrowth.commands.measuring import add_checkpoint, checkpoint
+from normgrowth.commands.measuring import add_checkpoint, add_material, material_of, run_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_checkpoint(parser)
+    add_material(parser)
     parser.add_argument("--heldout", required=True, type=Path, help="text for perplexity")
     parser.add_argument("--out", required=True, type=Path, help="folder to write the tables to")
 
@@ -19,7 +20,8 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.artefacts.tables import write_table
     from normgrowth.measure.checkpoint import measure_checkpoint
 
-    chosen, material, metadata = checkpoint(arguments, arguments.heldout)
+    chosen = run_of(arguments)
+    material, metadata = material_of(arguments, chosen.fixed, arguments.heldout)
     tables = measure_checkpoint(
         load(arguments),
         material,

@@ -1,4 +1,4 @@
-"""What commands that measure checkpoints share: which checkpoint, and on what."""
+"""What commands that work at checkpoints share: which checkpoint of which run, and what it is measured on."""
 
 import argparse
 import json
@@ -9,34 +9,46 @@ from normgrowth.commands.ordering import add_order, facts_and_order
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """Which checkpoint of which run, and what it is measured on."""
+    """Which checkpoint of which run."""
     add_identity(parser)
     add_model(parser)
     add_order(parser)
-    parser.add_argument("--step", required=True, type=int, help="edits applied; 0 measures the unedited model")
-    parser.add_argument("--text", required=True, type=Path, help="text that probes are cut from")
+    parser.add_argument("--step", required=True, type=int, help="edits applied; 0 is the unedited model")
     parser.add_argument("--chain", type=Path, help="folder of the run whose states lead to the step")
     parser.add_argument("--segments", type=int, default=0, help="segments that lead to the step")
+
+
+def add_material(parser: argparse.ArgumentParser) -> None:
+    """What it is measured on."""
+    parser.add_argument("--text", required=True, type=Path, help="text that probes are cut from")
     parser.add_argument("--settings", required=True, help="what to measure, as JSON")
 
 
-def checkpoint(arguments: argparse.Namespace, heldout: Path | None = None):
-    """The run, the material, and the metadata of files made from them, as `add_checkpoint`'s arguments say.
-
-    Args:
-        heldout: text for perplexity, where that is measured.
-    """
-    from normgrowth.artefacts.provenance import file_sha256, provenance
-    from normgrowth.assets.models import pick_device, revision
-    from normgrowth.measure.material import Material
+def run_of(arguments: argparse.Namespace):
+    """The run that `add_checkpoint`'s arguments name."""
+    from normgrowth.artefacts.provenance import file_sha256
+    from normgrowth.assets.models import revision
     from normgrowth.sequence import Run
 
-    settings = json.loads(arguments.settings)
-    facts, order = facts_and_order(arguments)
     fixed = {"model_revision": revision(arguments.model), "facts": file_sha256(arguments.facts)}
     fixed |= {"seed": arguments.seed, "unique_subjects": arguments.unique_subjects}
     fixed |= {"reserved_facts": arguments.reserved}
-    run = Run(arguments.study, arguments.model_name, arguments.editor_name, arguments.order, fixed)
+    return Run(arguments.study, arguments.model_name, arguments.editor_name, arguments.order, fixed)
+
+
+def material_of(arguments: argparse.Namespace, fixed: dict, heldout: Path | None = None):
+    """The material that `add_material`'s arguments name, and the metadata of files made from it.
+
+    Args:
+        fixed: metadata of the run.
+        heldout: text for perplexity, where that is measured.
+    """
+    from normgrowth.artefacts.provenance import file_sha256, provenance
+    from normgrowth.assets.models import pick_device
+    from normgrowth.measure.material import Material
+
+    settings = json.loads(arguments.settings)
+    facts, order = facts_and_order(arguments)
     material = Material(facts, order, arguments.text, heldout, arguments.seed, settings)
     metadata = provenance(
         **fixed,
@@ -46,4 +58,4 @@ def checkpoint(arguments: argparse.Namespace, heldout: Path | None = None):
         device=pick_device(arguments.device),
         dtype="float32",
     )
-    return run, material, metadata
+    return material, metadata

@@ -14,6 +14,9 @@ from normgrowth.editors.hypernetwork_settings import HypernetworkSettings
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.families import kind_of
 
+FOLDERS = ("model_sources", "ability")
+"""Sections whose local inputs are folders."""
+
 FEWEST_RESERVED = 20
 """Facts below which training a hypernetwork means nothing."""
 
@@ -27,8 +30,7 @@ def faults_of(study: Study) -> list[str]:
 
 def _selections(study: Study) -> Iterator[str]:
     """Names that stand for nothing."""
-    for key in ("models", "editors"):
-        names = getattr(study, key)
+    for key, names in {"models": study.models, "editors": study.editors, "ability.tasks": study.ability.tasks}.items():
         yield from (f"{key}: {name!r} stands there twice" for name in sorted({n for n in names if names.count(n) > 1}))
     for name, source in study.model_sources.items():
         said = getattr(source, "published_as", None)
@@ -86,7 +88,7 @@ def _missing_inputs(study: Study) -> Iterator[str]:
     else:
         for key, path in paths.items():
             here = Path(local_path(path, study.assets))
-            is_there, what = (here.is_dir(), "folder") if key.startswith("model_sources") else (here.is_file(), "file")
+            is_there, what = (here.is_dir(), "folder") if key.startswith(FOLDERS) else (here.is_file(), "file")
             if not is_there:
                 yield f"{key} is {path!r}, but there is no {what} {os.path.abspath(here)}: correct the path"
 
@@ -100,6 +102,8 @@ def _local_inputs(study: Study) -> Iterator[tuple[str, str]]:
         yield f"fact_sources.{study.facts}.path", source.path
     for text in dict.fromkeys(name for name in (study.text, study.heldout_text) if name in study.text_sources):
         yield from ((f"text_sources.{text}.paths.{i}", path) for i, path in enumerate(study.text_sources[text].paths))
+    if study.ability.tasks and study.ability.task_folder is not None:
+        yield "ability.task_folder", study.ability.task_folder
 
 
 def _too_few_facts(study: Study) -> Iterator[str]:

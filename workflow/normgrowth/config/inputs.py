@@ -28,6 +28,12 @@ def model_files(folder: str) -> list[str]:
     return sorted({str(file) for pattern in MODEL_FILES for file in Path(folder).glob(pattern)})
 
 
+def task_files(folder: str) -> list[str]:
+    """The files of a folder of harness tasks: definitions, the Python and the data beside them."""
+    files = (path for path in Path(folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return sorted(map(str, files))
+
+
 def layers_of(source: ModelSource, assets: str | None) -> int:
     """Number of transformer blocks of a model.
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 
 from pydantic import BaseModel
 
@@ -11,6 +12,7 @@ from normgrowth.config.inputs import layers_of
 from normgrowth.config.sections import TrainedModel
 from normgrowth.config.study import Study
 from normgrowth.editors.settings import TRAJECTORY, EditorSettings
+from normgrowth.errors import INSTALL_HARNESS
 
 UNEDITED = "unedited"
 """Name under which the model before any edit is measured, as in `artefacts.schemas` (too heavy to import here)."""
@@ -98,6 +100,13 @@ class Plan:
         every = self.study.measure.every * self.study.segment
         return [*range(every, self.study.edits, every), self.study.edits]
 
+    @property
+    def evaluated(self) -> list[int]:
+        """Edits after which tasks of the harness are evaluated, 0 and the last among them; none without tasks."""
+        every = self.study.ability.every
+        chosen = [step for number, step in enumerate(self.checkpoints, start=1) if number % every == 0]
+        return sorted({0, *chosen, self.study.edits}) if self.study.ability.tasks else []
+
     def edits_of(self, segment: int) -> tuple[int, int]:
         """First and last edit of a segment; both count from 1."""
         return (segment - 1) * self.study.segment + 1, segment * self.study.segment
@@ -136,7 +145,17 @@ class Plan:
 
     @property
     def notice(self) -> str | None:
-        """What a user should know before a run: the models, or editors on them, that no preset names."""
+        """What a user should know before a run, a line each."""
+        return "\n".join(filter(None, (self._without_preset(), self._without_harness()))) or None
+
+    def _without_harness(self) -> str | None:
+        # A notice and no fault: jobs may run in an image that holds what is missing here.
+        if not self.study.ability.tasks or find_spec("lm_eval"):
+            return None
+        return f"normgrowth: ability.tasks need lm_eval, which is not installed here: {INSTALL_HARNESS}"
+
+    def _without_preset(self) -> str | None:
+        """The models, or editors on them, that no preset names."""
         unnamed = []
         for model in self.study.models:
             editors = [name for name in self.editors_of(model) if not self.editor(model, name).controlled]

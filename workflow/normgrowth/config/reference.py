@@ -55,6 +55,7 @@ SECTIONS = {
     "contexts": sections.Contexts,
     "second_moments": sections.SecondMoments,
     "measure": sections.Measure,
+    "ability": sections.Ability,
     "figures": StyleSettings,
 }
 SOURCES = {

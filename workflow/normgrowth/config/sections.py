@@ -159,3 +159,28 @@ class Vectors(Section):
         None, description="Checkpoints, 0 for the unedited model; all of them by default."
     )
     orders: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), description="Edit orders.")
+
+
+TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.()+-]*$")]
+
+
+class Ability(Section):
+    """General ability at checkpoints, by tasks of EleutherAI's lm-evaluation-harness, an optional package."""
+
+    tasks: tuple[TaskName, ...] = Field(
+        (), description="Tasks, groups or tags of the harness, or of `task_folder`; none is evaluated by default."
+    )
+    few_shot: Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value)] = Field(
+        0, description="Solved examples before each item; a task that fixes zero keeps zero."
+    )
+    limit: Count | None = Field(100, description="Items of each task, from its first on; all with `null`.")
+    task_folder: str | None = Field(
+        None,
+        min_length=1,
+        description="Folder with further tasks, as the harness's YAML files, under names that the harness does not "
+        "have; `{assets}` stands for the study's `assets`.",
+    )
+    every: Count = Field(
+        1,
+        description="Checkpoints between evaluations; the unedited model and the end of the run are always evaluated.",
+    )

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from normgrowth.config.sections import (
+    Ability,
     Contexts,
     Count,
     FactSource,
@@ -73,6 +74,7 @@ class Study(Section):
     second_moments: SecondMoments = Field(SecondMoments(), description="Second moments.")
     measure: Measure = Field(Measure(), description="Checkpoints and what is measured there.")
     vectors: Vectors = Field(Vectors(), description="Activations that are kept themselves.")
+    ability: Ability = Field(Ability(), description="General ability, by tasks of the lm-evaluation-harness.")
     figures: StyleSettings = Field(StyleSettings(), description="Look of the figures.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "cpu", description="What models run on; `auto` is cuda where there is one."

@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from normgrowth.claims.performance import ACCURACIES
 from normgrowth.figures import panels
 from normgrowth.figures.curves import Quantity, draw_curves, per_step
 from normgrowth.figures.style import Style
@@ -16,7 +17,7 @@ TASKS = {
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw tables `downstream` and `scores`."""
     downstream = panels.edited_runs(tables["downstream"], "downstream")
-    accuracy = downstream[downstream["metric"] == "accuracy"]
+    accuracy = downstream[downstream["metric"].isin(ACCURACIES)]
     others = sorted(set(accuracy["task"]) - set(TASKS))
     labels = TASKS | {task: f"{task},\nright" for task in others}
     quantities = [

@@ -1,0 +1,32 @@
+"""Evaluate tasks of the lm-evaluation-harness on a model after some of its edits."""
+
+import argparse
+from pathlib import Path
+
+from normgrowth.commands.common import load
+from normgrowth.commands.measuring import add_checkpoint, run_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_checkpoint(parser)
+    parser.add_argument("--tasks", required=True, nargs="+", help="tasks, groups or tags of the harness")
+    parser.add_argument("--few-shot", type=int, default=0, help="solved examples before each item (default: 0)")
+    parser.add_argument("--limit", type=int, help="items of each task (default: all)")
+    parser.add_argument("--task-folder", type=Path, help="folder with further tasks, as the harness's YAML files")
+    parser.add_argument("--out", required=True, type=Path, help="table to write")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Replay the run's states on the unedited model, and write what the tasks say of it."""
+    from normgrowth.artefacts.provenance import provenance
+    from normgrowth.artefacts.tables import write_table
+    from normgrowth.measure.harness import evaluate
+    from normgrowth.state import restore
+
+    chosen, lm = run_of(arguments), load(arguments)
+    restore(lm, arguments.chain, arguments.segments, chosen.fixed)
+    rows, harness = evaluate(lm, arguments.tasks, arguments.few_shot, arguments.limit, arguments.task_folder)
+    settings = {"tasks": arguments.tasks, "few_shot": arguments.few_shot, "limit": arguments.limit}
+    metadata = provenance(**chosen.fixed, ability=settings, harness=harness, device=lm.device.type, dtype="float32")
+    write_table(arguments.out, chosen.identify(rows.assign(step=arguments.step)), "downstream", metadata)

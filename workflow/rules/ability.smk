@@ -1,0 +1,44 @@
+# General ability by tasks of the lm-evaluation-harness, at checkpoints; asked for only where the study names tasks.
+
+
+rule evaluate:
+    input:
+        model="resources/models/{model}/manifest.json",
+        facts=FACTS,
+        state=lambda w: state(w, PLAN.segment_at(int(w.step))),
+        tasks=lambda w: task_files(task_folder()) if task_folder() else [],
+    output:
+        ability=f"{CHECKPOINT}/ability.parquet",
+    log:
+        "logs/{study}/evaluate/{model}/{editor}/order-{order}/after-{step}.log",
+    benchmark:
+        "logs/{study}/evaluate/{model}/{editor}/order-{order}/after-{step}.benchmark.jsonl"
+    priority: 55
+    threads: STUDY.threads
+    resources:
+        **GPU,
+        mem_mb=memory,
+        runtime=240,
+    params:
+        *closure("normgrowth.commands.evaluate"),
+        *numerics(),
+        *versions("lm_eval"),
+        model=subpath(input.model, parent=True),
+        chain=lambda w: option("--chain", os.path.dirname(SEGMENT).format(**w) if int(w.step) else ""),
+        segments=lambda w: option("--segments", PLAN.segment_at(int(w.step))),
+        tasks=lambda w: list(STUDY.ability.tasks),
+        few_shot=STUDY.ability.few_shot,
+        limit=option("--limit", STUDY.ability.limit),
+        task_folder=lambda w: ["--task-folder", task_folder()] if task_folder() else [],
+        seed=STUDY.seed,
+        order=ORDER,
+        device=STUDY.device,
+    message:
+        "Evaluate {wildcards.model} on tasks after {wildcards.step} edits by {wildcards.editor}, "
+        "order {wildcards.order}"
+    shell:
+        "normgrowth evaluate --study {wildcards.study} --model-name {wildcards.model} "
+        "--editor-name {wildcards.editor} --order {wildcards.order} --step {wildcards.step} --model {params.model} "
+        "--facts {input.facts} --seed {params.seed} {params.order} {params.chain} {params.segments} "
+        "--tasks {params.tasks:q} --few-shot {params.few_shot} {params.limit} {params.task_folder:q} "
+        "--device {params.device} --threads {threads} --out {output.ability} > {log} 2>&1"
