@@ -31,6 +31,7 @@ if workflow.is_main_process and (notice := PLAN.notice):
 include: "workflow/rules/common.smk"
 include: "workflow/rules/assets.smk"
 include: "workflow/rules/editing.smk"
+include: "workflow/rules/interventions.smk"
 include: "workflow/rules/measuring.smk"
 include: "workflow/rules/ability.smk"
 include: "workflow/rules/evidence.smk"

@@ -23,6 +23,7 @@ COMMANDS = (
     "null-spaces",
     "hypernetwork",
     "vet",
+    "intervene",
     "edit",
     "single-edits",
     "measure",

@@ -4,6 +4,7 @@ import os
 
 from normgrowth.config.inputs import local_path, model_files, task_files, weights_megabytes
 from normgrowth.config.plan import UNEDITED, compact
+from normgrowth.config.sections import CheckpointDifference
 from normgrowth.config.study import HELDOUT_SUFFIX
 from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS, TRAJECTORY
 from normgrowth.figures.catalogue import FIGURES, figures_of
@@ -20,10 +21,12 @@ TABLES_OF_CHECKPOINTS = ("scores", "activations", "subspaces", "coordinates", "c
 TABLES_OF_CLAIMS = ("norms", "edits", "scores", "activations", "subspaces", "downstream")
 TABLE_OF_ABILITY = "downstream"
 SINGLE_EDITS = "single_edits"
-TABLES = sorted({*TABLES_OF_SEGMENTS, *TABLES_OF_CHECKPOINTS, *[SINGLE_EDITS] * bool(STUDY.single_edits)})
+INTERVENTIONS = "interventions"
+OPTIONAL = [SINGLE_EDITS] * bool(STUDY.single_edits) + [INTERVENTIONS] * bool(STUDY.interventions)
+TABLES = sorted({*TABLES_OF_SEGMENTS, *TABLES_OF_CHECKPOINTS, *OPTIONAL})
 
 # Those that a study of these editors draws, in the order of the report.
-DRAWN = figures_of(run.split("/")[1] for run in PLAN.runs)
+DRAWN = figures_of((run.split("/")[1] for run in PLAN.runs), bool(STUDY.interventions))
 
 FACTS = f"resources/facts/{STUDY.facts}.json"
 TEXT = f"resources/text/{STUDY.text}.txt"
@@ -56,7 +59,7 @@ wildcard_constraints:
     order=r"\d+",
     segment=r"\d+",
     step=r"\d+",
-    table=any_of({*TABLES, SINGLE_EDITS}),
+    table=any_of({*TABLES, SINGLE_EDITS, INTERVENTIONS}),
     figure=any_of(DRAWN),
 
 
@@ -174,6 +177,8 @@ def chains_of_table(table):
     """The runs that a table has rows of, as model/editor/order."""
     if table == SINGLE_EDITS:
         return [f"{run}/0" for run in PLAN.single_edit_runs]
+    if table == INTERVENTIONS:
+        return [f"{run}/0" for run in PLAN.interventions]
     return ["/".join(map(str, chain)) for chain in PLAN.chains]
 
 
@@ -182,6 +187,8 @@ def rows_of_table(wildcards):
     table = wildcards.table
     if table == SINGLE_EDITS:
         return [f"results/{wildcards.study}/single-edits/{run}.parquet" for run in PLAN.single_edit_runs]
+    if table == INTERVENTIONS:
+        return [f"results/{wildcards.study}/interventions/{run}.parquet" for run in PLAN.interventions]
     files = of_segments(f"{table}.parquet") if table in TABLES_OF_SEGMENTS else []
     files += of_checkpoints(f"{table}.parquet", [0, *PLAN.checkpoints]) if table in TABLES_OF_CHECKPOINTS else []
     files += of_checkpoints("ability.parquet", PLAN.evaluated) if table == TABLE_OF_ABILITY else []

@@ -68,7 +68,10 @@ rule draw:
 
 rule claims:
     input:
-        tables=expand("results/{{study}}/tables/{table}.parquet", table=TABLES_OF_CLAIMS),
+        tables=expand(
+            "results/{{study}}/tables/{table}.parquet",
+            table=[*TABLES_OF_CLAIMS, *[INTERVENTIONS] * bool(STUDY.interventions)],
+        ),
     output:
         json="results/{study}/claims.json",
         markdown="results/{study}/claims.md",

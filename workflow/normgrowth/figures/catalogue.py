@@ -16,6 +16,7 @@ class FigureEntry(NamedTuple):
     title: str
     caption: str
     of_arms: bool = False  # drawn only where a study has control arms
+    of_interventions: bool = False  # drawn only where a study has interventions
 
 
 _INTERVALS = "Bars are 95% intervals; a cross ends a line where the model collapsed (values no longer finite)."
@@ -33,6 +34,14 @@ _RATIO = (
 )
 
 FIGURES: dict[str, FigureEntry] = {
+    "interventions": FigureEntry(
+        ("interventions",),
+        "Norm of every matrix while a whole model is trained on",
+        "Frobenius norm of each updated weight matrix relative to its start, against optimizer steps: thin lines are "
+        "single matrices, in the colour of their kind; the heavy line is the geometric mean of all. Of LoRA, the norm "
+        "of the matrix with its adapter merged. Of two published checkpoints, step 1 is the later one.",
+        of_interventions=True,
+    ),
     "norm_against_edits": FigureEntry(
         ("norms",),
         "Norm of the edited matrices against edits",
@@ -160,7 +169,11 @@ FIGURES: dict[str, FigureEntry] = {
 }
 
 
-def figures_of(editors: Iterable[str]) -> list[str]:
-    """The figures that a study of these editors draws, in the order of the report."""
+def figures_of(editors: Iterable[str], interventions: bool = False) -> list[str]:
+    """The figures that a study of these editors, with or without interventions, draws, in the order of the report."""
     arms = any(map(is_control, editors))
-    return [name for name, entry in FIGURES.items() if arms or not entry.of_arms]
+    return [
+        name
+        for name, entry in FIGURES.items()
+        if (arms or not entry.of_arms) and (interventions or not entry.of_interventions)
+    ]
