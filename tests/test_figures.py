@@ -170,6 +170,7 @@ def test_a_style_that_makes_no_sense_is_refused():
 
 def test_nothing_to_draw_is_an_error(studies):
     empty = {name: frame.iloc[:0] for name, frame in studies["orders"].items()}
+    empty["interventions"] = planted.interventions("m").iloc[:0]
     for name in FIGURES:
         with pytest.raises(ArtefactError, match="no rows"):
             render.draw(name, empty, Style())

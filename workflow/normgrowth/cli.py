@@ -37,6 +37,7 @@ COMMANDS = (
     "summary",
     "schema",
     "presets",
+    "plan",
 )
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
