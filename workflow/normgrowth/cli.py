@@ -30,6 +30,7 @@ COMMANDS = (
     "evaluate",
     "collect",
     "draw",
+    "card",
     "claims",
     "provenance",
     "report",
