@@ -31,6 +31,7 @@ COMMANDS = (
     "evaluate",
     "collect",
     "draw",
+    "card",
     "claims",
     "provenance",
     "report",

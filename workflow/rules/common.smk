@@ -19,6 +19,7 @@ def any_of(names):
 TABLES_OF_SEGMENTS = ("norms", "edits", "scores", "speed")
 TABLES_OF_CHECKPOINTS = ("scores", "activations", "subspaces", "coordinates", "cka", "spectra", "downstream")
 TABLES_OF_CLAIMS = ("norms", "edits", "scores", "activations", "subspaces", "downstream")
+TABLES_OF_CARDS = ("norms", "scores", "activations", "downstream")
 TABLE_OF_ABILITY = "downstream"
 SINGLE_EDITS = "single_edits"
 INTERVENTIONS = "interventions"
@@ -143,6 +144,12 @@ def vetted_models():
 def state(wildcards, segment):
     """The state after a segment; none before the first."""
     return f"{SEGMENT}/state.safetensors".format(**{**wildcards, "segment": segment}) if segment else []
+
+
+def models_of(editor):
+    """Where a run is listed in the report: Snakemake offers a switch between two models only if both have every run."""
+    everywhere = all(editor in PLAN.editors_of(model) for model in STUDY.models)
+    return "Editors of every model" if everywhere else "Editors of some models"
 
 
 def of_segments(file):

@@ -8,6 +8,13 @@ from typing import NamedTuple
 
 from normgrowth.families import is_control
 
+SUBJECTS = {
+    **dict.fromkeys(("norms", "spectra"), "Weights"),
+    **dict.fromkeys(("activations", "subspaces", "coordinates", "cka"), "Activations"),
+    **dict.fromkeys(("scores", "single_edits", "downstream"), "Knowledge and ability"),
+}
+"""What a table is about, and with it the figures that are drawn from it first of all."""
+
 
 class FigureEntry(NamedTuple):
     """What a figure is drawn from, and what stands under it."""
@@ -17,6 +24,11 @@ class FigureEntry(NamedTuple):
     caption: str
     of_arms: bool = False  # drawn only where a study has control arms
     of_interventions: bool = False  # drawn only where a study has interventions
+
+    @property
+    def subject(self) -> str:
+        """What the figure is about; figures of one subject stand together in the workflow's report."""
+        return "Control arms" if self.of_arms else SUBJECTS[self.tables[0]]
 
 
 _INTERVALS = "Bars are 95% intervals; a cross ends a line where the model collapsed (values no longer finite)."
