@@ -9,7 +9,7 @@ from typing import NamedTuple
 from normgrowth.families import is_control
 
 SUBJECTS = {
-    **dict.fromkeys(("norms", "spectra"), "Weights"),
+    **dict.fromkeys(("norms", "spectra", "interventions"), "Weights"),
     **dict.fromkeys(("activations", "subspaces", "coordinates", "cka"), "Activations"),
     **dict.fromkeys(("scores", "single_edits", "downstream"), "Knowledge and ability"),
 }
