@@ -98,9 +98,9 @@ FIGURES: dict[str, FigureEntry] = {
     "share_of_residual": FigureEntry(
         ("activations", "norms"),
         "Share of the residual stream's norm",
-        "Norm of what each MLP and each attention block writes over the norm of the residual stream behind it, on "
-        "running text, averaged over probes: in the unedited model (first row) and at the end of each run. Marked "
-        "cells are edited layers.",
+        "Norm of what each MLP and each attention block gives, before a norm of its own where it has one, over the "
+        "norm of the residual stream behind it, on running text, averaged over probes: in the unedited model (first "
+        "row) and at the end of each run. Marked cells are edited layers.",
     ),
     "orientation_against_edits": FigureEntry(
         ("activations", "norms"),
