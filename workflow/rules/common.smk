@@ -152,6 +152,32 @@ def models_of(editor):
     return "Editors of every model" if everywhere else "Editors of some models"
 
 
+def intervention_of(wildcards):
+    return STUDY.interventions[wildcards.intervention]
+
+
+def intervention_data(wildcards):
+    """What an intervention reads: text, facts, or the model after it; as option and file."""
+    what = intervention_of(wildcards)
+    if isinstance(what, CheckpointDifference):
+        return "--result", f"resources/models/{what.result}/manifest.json"
+    return (
+        ("--text", f"resources/text/{what.text}.txt")
+        if what.text
+        else ("--facts", f"resources/facts/{what.facts}.json")
+    )
+
+
+def intervention_option(wildcards):
+    name, path = intervention_data(wildcards)
+    return f"{name} {os.path.dirname(path) if name == '--result' else path}"
+
+
+def intervention_kind(wildcards):
+    what = intervention_of(wildcards)
+    return getattr(what, "intervention", what.kind)
+
+
 def of_segments(file):
     """A file of every segment of every run."""
     return [

@@ -1,32 +1,6 @@
 # Updates of whole models, with the norm of every matrix along the way; asked for only where the study names any.
 
 
-def intervention_of(wildcards):
-    return STUDY.interventions[wildcards.intervention]
-
-
-def intervention_data(wildcards):
-    """What an intervention reads: text, facts, or the model after it; as option and file."""
-    what = intervention_of(wildcards)
-    if isinstance(what, CheckpointDifference):
-        return "--result", f"resources/models/{what.result}/manifest.json"
-    return (
-        ("--text", f"resources/text/{what.text}.txt")
-        if what.text
-        else ("--facts", f"resources/facts/{what.facts}.json")
-    )
-
-
-def intervention_option(wildcards):
-    name, path = intervention_data(wildcards)
-    return f"{name} {os.path.dirname(path) if name == '--result' else path}"
-
-
-def intervention_kind(wildcards):
-    what = intervention_of(wildcards)
-    return getattr(what, "intervention", what.kind)
-
-
 rule intervene:
     input:
         model="resources/models/{model}/manifest.json",
