@@ -8,6 +8,7 @@ import torch
 from normgrowth.claims.performance import harmonic_mean
 from normgrowth.cli import main
 from normgrowth.commands import statistics as statistics_command
+from normgrowth.continuations import continuations
 from normgrowth.editors.statistics import gather_second_moments
 from normgrowth.measure import activations
 from normgrowth.measure import scores as scores_module
@@ -198,3 +199,14 @@ def test_second_moments_go_on_where_a_killed_job_left_them(tmp_path, monkeypatch
     assert seen == [(3, 7)]
     assert (tmp_path / "resumed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_objects_that_share_a_text_share_a_row(lm):
+    pairs = [("The home of Tirel is", place) for place in ("Oslo", "Rome", "New Delhi", "New York", "Lisbon")]
+    pairs += [("The home of Tirel is New", "Delhi"), ("The home of Zé is", "Oslo")]
+    batch = continuations(lm, pairs)
+    found = batch.losses(batch.predictions(lm)).tolist()
+    assert found == pytest.approx([plain.loss_of(lm, *pair)[0] for pair in pairs], rel=1e-4)
+    texts = {tuple(lm.tokenizer(f"{prompt} {place}")["input_ids"][:-1]) for prompt, place in pairs}
+    begun = {text for text in texts if any(other != text and other[: len(text)] == text for other in texts)}
+    assert len(batch.ids) == len(texts - begun) < len(pairs)

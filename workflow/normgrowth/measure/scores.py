@@ -74,7 +74,8 @@ def _compare(number: int, kind: str, wanted: tuple[float, bool], other: tuple[fl
 @torch.no_grad()
 def _losses(lm: LanguageModel, sequences: Iterable[Encoded]) -> dict[Encoded, tuple[float, bool]]:
     """Mean loss of each sequence's object, and whether each of its tokens is the most probable one."""
-    ordered = sorted(sequences, key=lambda sequence: (len(sequence[0]), sequence))
+    # By length of the prompt, so that the objects of one prompt fall into the same pass and share its rows.
+    ordered = sorted(sequences, key=lambda sequence: (sequence[1], sequence[0]))
     results: dict[Encoded, tuple[float, bool]] = {}
     for part in _passes(ordered):
         batch = lay_out(lm, part)
@@ -86,12 +87,14 @@ def _losses(lm: LanguageModel, sequences: Iterable[Encoded]) -> dict[Encoded, tu
 
 
 def _passes(ordered: list[Encoded]) -> Iterable[list[Encoded]]:
-    """Cut sequences sorted by length into batches of a bounded number of padded tokens."""
+    """Cut sequences into batches of a bounded number of padded tokens."""
     part: list[Encoded] = []
+    longest = 0
     for sequence in ordered:
-        if part and len(sequence[0]) * (len(part) + 1) > TOKENS_PER_PASS:
+        longest = max(longest, len(sequence[0]))
+        if part and longest * (len(part) + 1) > TOKENS_PER_PASS:
             yield part
-            part = []
+            part, longest = [], len(sequence[0])
         part.append(sequence)
     if part:
         yield part
