@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtr, ndtri, stdtrit
 
 CONFIDENCE = 0.95
 RESAMPLES = 4000
@@ -54,7 +54,7 @@ def summary_interval(mean: float, deviation: float, n: float, confidence: float 
     """t interval of a mean known by the standard deviation of its `n` values; `n` may be an effective number."""
     if not n > 1:
         return Interval(float(mean), np.nan, np.nan, int(n))
-    half = stats.t.ppf((1 + confidence) / 2, n - 1) * deviation / np.sqrt(n)
+    half = stdtrit(n - 1, (1 + confidence) / 2) * deviation / np.sqrt(n)
     return Interval(float(mean), float(mean - half), float(mean + half), int(n))
 
 
@@ -75,7 +75,7 @@ def interval_over_orders(
     freedom = np.inf
     if variance > 0:
         freedom = variance**2 / (within**2 / max(n - 1, 1) + between**2 / (orders - 1))
-    half = stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(variance)
+    half = stdtrit(freedom, (1 + confidence) / 2) * np.sqrt(variance)
     mean = float(means.mean())
     return Interval(mean, float(mean - half), float(mean + half), int(n))
 
@@ -108,8 +108,8 @@ def percentile_interval(
     draws = draws[np.isfinite(draws)]
     if not n > 1 or not len(draws):
         return Interval(float(estimate), np.nan, np.nan, count)
-    wanted = stats.t.ppf((1 + confidence) / 2, n - 1) * np.sqrt(n / (n - 1))
-    tail = float(stats.norm.sf(wanted))
+    wanted = stdtrit(n - 1, (1 + confidence) / 2) * np.sqrt(n / (n - 1))
+    tail = float(ndtr(-wanted))
     low, high = np.quantile(draws, [tail, 1 - tail])
     return Interval(float(estimate), float(low), float(high), count)
 
@@ -201,6 +201,8 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], confidence: float =
     On Fisher's scale its standard error is sqrt((1 + rho^2 / 2) / (n - 3)). Pairs with a NaN are left out; infinite
     values rank first or last. Without bounds for fewer than five pairs or where one side does not vary.
     """
+    from scipy import stats  # takes a second to import, which drawing need not wait for
+
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     there = ~(np.isnan(x) | np.isnan(y))
     x, y, n = stats.rankdata(x[there]), stats.rankdata(y[there]), int(there.sum())
@@ -208,7 +210,7 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], confidence: float =
         return Interval(np.nan, np.nan, np.nan, n)
     rho = float(np.corrcoef(x, y)[0, 1])
     bounded = np.clip(rho, -1 + 1e-12, 1 - 1e-12)
-    half = stats.norm.ppf((1 + confidence) / 2) * np.sqrt((1 + bounded**2 / 2) / (n - 3))
+    half = ndtri((1 + confidence) / 2) * np.sqrt((1 + bounded**2 / 2) / (n - 3))
     low, high = np.tanh(np.arctanh(bounded) + np.array([-half, half]))
     return Interval(rho, float(low), float(high), n)
 
@@ -240,6 +242,8 @@ def median_time(times: Sequence[float], happened: Sequence[bool]) -> Interval:
     Args:
         times: of the event, or of the end of observation where it had not `happened` by then (censored).
     """
+    from scipy import stats
+
     times, happened = np.asarray(times, dtype=float), np.asarray(happened, dtype=bool)
     if not len(times):
         return Interval(np.nan, np.nan, np.nan, 0)
