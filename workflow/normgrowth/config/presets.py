@@ -21,6 +21,13 @@ class Value(NamedTuple):
     origin: str
 
 
+class Size(NamedTuple):
+    """How large a published model is."""
+
+    layers: int
+    parameters: int
+
+
 @cache
 def sources() -> tuple[str, ...]:
     """Names of the sources.
@@ -59,7 +66,13 @@ def models() -> tuple[str, ...]:
 def published(name: str) -> str | None:
     """The published model that a name stands for; None where there is none."""
     wanted = name.lower()
-    return next((model for model, others in _file("models").items() if wanted == model or wanted in others), None)
+    return next((model for model, known in _file("models").items() if wanted in (model, *known["names"])), None)
+
+
+def size_of(model: str) -> Size:
+    """The size of a published model, by the name that presets use."""
+    known = _file("models")[model]
+    return Size(known["layers"], known["parameters"])
 
 
 def editors(source: str) -> list[str]:
