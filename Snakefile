@@ -15,6 +15,10 @@ min_version("9.19")
 configfile: "config.yaml"
 
 
+# What Snakemake's own report opens with.
+report: "workflow/report/workflow.rst"
+
+
 # The software as an image, for `--sdm apptainer`; without that option the environment of `make env` is used.
 container: "envs/normgrowth.sif"
 
@@ -31,6 +35,7 @@ if workflow.is_main_process and (notice := PLAN.notice):
 include: "workflow/rules/common.smk"
 include: "workflow/rules/assets.smk"
 include: "workflow/rules/editing.smk"
+include: "workflow/rules/interventions.smk"
 include: "workflow/rules/measuring.smk"
 include: "workflow/rules/ability.smk"
 include: "workflow/rules/evidence.smk"
@@ -41,6 +46,7 @@ localrules:
     tables,
     edits,
     models,
+    cards,
 
 
 rule all:
@@ -63,3 +69,10 @@ rule edits:
 rule models:
     input:
         expand("resources/models/{model}/manifest.json", model=STUDY.models),
+
+
+# Not part of `all`: each card costs seconds, and there is one for every run.
+rule cards:
+    input:
+        rules.all.input,
+        expand("results/{study}/cards/{run}.svg", study=STUDY.study, run=PLAN.runs),

@@ -9,6 +9,8 @@ import pyarrow as pa
 
 from normgrowth.artefacts.schemas import SCHEMAS
 from normgrowth.artefacts.tables import write_table
+from normgrowth.interventions.norms import layer_of
+from normgrowth.interventions.settings import KINDS
 
 STUDY = "planted"
 SITES = ("residual", "mlp_output", "attention_output", "mlp_key")
@@ -104,6 +106,23 @@ def single_edits(*runs: Run, facts: int = 20, seed: int = 0) -> pd.DataFrame:
         for case in range(facts):
             rows.append({**identity, "case_id": case, **_score(rng, 0.97, 0.9), "delta_frobenius": 2.0})
     schema = SCHEMAS["single_edits"]
+    return pa.Table.from_pandas(pd.DataFrame(rows)[schema.names], schema=schema, preserve_index=False).to_pandas()
+
+
+def interventions(*models: str, steps: int = 20, seed: int = 0) -> pd.DataFrame:
+    """Table interventions of imagined trainings, one of each kind for every model."""
+    rng, rows = np.random.default_rng(seed), []
+    names = [name.format(layer) for layer in range(3) for name in NAMES["gpt2"]] + ["transformer.wte.weight"]
+    for model in models:
+        for kind in KINDS:
+            for name in names:
+                rate = rng.normal(0.002, 0.0005)
+                for step in range(0, steps + 1, 5):
+                    ratio = np.exp(rate * step)
+                    identity = {"study": STUDY, "model": model, "editor": kind, "order": 0, "step": step, "kind": kind}
+                    norms = {"frobenius": 9 * ratio, "frobenius_ratio": ratio, "drift_frobenius": 0.1 * step}
+                    rows.append({**identity, "matrix": name, "layer": layer_of(name), **norms})
+    schema = SCHEMAS["interventions"]
     return pa.Table.from_pandas(pd.DataFrame(rows)[schema.names], schema=schema, preserve_index=False).to_pandas()
 
 

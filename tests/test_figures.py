@@ -120,10 +120,22 @@ def test_families_without_editors_get_no_column_and_arms_are_drawn_over_what_the
 
 
 def test_control_arms_are_drawn_only_where_a_study_has_them(studies):
-    assert set(FIGURES) - set(figures_of(["ft", "memit-weak"])) == {"control_arms"}
-    assert figures_of(["ft", "scale_only-ft"]) == list(FIGURES)
+    assert set(FIGURES) - set(figures_of(["ft", "memit-weak"], interventions=True)) == {"control_arms"}
+    assert figures_of(["ft", "scale_only-ft"], interventions=True) == list(FIGURES)
     with pytest.raises(ArtefactError, match="control arm"):
         render.draw("control_arms", studies["orders"], Style())
+
+
+@pytest.mark.parametrize("models", [("m",), ("m", "n")])
+def test_interventions_are_drawn_with_every_matrix(models):
+    assert "interventions" not in figures_of(["ft"])
+    table = planted.interventions(*models)
+    figure = render.draw("interventions", {"interventions": table}, Style())
+    panels_drawn = [ax for ax in figure.axes if ax.get_visible()]
+    assert len(panels_drawn) == 3 * len(models)
+    assert all(ax.get_xlabel() and len(ax.get_lines()) == table["matrix"].nunique() + 2 for ax in panels_drawn)
+    figure.draw_without_rendering()
+    assert all(ax.get_tightbbox().y0 >= figure.legends[0].get_window_extent().y1 - 1 for ax in panels_drawn)
 
 
 def test_control_arms_stand_beside_their_editor():
@@ -158,6 +170,7 @@ def test_a_style_that_makes_no_sense_is_refused():
 
 def test_nothing_to_draw_is_an_error(studies):
     empty = {name: frame.iloc[:0] for name, frame in studies["orders"].items()}
+    empty["interventions"] = planted.interventions("m").iloc[:0]
     for name in FIGURES:
         with pytest.raises(ArtefactError, match="no rows"):
             render.draw(name, empty, Style())

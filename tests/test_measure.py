@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from normgrowth.claims.performance import harmonic_mean
+from normgrowth.cli import main
+from normgrowth.commands import statistics as statistics_command
 from normgrowth.editors.statistics import gather_second_moments
 from normgrowth.measure import activations
 from normgrowth.measure import scores as scores_module
@@ -163,3 +165,36 @@ def test_second_moments_are_means_of_outer_products(lm):
     for layer, k in zip((0, 2), keys, strict=True):
         assert found[layer].count == 96
         assert torch.allclose(found[layer].moment, k.T @ k / 96, atol=1e-6)
+
+
+def test_second_moments_go_on_where_a_killed_job_left_them(tmp_path, monkeypatch):
+    folder, text = small_models.save("gpt2", tmp_path / "model"), tmp_path / "text.txt"
+    text.write_text("\n\n".join(small_models.SENTENCES * 20), encoding="utf-8")
+    monkeypatch.setattr(statistics_command, "ROWS_PER_BATCH", 4)
+    monkeypatch.setattr(statistics_command, "SECONDS_BETWEEN_COPIES", -1.0)
+
+    def gather(out):
+        numbers = ["--layers", "1", "2", "--tokens", "400", "--window", "10", "--seed", "0"]
+        return main(["statistics", "--model", str(folder), "--text", str(text), *numbers, "--out", str(out)])
+
+    assert gather(tmp_path / "whole.safetensors") == 0
+    seen = []
+
+    def killed(lm, batches, layers, sums, keep):
+        def then_dies(sums):
+            keep(sums)
+            if sums.batches == 3:
+                raise KeyboardInterrupt
+
+        return gather_second_moments(lm, batches, layers, sums, then_dies)
+
+    def goes_on(lm, batches, layers, sums, keep):
+        seen.append((sums.batches, len(batches)))
+        return gather_second_moments(lm, batches, layers, sums, keep)
+
+    for gatherer, code in ((killed, 130), (goes_on, 0)):
+        monkeypatch.setattr("normgrowth.editors.statistics.gather_second_moments", gatherer)
+        assert gather(tmp_path / "resumed.safetensors") == code
+    assert seen == [(3, 7)]
+    assert (tmp_path / "resumed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+    assert not list(tmp_path.glob("*.partial"))

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from normgrowth.config import presets
-from normgrowth.config.downloads import Download, every_download, needed_downloads, published_sets
+from normgrowth.config.costs import costs
+from normgrowth.config.downloads import Download, every_download, needed_downloads, needed_models, published_sets
 from normgrowth.config.inputs import editable_facts, layers_of, weights_megabytes
 from normgrowth.config.load import load_study
 from normgrowth.config.plan import Plan
@@ -81,7 +82,7 @@ def test_what_is_wrong_is_said_before_anything_is_fetched(changes, said):
 def test_a_published_model_is_planned_without_fetching_it():
     study = load_study(laid_over(STUDY, of_hub("big") | {"models": ["big"]}))
     assert layers_of(study, "big") == 48
-    assert weights_megabytes(study, "big") == 4 * 1_557_611_200 // 2**20
+    assert weights_megabytes(study, "big") == 4 * 1_557_000_000 // 2**20
     assert Plan(study).editor("big", "memit").settings.layers == (13, 14, 15, 16, 17)
     assert "huggingface_hub" not in sys.modules or "torch" in sys.modules
 
@@ -97,7 +98,7 @@ def test_a_published_model_is_planned_without_fetching_it():
 )
 def test_repositories_of_published_models_are_known(repo, published):
     study = load_study(laid_over(STUDY, of_hub("mine", repo=repo) | {"edits": 200, "segment": 100}))
-    assert layers_of(study, "mine") == presets.size_of(published).layers
+    assert layers_of(study, "mine") == presets.dimensions(published).layers
 
 
 def test_the_cache_knows_better_than_the_study(tmp_path):
@@ -121,6 +122,33 @@ def test_files_that_a_study_fetches():
     }
     assert needed_downloads(study) == [f"resources/downloads/{counterfact.sha256}"]
     assert needed_downloads(load_study(STUDY)) == []
+
+
+def test_interventions_take_models_and_files_too():
+    tuned = GPT2_XL | {"repo": "owner/tuned", "layers": 48}
+    texts = {"kind": "url", "urls": ["https://example.org/a"], "sha256": HASHES[:1]}
+    changes = {
+        "model_sources": {"base": GPT2_XL, "tuned": tuned},
+        "text_sources": {"other": texts},
+        "interventions": {
+            "tuning": {
+                "kind": "checkpoint_difference",
+                "intervention": "full_fine_tuning",
+                "base": "base",
+                "result": "tuned",
+            },
+            "more": {"kind": "continued_pretraining", "text": "other"},
+        },
+    }
+    study = load_study(laid_over(STUDY, changes))
+    assert needed_models(study) == {*STUDY["models"], "base", "tuned"}
+    assert needed_downloads(study) == [f"resources/downloads/{HASHES[0]}"]
+
+
+def test_costs_of_a_model_that_is_yet_to_be_fetched():
+    study = load_study(laid_over(STUDY, of_hub("mine", repo="owner/mine", layers=30)))
+    with pytest.raises(StudyError, match="the shape of 'mine' is known once it is fetched: run `snakemake downloads`"):
+        costs(study)
 
 
 def test_a_published_set_is_that_set_only_whole():

@@ -143,3 +143,16 @@ def test_least_squares_tends_to_the_equality_as_the_weight_vanishes():
     p = Problem((6, 12, 3, 1))
     small = dense(least_change(p.k, p.r, p.preserved(1e-7), 1.0))
     assert close(small, dense(least_change(p.k, p.r, p.preserved(), 0.0)), 1e-4)
+
+
+def test_units_that_no_token_turned_on_cost_what_the_mean_unit_does():
+    """ReLU leaves rows and columns of zeros in C; without past keys and with more of them than the width."""
+    for n_past in (0, 30):
+        problem = Problem((3, 10, 2, 1), past=n_past)
+        dead = [2, 7]
+        problem.c[dead] = problem.c[:, dead] = 0.0
+        costs = problem.c.clone()
+        costs[dead, dead] = problem.c.trace() / 10
+        expected = torch.linalg.solve(2.0 * costs + problem.past @ problem.past.T, problem.k)
+        assert torch.allclose(problem.preserved(weight=2.0).solve(problem.k, problem.past), expected, atol=1e-8)
+        assert (problem.c[dead] == 0).all()

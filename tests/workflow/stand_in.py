@@ -28,7 +28,7 @@ def outputs(command: str, given: dict[str, str]) -> list[str]:
             return [f"{given['out']}/{file}" for file in CHECKPOINT_FILES]
         case "extract":
             return [f"{given['out']}/{given['sites']}.parquet"]
-        case "draw":
+        case "draw" | "card":
             return [f"{given['out']}.{extension}" for extension in ("pdf", "svg", "png")]
         case "claims":
             return [given["out-json"], given["out-md"]]

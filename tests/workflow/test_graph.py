@@ -85,6 +85,15 @@ def test_what_is_measured_reruns_measurements(tree):
     assert tree.plan().jobs == {"measure": RUNS * SEGMENTS} | EVIDENCE_OF_CHECKPOINTS | SETTINGS_NOTED
 
 
+def test_an_intervention_adds_its_norms_its_figure_and_its_verdict(tree):
+    what = {"kind": "continued_pretraining", "text": "world", "models": ["world-llama"]}
+    tree.change_config(interventions={"more": what})
+    assert tree.plan().jobs == {"intervene": 1, "collect": 1, "draw": 1} | JUDGED | SETTINGS_NOTED
+    tree.change_config(interventions={"more": what | {"text": "wurld"}})
+    refused = tree.snakemake("--dry-run", "--quiet").stdout
+    assert "interventions.more.text: source 'wurld' is unknown" in refused and "world" in refused
+
+
 def test_other_probes_measure_and_edit_nothing(tree):
     tree.change_config(measure={"fact_probes": 50, "text_window": 32})
     assert tree.plan().jobs == {"measure": (RUNS * SEGMENTS + MODELS)} | EVIDENCE_OF_CHECKPOINTS | SETTINGS_NOTED

@@ -82,6 +82,12 @@ def anatomy_of(model: nn.Module) -> Anatomy:
         if not attention:
             raise ModelError(f"{kind}: block {layer} has no child that takes an attention mask: attention not found")
         inside = tuple(f"{name}." for name in attention)
+        packed = [name for name, p in block.named_parameters() if p.ndim > 2 and not name.startswith(inside)]
+        if packed:
+            raise ModelError(
+                f"{kind}: block {layer} holds {packed[0]}, which is no matrix: a mixture of experts or a convolution "
+                "has no single MLP down-projection"
+            )
         writers = [(name, module) for name, module in block.named_modules() if _output_width(module) == hidden_size]
         for found, part, kept in (
             (downs, "MLP down-projection", [w for w in writers if not w[0].startswith(inside)]),

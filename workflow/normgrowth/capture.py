@@ -1,7 +1,9 @@
 """Reading and changing activations while part of a network runs.
 
-A place is (layer, site). Sites: `residual` (a block's output), `mlp_output` and `attention_output` (what each
-writes to the residual stream), `mlp_key` (what the MLP's down-projection reads).
+A place is (layer, site). Sites: `residual` (a block's output), `mlp_output` and `attention_output` (what the MLP's
+down-projection and attention's output projection give), `mlp_key` (what the down-projection reads). The outputs are
+what is written to the residual stream, save where a block norms them on the way (Gemma 2 and 3): there they stand
+before that norm, since an edit decides what the projection gives and not what the norm makes of it.
 
     with reading(anatomy, [(1, "mlp_key"), (1, "residual")], stop=True) as seen:
         run(lm, ids, mask)
@@ -75,27 +77,40 @@ def _keeper(seen: dict[Place, torch.Tensor], place: Place) -> Callable[[torch.Te
 @contextmanager
 def _hook(anatomy: Anatomy, place: Place, function: Callable[[torch.Tensor], torch.Tensor | None]) -> Iterator[None]:
     module = _module_at(anatomy, place)
+    rows_and_tokens: list[int] = []
+
+    def before_block(_block, args, kwargs):
+        stream = next(iter((*args, *kwargs.values())))
+        rows_and_tokens[:] = stream.shape[:2]
+
+    def on_activation(activation):
+        # OPT's MLPs read all rows as one list of tokens.
+        is_flat = activation.ndim == 2
+        replacement = function(activation.unflatten(0, rows_and_tokens) if is_flat else activation)
+        return replacement.flatten(0, 1) if is_flat and replacement is not None else replacement
 
     def on_input(_module, inputs):
-        replacement = function(inputs[0])
+        replacement = on_activation(inputs[0])
         return None if replacement is None else (replacement, *inputs[1:])
 
     def on_output(_module, _inputs, output):
-        # Blocks return a bare tensor in recent transformers and a tuple in older ones.
+        # Blocks return a bare tensor or, as GPT-J's, a tuple that begins with it.
         first = output[0] if isinstance(output, tuple) else output
-        replacement = function(first)
+        replacement = on_activation(first)
         if replacement is None:
             return None
         return (replacement, *output[1:]) if isinstance(output, tuple) else replacement
 
+    handles = [anatomy.blocks[place[0]].register_forward_pre_hook(before_block, with_kwargs=True)]
     if place[1] == "mlp_key":
-        handle = module.register_forward_pre_hook(on_input)
+        handles.append(module.register_forward_pre_hook(on_input))
     else:
-        handle = module.register_forward_hook(on_output)
+        handles.append(module.register_forward_hook(on_output))
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def _raise_enough(*_) -> None:

@@ -25,6 +25,7 @@ COMMANDS = (
     "null-spaces",
     "hypernetwork",
     "vet",
+    "intervene",
     "edit",
     "single-edits",
     "measure",
@@ -32,12 +33,14 @@ COMMANDS = (
     "evaluate",
     "collect",
     "draw",
+    "card",
     "claims",
     "provenance",
     "report",
     "summary",
     "schema",
     "presets",
+    "plan",
 )
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

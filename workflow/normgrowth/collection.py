@@ -11,6 +11,7 @@ from normgrowth.artefacts.tables import read_provenance, read_table
 BY_SEGMENT = ("norms", "edits", "scores", "speed")
 BY_CHECKPOINT = ("scores", "activations", "subspaces", "coordinates", "cka", "spectra", "downstream")
 SINGLE_EDITS = "single_edits"
+INTERVENTIONS = "interventions"
 TABLE_OF_ABILITY = "downstream"
 
 
@@ -60,6 +61,8 @@ def _files(
             yield results / "runs" / model / editor / f"order-{order}" / f"segment-{segment}" / f"{table}.parquet"
     if table == SINGLE_EDITS and order == 0:
         yield results / "single-edits" / model / f"{editor}.parquet"
+    if table == INTERVENTIONS:
+        yield results / INTERVENTIONS / model / f"{editor}.parquet"
     if table in BY_CHECKPOINT:
         yield from _of_checkpoints(table, results, model, editor, order, checkpoints)
 

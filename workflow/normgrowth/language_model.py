@@ -62,6 +62,30 @@ class LanguageModel:
 
 
 def language_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LanguageModel:
-    """Freeze a loaded model and find its parts."""
+    """Freeze a loaded model and find its parts.
+
+    Raises:
+        ModelError: when a part is not found, or they do not act as those of a causal language model.
+    """
     model.eval().requires_grad_(False)
-    return LanguageModel(model, tokenizer, anatomy_of(model))
+    lm = LanguageModel(model, tokenizer, anatomy_of(model))
+    _check_parts(lm)
+    return lm
+
+
+@torch.no_grad()
+def _check_parts(lm: LanguageModel) -> None:
+    """Two rows that differ in their last token show what a module graph does not: direction and scale."""
+    kind = type(lm.model).__name__
+    ids = torch.tensor([[0, 1], [0, 2]], device=lm.device)
+    mask = torch.ones_like(ids)
+    hidden = lm.hidden(ids, mask)
+    if not _alike(hidden[0, 0], hidden[1, 0]):
+        raise ModelError(f"{kind}: a token's hidden state depends on the token after it: no causal attention was found")
+    if not _alike(lm.logits(hidden), lm.model(input_ids=ids, attention_mask=mask).logits):
+        raise ModelError(f"{kind}: between the final norm and the logits stands a part or a scale that was not found")
+
+
+def _alike(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Equal but for rounding."""
+    return torch.allclose(first, second, rtol=1e-3, atol=1e-3 * second.abs().max().item(), equal_nan=True)

@@ -13,7 +13,7 @@ localrules:
 # Everything that takes a network, for machines whose jobs have none: `snakemake downloads` first.
 rule downloads:
     input:
-        expand("resources/models/{model}/manifest.json", model=models_from("hub").intersection(STUDY.models)),
+        expand("resources/models/{model}/manifest.json", model=models_from("hub") & needed_models(STUDY)),
         needed_downloads(STUDY),
 
 

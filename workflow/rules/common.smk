@@ -3,9 +3,10 @@
 import os
 
 from normgrowth.config.downloads import FOLDER as DOWNLOADS
-from normgrowth.config.downloads import downloads_of, every_download, format_of, needed_downloads
+from normgrowth.config.downloads import downloads_of, every_download, format_of, needed_downloads, needed_models
 from normgrowth.config.inputs import layers_of, local_path, model_files, task_files, weights_megabytes
 from normgrowth.config.plan import UNEDITED, compact
+from normgrowth.config.sections import CheckpointDifference
 from normgrowth.config.study import HELDOUT_SUFFIX
 from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS, TRAJECTORY
 from normgrowth.figures.catalogue import FIGURES, figures_of
@@ -20,12 +21,15 @@ def any_of(names):
 TABLES_OF_SEGMENTS = ("norms", "edits", "scores", "speed")
 TABLES_OF_CHECKPOINTS = ("scores", "activations", "subspaces", "coordinates", "cka", "spectra", "downstream")
 TABLES_OF_CLAIMS = ("norms", "edits", "scores", "activations", "subspaces", "downstream")
+TABLES_OF_CARDS = ("norms", "scores", "activations", "downstream")
 TABLE_OF_ABILITY = "downstream"
 SINGLE_EDITS = "single_edits"
-TABLES = sorted({*TABLES_OF_SEGMENTS, *TABLES_OF_CHECKPOINTS, *[SINGLE_EDITS] * bool(STUDY.single_edits)})
+INTERVENTIONS = "interventions"
+OPTIONAL = [SINGLE_EDITS] * bool(STUDY.single_edits) + [INTERVENTIONS] * bool(STUDY.interventions)
+TABLES = sorted({*TABLES_OF_SEGMENTS, *TABLES_OF_CHECKPOINTS, *OPTIONAL})
 
 # Those that a study of these editors draws, in the order of the report.
-DRAWN = figures_of(run.split("/")[1] for run in PLAN.runs)
+DRAWN = figures_of((run.split("/")[1] for run in PLAN.runs), bool(STUDY.interventions))
 
 FACTS = f"resources/facts/{STUDY.facts}.json"
 TEXT = f"resources/text/{STUDY.text}.txt"
@@ -58,7 +62,7 @@ wildcard_constraints:
     order=r"\d+",
     segment=r"\d+",
     step=r"\d+",
-    table=any_of({*TABLES, SINGLE_EDITS}),
+    table=any_of({*TABLES, SINGLE_EDITS, INTERVENTIONS}),
     figure=any_of(DRAWN),
 
 
@@ -161,6 +165,38 @@ def state(wildcards, segment):
     return f"{SEGMENT}/state.safetensors".format(**{**wildcards, "segment": segment}) if segment else []
 
 
+def models_of(editor):
+    """Where a run is listed in the report: Snakemake offers a switch between two models only if both have every run."""
+    everywhere = all(editor in PLAN.editors_of(model) for model in STUDY.models)
+    return "Editors of every model" if everywhere else "Editors of some models"
+
+
+def intervention_of(wildcards):
+    return STUDY.interventions[wildcards.intervention]
+
+
+def intervention_data(wildcards):
+    """What an intervention reads: text, facts, or the model after it; as option and file."""
+    what = intervention_of(wildcards)
+    if isinstance(what, CheckpointDifference):
+        return "--result", f"resources/models/{what.result}/manifest.json"
+    return (
+        ("--text", f"resources/text/{what.text}.txt")
+        if what.text
+        else ("--facts", f"resources/facts/{what.facts}.json")
+    )
+
+
+def intervention_option(wildcards):
+    name, path = intervention_data(wildcards)
+    return f"{name} {os.path.dirname(path) if name == '--result' else path}"
+
+
+def intervention_kind(wildcards):
+    what = intervention_of(wildcards)
+    return getattr(what, "intervention", what.kind)
+
+
 def of_segments(file):
     """A file of every segment of every run."""
     return [
@@ -193,6 +229,8 @@ def chains_of_table(table):
     """The runs that a table has rows of, as model/editor/order."""
     if table == SINGLE_EDITS:
         return [f"{run}/0" for run in PLAN.single_edit_runs]
+    if table == INTERVENTIONS:
+        return [f"{run}/0" for run in PLAN.interventions]
     return ["/".join(map(str, chain)) for chain in PLAN.chains]
 
 
@@ -201,6 +239,8 @@ def rows_of_table(wildcards):
     table = wildcards.table
     if table == SINGLE_EDITS:
         return [f"results/{wildcards.study}/single-edits/{run}.parquet" for run in PLAN.single_edit_runs]
+    if table == INTERVENTIONS:
+        return [f"results/{wildcards.study}/interventions/{run}.parquet" for run in PLAN.interventions]
     files = of_segments(f"{table}.parquet") if table in TABLES_OF_SEGMENTS else []
     files += of_checkpoints(f"{table}.parquet", [0, *PLAN.checkpoints]) if table in TABLES_OF_CHECKPOINTS else []
     files += of_checkpoints("ability.parquet", PLAN.evaluated) if table == TABLE_OF_ABILITY else []

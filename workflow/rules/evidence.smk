@@ -1,9 +1,11 @@
-# From the small files of all jobs to tables, and from tables to figures, claims and the report.
+# From the small files of all jobs to tables, and from tables to figures, claims and the report. What is marked
+# with `report()` stands in Snakemake's own report too, under a caption of workflow/report.
 
 
 localrules:
     collect,
     draw,
+    card,
     claims,
     provenance,
     report,
@@ -42,7 +44,13 @@ rule draw:
         tables=lambda w: [f"results/{w.study}/tables/{table}.parquet" for table in FIGURES[w.figure].tables],
     output:
         pdf="results/{study}/figures/{figure}.pdf",
-        svg="results/{study}/figures/{figure}.svg",
+        svg=report(
+            "results/{study}/figures/{figure}.svg",
+            caption="../report/figure.rst",
+            category="Figures",
+            subcategory=lambda w: FIGURES[w.figure].subject,
+            labels=lambda w: {"figure": FIGURES[w.figure].title},
+        ),
         png="results/{study}/figures/{figure}.png",
     log:
         "logs/{study}/draw/{figure}.log",
@@ -54,6 +62,9 @@ rule draw:
         mem_mb=1000,
         runtime=20,
     params:
+        # The caption, for the report. What is worked out with the outputs at hand is no reason to run again, so that
+        # other words draw no figure anew; what has no name is not listed beside the figure.
+        lambda w, output: FIGURES[w.figure].caption,
         *DRAW_CODE,
         *versions("matplotlib"),
         figure_code=lambda w: beyond(DRAW_CODE, f"normgrowth.figures.{w.figure}"),
@@ -66,12 +77,54 @@ rule draw:
         "--style {params.style:q} --out {params.out} > {log} 2>&1"
 
 
+rule card:
+    input:
+        tables=expand("results/{{study}}/tables/{table}.parquet", table=TABLES_OF_CARDS),
+    output:
+        pdf="results/{study}/cards/{model}/{editor}.pdf",
+        svg=report(
+            "results/{study}/cards/{model}/{editor}.svg",
+            caption="../report/card.rst",
+            category="Runs",
+            subcategory=lambda w: models_of(w.editor),
+            labels={"editor": "{editor}", "model": "{model}"},
+        ),
+        png="results/{study}/cards/{model}/{editor}.png",
+    log:
+        "logs/{study}/card/{model}/{editor}.log",
+    benchmark:
+        "logs/{study}/card/{model}/{editor}.benchmark.jsonl"
+    priority: 30
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        *closure("normgrowth.commands.card", "normgrowth.figures.card"),
+        *versions("matplotlib"),
+        style=lambda w: compact(STUDY.figures),
+        out=subpath(output.pdf, strip_suffix=".pdf"),
+    message:
+        "Draw the run of {wildcards.editor} on {wildcards.model}"
+    shell:
+        "normgrowth card --model-name {wildcards.model} --editor-name {wildcards.editor} "
+        "--tables results/{wildcards.study}/tables --style {params.style:q} --out {params.out} > {log} 2>&1"
+
+
 rule claims:
     input:
-        tables=expand("results/{{study}}/tables/{table}.parquet", table=TABLES_OF_CLAIMS),
+        tables=expand(
+            "results/{{study}}/tables/{table}.parquet",
+            table=[*TABLES_OF_CLAIMS, *[INTERVENTIONS] * bool(STUDY.interventions)],
+        ),
     output:
         json="results/{study}/claims.json",
-        markdown="results/{study}/claims.md",
+        markdown=report(
+            "results/{study}/claims.md",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"result": "Verdicts, as Markdown"},
+        ),
     log:
         "logs/{study}/claims.log",
     benchmark:
@@ -100,7 +153,12 @@ rule provenance:
         lock="envs/lock.txt",
         figures=vetted_models(),
     output:
-        json="results/{study}/provenance.json",
+        json=report(
+            "results/{study}/provenance.json",
+            caption="../report/provenance.rst",
+            category="Provenance",
+            labels={"result": "Inputs, settings and software"},
+        ),
     log:
         "logs/{study}/provenance.log",
     benchmark:
@@ -127,7 +185,12 @@ rule report:
         tables=expand("results/{{study}}/tables/{table}.parquet", table=TABLES),
         provenance="results/{study}/provenance.json",
     output:
-        html="results/{study}/report.html",
+        html=report(
+            "results/{study}/report.html",
+            caption="../report/page.rst",
+            category="Claims",
+            labels={"result": "Page of verdicts, figures and tables"},
+        ),
     log:
         "logs/{study}/report.log",
     benchmark:

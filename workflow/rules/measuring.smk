@@ -48,7 +48,7 @@ rule extract:
         text=TEXT,
         state=lambda w: state(w, PLAN.segment_at(int(w.step))),
     output:
-        vectors=expand(VECTORS + "/{site}.parquet", site=STUDY.vectors.sites, allow_missing=True),
+        vectors=expand(f"{VECTORS}/{{site}}.parquet", site=STUDY.vectors.sites, allow_missing=True),
     log:
         "logs/{study}/extract/{model}/{editor}/order-{order}/after-{step}.log",
     benchmark:

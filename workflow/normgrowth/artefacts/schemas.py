@@ -149,6 +149,15 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("case_id", pa.int64()),
         ("edit_seconds", pa.float32()),
     ),
+    # One row per step (of training; 0 and 1 of two checkpoints) and weight matrix; `editor` is the intervention's name.
+    "interventions": _schema(
+        ("kind", pa.string()),  # continued_pretraining, full_fine_tuning, lora_fine_tuning
+        ("matrix", pa.string()),
+        ("layer", pa.int32()),  # null for embeddings and heads
+        ("frobenius", pa.float64()),  # of the merged matrix, for LoRA
+        ("frobenius_ratio", pa.float64()),
+        ("drift_frobenius", pa.float64()),
+    ),
     # One row per segment of a chain; the step is the segment's last.
     "speed": _schema(
         ("segment", pa.int32()),

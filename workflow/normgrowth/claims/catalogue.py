@@ -20,7 +20,9 @@ from normgrowth.claims.growth import growth, localized
 from normgrowth.claims.performance import ability_is_lost, edits_are_lost
 from normgrowth.claims.probes import norm_falls, orientation_drifts, subspace_is_left
 from normgrowth.claims.verdict import Evidence, Verdict
+from normgrowth.claims.whole_models import whole_model_grows
 from normgrowth.families import FAMILIES, FINE_TUNING, HYPERNETWORK, LOCATE, family_of
+from normgrowth.interventions.settings import CONTINUED_PRETRAINING, FULL_FINE_TUNING, LORA_FINE_TUNING
 
 ABSTRACT = "arXiv 2502.19416, abstract"
 SUMMARIES = "summaries of arXiv 2502.19416; not in its abstract"
@@ -30,6 +32,13 @@ GROWS = (
     "and orders), with the interval of moving blocks of the increments of log norm. Supported when the "
     "interval lies above 1.01 and the norm rose in at least 8 of 10 equal parts of the run; contradicted "
     "when it lies below 1.01, or when one edited matrix surely shrank; undecided otherwise."
+)
+
+EVERY_MATRIX = "Frobenius norm of every updated weight matrix at the end of the training, relative to its start."
+ALL_GROW = (
+    "Effect: geometric mean over matrices, which are the units of its interval. Supported when the 95% interval lies "
+    "above 1 and every updated matrix grew; contradicted when it lies below 1, or when one matrix ended below 0.99 of "
+    "its start; undecided otherwise."
 )
 
 
@@ -53,6 +62,7 @@ class Claim:
     family: str | None = None  # judged on editors of this family only
     arms: tuple[str, ...] = ()  # judged on editors that have one of these control arms only
     of_models: bool = False  # judged on all editors of a model together
+    intervention: str | None = None  # judged on interventions of this kind, whose norms stand for an editor's
     needs: str = ""
 
     def concerns(self, evidence: Evidence) -> bool:
@@ -206,27 +216,39 @@ CLAIMS: tuple[Claim, ...] = (
         title="Continued pre-training makes norms grow",
         text="Training all weights further on a domain's text raises the norm of the updated matrices.",
         source=ABSTRACT,
-        measured="Frobenius norm of each matrix before and after.",
+        measured=EVERY_MATRIX,
         direction="up",
-        needs=("a model and its continued-pre-trained descendant, compared matrix by matrix (table interventions)"),
+        rule=ALL_GROW,
+        margin=1.0,
+        measure=whole_model_grows,
+        intervention=CONTINUED_PRETRAINING,
+        needs="an intervention of kind continued_pretraining in the study",
     ),
     Claim(
         id="full_fine_tuning_grows",
         title="Full fine-tuning makes norms grow",
         text="Fine-tuning all weights on a task raises the norm of the updated matrices.",
         source=ABSTRACT,
-        measured="Frobenius norm of each matrix before and after.",
+        measured=EVERY_MATRIX,
         direction="up",
-        needs="a model and its fully fine-tuned descendant, compared matrix by matrix (table interventions)",
+        rule=ALL_GROW,
+        margin=1.0,
+        measure=whole_model_grows,
+        intervention=FULL_FINE_TUNING,
+        needs="an intervention of kind full_fine_tuning in the study",
     ),
     Claim(
         id="lora_fine_tuning_grows",
         title="LoRA fine-tuning makes norms grow",
         text=("Fine-tuning through low-rank adapters raises the norm of the adapted matrices once they are merged."),
         source=ABSTRACT,
-        measured="Frobenius norm of each matrix before and after merging.",
+        measured=EVERY_MATRIX + " Adapters are merged.",
         direction="up",
-        needs="a model and its LoRA-tuned, merged descendant, compared matrix by matrix (table interventions)",
+        rule=ALL_GROW,
+        margin=1.0,
+        measure=whole_model_grows,
+        intervention=LORA_FINE_TUNING,
+        needs="an intervention of kind lora_fine_tuning in the study",
     ),
     Claim(
         id="activations_leave_subspace",

@@ -53,16 +53,21 @@ def collapses(tables: dict[str, pd.DataFrame]) -> list[Collapse]:
 
 
 def sliding_s(scores: pd.DataFrame) -> pd.Series:
-    """S of the last `WINDOW` facts of one run, each just after its own edit, by step; from the first full window on.
+    """S of the last `WINDOW` facts of one run, as in `sliding_scores`."""
+    return sliding_scores(scores)["s"]
 
-    S is the harmonic mean of the windows' mean ES, PS and NS. A fact without paraphrases or neighbours counts in the
-    others.
+
+def sliding_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """ES, PS, NS and S of the last `WINDOW` facts of one run, each just after its own edit, by step.
+
+    Steps start where the first window is full. S is the harmonic mean of the windows' mean ES, PS and NS. A fact
+    without paraphrases or neighbours counts in the others.
     """
     immediate = scores[scores["moment"] == "immediate"].sort_values(["step", "case_id"], kind="stable")
     # Counts of each score differ where facts lack prompts, so means are taken over those that have them.
     means = immediate[PARTS_OF_S].astype(float).rolling(WINDOW, min_periods=1).mean().iloc[WINDOW - 1 :]
-    s = pd.Series(harmonic_mean(means.to_numpy()), index=immediate["step"].iloc[WINDOW - 1 :], name="s")
-    return s.groupby(level=0).last()
+    means = means.assign(s=harmonic_mean(means.to_numpy())).set_axis(immediate["step"].iloc[WINDOW - 1 :], axis="index")
+    return means.groupby(level=0).last()
 
 
 def first_below(series: pd.Series, bound: float) -> int | None:

@@ -16,6 +16,9 @@ from normgrowth.inference import CONFIDENCE, Interval
 TABLES = ("norms", "edits", "activations", "subspaces", "scores", "downstream")
 """The tables that claims are judged from; `edits` says which runs there are."""
 
+INTERVENTIONS = "interventions"
+"""A table that only studies with interventions have."""
+
 TABLES_OF_EVIDENCE = ("norms", "activations", "subspaces", "scores", "downstream")
 """In the order of the fields of `Evidence`."""
 
@@ -27,7 +30,8 @@ def judge(tables: dict[str, pd.DataFrame], seed: int = 0, conditions: Conditions
     that they control.
 
     Args:
-        tables: frames of `TABLES` under the schemas of `artefacts.schemas`; frames may be empty.
+        tables: frames of `TABLES`, and of `INTERVENTIONS` where there are any, under the schemas of
+            `artefacts.schemas`; frames may be empty.
         seed: of every resampling.
         conditions: under which the study ran, to set it beside published numbers.
     """
@@ -44,13 +48,15 @@ def judge(tables: dict[str, pd.DataFrame], seed: int = 0, conditions: Conditions
     evidence = [_with_arms(e, everything) for (_, editor), e in everything.items() if not is_control(editor)]
     models = sorted({model for model, _ in runs})
     studies = sorted({study for name in TABLES for study in tables[name]["study"].unique()})
+    of_models = [_all_editors(tables, model, seed) for model in models]
+    interventions = _interventions(tables, seed)
     compared = [c for model in models for c in compare_editors(_of_model(tables["scores"], model), model, seed)]
     return {
         "studies": studies,
         "paper": "arXiv 2502.19416",
         "confidence": CONFIDENCE,
         "seed": seed,
-        "claims": [_judged(claim, evidence, [_all_editors(tables, m, seed) for m in models]) for claim in CLAIMS],
+        "claims": [_judged(claim, evidence, of_models, interventions) for claim in CLAIMS],
         "comparisons": [_comparison(comparison) for comparison in compared],
         "published": [_rounded(row._asdict()) for row in against_published(tables, conditions)],
         "editors_without_family": sorted({editor for _, editor in runs if family_of(editor) is None}),
@@ -81,14 +87,29 @@ def _all_editors(tables: dict[str, pd.DataFrame], model: str, seed: int) -> Evid
     return Evidence(model, ALL, *frames, seed)
 
 
+def _interventions(tables: dict[str, pd.DataFrame], seed: int) -> dict[str, list[Evidence]]:
+    """Evidence by kind of intervention, where the study has any: their norms, and nothing else."""
+    found: dict[str, list[Evidence]] = {}
+    if INTERVENTIONS in tables:
+        for (kind, model, name), rows in tables[INTERVENTIONS].groupby(["kind", "model", "editor"]):
+            nothing = [tables[part].iloc[:0] for part in TABLES_OF_EVIDENCE[1:]]
+            found.setdefault(kind, []).append(Evidence(model, name, rows, *nothing, seed))
+    return found
+
+
 def _of_model(frame: pd.DataFrame, model: str) -> pd.DataFrame:
     return frame[(frame["model"] == model) & ~frame["editor"].map(is_control).astype(bool)]
 
 
-def _judged(claim: Claim, evidence: list[Evidence], models: list[Evidence]) -> dict:
+def _judged(
+    claim: Claim, evidence: list[Evidence], models: list[Evidence], interventions: dict[str, list[Evidence]]
+) -> dict:
     verdicts = []
     if claim.measure is not None:
-        chosen = models if claim.of_models else [e for e in evidence if claim.concerns(e)]
+        if claim.intervention:
+            chosen = interventions.get(claim.intervention, [])
+        else:
+            chosen = models if claim.of_models else [e for e in evidence if claim.concerns(e)]
         verdicts = [_verdict(e, claim.measure(e, claim.margin)) for e in chosen]
     statuses = [verdict["status"] for verdict in verdicts]
     status = overall(statuses)

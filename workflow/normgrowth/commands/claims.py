@@ -17,12 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Read the tables, judge every claim, write the verdicts as JSON and Markdown."""
     from normgrowth.artefacts.atomic import write_json, write_text
-    from normgrowth.claims.judge import TABLES, judge
+    from normgrowth.claims.judge import INTERVENTIONS, TABLES, judge
     from normgrowth.claims.markdown import as_markdown
     from normgrowth.claims.published import Conditions
     from normgrowth.results import read_results
 
     conditions = Conditions(**json.loads(arguments.conditions))
-    judged = judge(read_results(arguments.tables, TABLES), arguments.seed, conditions)
+    names = [*TABLES, *[INTERVENTIONS] * (arguments.tables / f"{INTERVENTIONS}.parquet").exists()]
+    judged = judge(read_results(arguments.tables, names), arguments.seed, conditions)
     write_json(arguments.out_json, judged)
     write_text(arguments.out_md, as_markdown(judged))

@@ -1,9 +1,14 @@
 """Gather second moments of MLP keys over running text."""
 
 import argparse
+import time
 from pathlib import Path
 
 from normgrowth.commands.common import add_model
+
+ROWS_PER_BATCH = 32
+SECONDS_BETWEEN_COPIES = 120.0
+"""Of the sums so far: what a killed job may lose."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the model up to the topmost layer over packed text and write each layer's second moment."""
+    """Run the model up to the topmost layer over packed text and write each layer's second moment.
+
+    The sums so far are kept beside the output now and then; a job that was killed goes on from them.
+    """
     from normgrowth.artefacts.provenance import file_sha256, provenance
     from normgrowth.artefacts.tensors import write_tensors
     from normgrowth.assets.models import revision
@@ -29,26 +37,49 @@ def run(arguments: argparse.Namespace) -> None:
 
     lm = load(arguments)
     count = -(-arguments.tokens // arguments.window)
-    batches = windows(arguments.text, lm.tokenizer, arguments.window, count, arguments.seed, "second moments").split(32)
-    with Progress(count, "second moments") as progress:
-
-        def watched():
-            for batch in batches:
-                yield batch
-                progress.update(len(batch))
-
-        moments = gather_second_moments(lm, watched(), arguments.layers)
-    write_tensors(
-        arguments.out,
-        {f"moment.{layer}": moment.moment for layer, moment in moments.items()},
-        provenance(
-            model=revision(arguments.model),
-            text=file_sha256(arguments.text),
-            layers=arguments.layers,
-            count=count * arguments.window,
-            window=arguments.window,
-            seed=arguments.seed,
-            device=lm.device.type,
-            dtype="float64",
-        ),
+    metadata = provenance(
+        model=revision(arguments.model),
+        text=file_sha256(arguments.text),
+        layers=arguments.layers,
+        count=count * arguments.window,
+        window=arguments.window,
+        seed=arguments.seed,
+        device=lm.device.type,
+        dtype="float64",
     )
+    batches = windows(arguments.text, lm.tokenizer, arguments.window, count, arguments.seed, "second moments")
+    batches = batches.split(ROWS_PER_BATCH)
+    partial = arguments.out.with_suffix(".partial")
+    sums = _kept(partial, metadata, str(lm.device))
+    with Progress(count, "second moments") as progress:
+        progress.update(sums.batches * ROWS_PER_BATCH)
+        copied = time.monotonic()
+
+        def keep(sums) -> None:
+            nonlocal copied
+            progress.update(min(ROWS_PER_BATCH, count - progress.done))
+            if time.monotonic() - copied > SECONDS_BETWEEN_COPIES:
+                tensors = {f"sum.{layer}": total for layer, total in sums.by_layer.items()}
+                write_tensors(partial, tensors, {**metadata, "seen": sums.count, "batches": sums.batches})
+                copied = time.monotonic()
+
+        moments = gather_second_moments(lm, batches[sums.batches :], arguments.layers, sums, keep)
+    tensors = {f"moment.{layer}": moment.moment for layer, moment in moments.items()}
+    write_tensors(arguments.out, tensors, metadata)
+    partial.unlink(missing_ok=True)
+
+
+def _kept(partial: Path, metadata: dict, device: str):
+    """Sums that an earlier attempt at the same statistics left, or none."""
+    from normgrowth.artefacts.tensors import read_tensors
+    from normgrowth.editors.statistics import Sums
+    from normgrowth.errors import ArtefactError
+
+    try:
+        tensors, found = read_tensors(partial, device)
+    except ArtefactError:
+        return Sums()  # none there, or one that the kill damaged
+    if any(found.get(name) != value for name, value in metadata.items()):
+        return Sums()
+    by_layer = {int(name.removeprefix("sum.")): total for name, total in tensors.items()}
+    return Sums(by_layer, found["seen"], found["batches"])

@@ -9,7 +9,14 @@ from normgrowth.config.downloads import published_sets
 from normgrowth.config.editors import choose, controlled_editor, settings_faults
 from normgrowth.config.inputs import ASSETS, editable_facts, layers_of, local_path
 from normgrowth.config.messages import unknown
-from normgrowth.config.sections import LocalFacts, LocalModel, LocalText, PublishedFacts, TrainedModel
+from normgrowth.config.sections import (
+    CheckpointDifference,
+    LocalFacts,
+    LocalModel,
+    LocalText,
+    PublishedFacts,
+    TrainedModel,
+)
 from normgrowth.config.study import HELDOUT_SUFFIX, Study
 from normgrowth.editors.hypernetwork_settings import HypernetworkSettings
 from normgrowth.editors.registry import EDITORS, declaration
@@ -65,6 +72,7 @@ def _selections(study: Study) -> Iterator[str]:
             for name in orders
             if kind_of(name) not in EDITORS
         )
+    yield from _intervention_names(study, texts)
     yield from (
         unknown("vectors.editors: editor", name, study.editors)
         for name in study.vectors.editors
@@ -78,6 +86,19 @@ def _selections(study: Study) -> Iterator[str]:
     for name, source in study.model_sources.items():
         if isinstance(source, TrainedModel) and source.world not in study.worlds:
             yield unknown(f"model_sources.{name}.world: world", source.world, study.worlds)
+
+
+def _intervention_names(study: Study, texts: set[str]) -> Iterator[str]:
+    for name, what in study.interventions.items():
+        key = f"interventions.{name}"
+        if isinstance(what, CheckpointDifference):
+            wanted = {"base": (what.base, study.model_sources), "result": (what.result, study.model_sources)}
+        else:
+            wanted = {f"models.{i}": (model, study.model_sources) for i, model in enumerate(what.models or ())}
+            wanted |= {"text": (what.text, texts), "facts": (what.facts, study.fact_sources)}
+        for part, (value, known) in wanted.items():
+            if value is not None and value not in known:
+                yield unknown(f"{key}.{part}: source", value, known)
 
 
 def _missing_inputs(study: Study) -> Iterator[str]:

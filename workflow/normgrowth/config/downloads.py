@@ -6,7 +6,16 @@ from typing import NamedTuple
 
 import yaml
 
-from normgrowth.config.sections import FactSource, LocalFacts, PublishedFacts, TextSource, UrlFacts, UrlText, World
+from normgrowth.config.sections import (
+    CheckpointDifference,
+    FactSource,
+    LocalFacts,
+    PublishedFacts,
+    TextSource,
+    UrlFacts,
+    UrlText,
+    World,
+)
 from normgrowth.config.study import Study
 from normgrowth.errors import StudyError
 
@@ -80,8 +89,19 @@ def every_download(study: Study) -> dict[str, Download]:
     return {file.sha256: file for source in sources if not isinstance(source, World) for file in downloads_of(source)}
 
 
+def needed_models(study: Study) -> set[str]:
+    """The models that this study takes: those it edits, and those of its interventions."""
+    models = set(study.models)
+    for what in study.interventions.values():
+        models |= {what.base, what.result} if isinstance(what, CheckpointDifference) else set(what.models or ())
+    return models
+
+
 def needed_downloads(study: Study) -> list[str]:
     """Where the files that this study's facts and texts are fetched as will stand."""
-    sources = [study.fact_sources[study.facts]]
-    sources += [study.text_sources[text] for text in (study.text, study.heldout_text) if text in study.text_sources]
+    trained_on = [what for what in study.interventions.values() if not isinstance(what, CheckpointDifference)]
+    facts = {study.facts, *(what.facts for what in trained_on if what.facts)}
+    texts = {study.text, study.heldout_text, *(what.text for what in trained_on if what.text)}
+    sources = [study.fact_sources[name] for name in facts]
+    sources += [study.text_sources[name] for name in texts.intersection(study.text_sources)]
     return sorted({file.path for source in sources for file in downloads_of(source)})

@@ -55,6 +55,13 @@ def published_model(name: str, source: ModelSource) -> str | None:
     return presets.published(name) or presets.published(repository)
 
 
+def model_folder(source: LocalModel | HubModel, assets: str | None) -> Path:
+    """Where a model's files are, or will be once they are fetched."""
+    if isinstance(source, HubModel):
+        return snapshot_folder(source.repo, source.revision)
+    return Path(local_path(source.path, assets))
+
+
 def layers_of(study: Study, model: str) -> int:
     """Number of transformer blocks of a model.
 
@@ -64,15 +71,13 @@ def layers_of(study: Study, model: str) -> int:
     source = study.model_sources[model]
     if isinstance(source, TrainedModel):
         return source.training.layers
-    if isinstance(source, LocalModel):
-        return layers_in(Path(local_path(source.path, study.assets)) / "config.json")
-    cached = snapshot_folder(source.repo, source.revision) / "config.json"
-    if cached.is_file():
-        return layers_in(cached)
+    config = model_folder(source, study.assets) / "config.json"
+    if isinstance(source, LocalModel) or config.is_file():
+        return layers_in(config)
     if source.layers is not None:
         return source.layers
     if published := published_model(model, source):
-        return presets.size_of(published).layers
+        return presets.dimensions(published).layers
     raise ValueError(
         f"nothing says how many layers {source.repo} has before it is fetched: set layers, or published_as to one of "
         f"{', '.join(presets.models())}"
@@ -87,10 +92,8 @@ def weights_megabytes(study: Study, model: str) -> int:
         parameters = 12 * training.layers * training.width**2 + 2 * training.vocabulary * training.width
         return 4 * parameters // 2**20
     if isinstance(source, HubModel) and (published := published_model(model, source)):
-        return 4 * presets.size_of(published).parameters // 2**20
-    local = isinstance(source, LocalModel)
-    folder = local_path(source.path, study.assets) if local else snapshot_folder(source.repo, source.revision)
-    return sum(file.stat().st_size for file in Path(folder).glob("*.safetensors")) // 2**20
+        return int(4 * presets.dimensions(published).parameters) // 2**20
+    return sum(file.stat().st_size for file in model_folder(source, study.assets).glob("*.safetensors")) // 2**20
 
 
 def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool) -> int | None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from normgrowth.config.editors import ChosenEditor, choose, preset_of, published_model
 from normgrowth.config.inputs import layers_of
-from normgrowth.config.sections import TrainedModel
+from normgrowth.config.sections import CheckpointDifference, TrainedModel
 from normgrowth.config.study import Study
 from normgrowth.editors.settings import TRAJECTORY, EditorSettings
 from normgrowth.errors import INSTALL_HARNESS
@@ -119,6 +119,15 @@ class Plan:
         """What the measurement at `step` reads."""
         unread = "retention_facts" if step == 0 else "baseline_facts"
         return self.study.measure.model_dump(mode="json", exclude={"every", unread})
+
+    @property
+    def interventions(self) -> list[str]:
+        """Every model and intervention, as `model/name`."""
+        found = []
+        for name, what in self.study.interventions.items():
+            models = [what.base] if isinstance(what, CheckpointDifference) else what.models or self.study.models
+            found += [f"{model}/{name}" for model in models]
+        return found
 
     @property
     def probe_settings(self) -> dict:

@@ -21,11 +21,14 @@ class Value(NamedTuple):
     origin: str
 
 
-class Size(NamedTuple):
-    """How large a published model is."""
+class Dimensions(NamedTuple):
+    """Shape of a model: `keys` is the width that MLP down-projections read."""
 
     layers: int
-    parameters: int
+    hidden: int
+    keys: int
+    vocabulary: int
+    parameters: float
 
 
 @cache
@@ -69,10 +72,9 @@ def published(name: str) -> str | None:
     return next((model for model, known in _file("models").items() if wanted in (model, *known["names"])), None)
 
 
-def size_of(model: str) -> Size:
-    """The size of a published model, by the name that presets use."""
-    known = _file("models")[model]
-    return Size(known["layers"], known["parameters"])
+def dimensions(model: str) -> Dimensions:
+    """The shape of a published model, by the name that presets use."""
+    return Dimensions(**_file("models")[model]["shape"])
 
 
 def editors(source: str) -> list[str]:

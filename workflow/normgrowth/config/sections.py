@@ -1,12 +1,22 @@
 """The sections of a study, and what a name in it may be."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from normgrowth.assets.model_config import commit_fault
 from normgrowth.assets.settings import TrainingSettings, WorldSettings
+from normgrowth.interventions.settings import CONTINUED_PRETRAINING, InterventionTraining, Kind
 
 NAME_PATTERN = "[a-z0-9][a-z0-9_-]{0,63}"
 NAME_RULE = "1 to 64 lower-case letters, digits, _ or -, beginning with a letter or digit"
@@ -238,6 +248,35 @@ class Measure(Section):
     generation_tokens: Count = Field(40, description="Tokens of each free text, for its entropy.")
     components: Count = Field(10, description="Principal components that make up a subspace of activations.")
     singular_values: Count = Field(8, description="Leading singular values of every watched matrix.")
+
+
+class TrainedIntervention(Section):
+    """A model of the study trained on as a whole, with the norm of every matrix along the way."""
+
+    kind: Kind = Field(description="What is done to the model.")
+    models: Names | None = Field(None, description="Models it is done to; all of the study by default.")
+    text: Name | None = Field(None, description="Text to pre-train on, as for the study's `text`.")
+    facts: Name | None = Field(None, description="Facts whose prompts and true objects to fine-tune on.")
+    training: InterventionTraining = Field(InterventionTraining(), description="How it is trained.")
+
+    @model_validator(mode="after")
+    def _has_its_data(self) -> Self:
+        wanted, other = ("text", "facts") if self.kind == CONTINUED_PRETRAINING else ("facts", "text")
+        if getattr(self, wanted) is None or getattr(self, other) is not None:
+            raise ValueError(f"{self.kind} is trained on {wanted}: give that, and no {other}")
+        return self
+
+
+class CheckpointDifference(Section):
+    """Two published checkpoints, compared matrix by matrix."""
+
+    kind: Literal["checkpoint_difference"]
+    intervention: Kind = Field(description="What was done between them.")
+    base: Name = Field(description="The model before: a name in `model_sources`.")
+    result: Name = Field(description="The model after.")
+
+
+Intervention = Annotated[TrainedIntervention | CheckpointDifference, Field(union_mode="left_to_right")]
 
 
 Site = Literal["residual", "mlp_output", "attention_output", "mlp_key"]

@@ -9,6 +9,7 @@ from normgrowth.config.sections import (
     Contexts,
     Count,
     FactSource,
+    Intervention,
     Measure,
     ModelSource,
     Name,
@@ -73,6 +74,9 @@ class Study(Section):
     contexts: Contexts = Field(Contexts(), description="Context templates.")
     second_moments: SecondMoments = Field(SecondMoments(), description="Second moments.")
     measure: Measure = Field(Measure(), description="Checkpoints and what is measured there.")
+    interventions: dict[Name, Intervention] = Field(
+        {}, description="Updates of whole models whose norms are followed, by name."
+    )
     vectors: Vectors = Field(Vectors(), description="Activations that are kept themselves.")
     ability: Ability = Field(Ability(), description="General ability, by tasks of the lm-evaluation-harness.")
     figures: StyleSettings = Field(StyleSettings(), description="Look of the figures.")

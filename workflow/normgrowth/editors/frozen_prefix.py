@@ -29,6 +29,7 @@ class FrozenPrefix:
     values: tuple[torch.Tensor, ...]
     first: int  # the lowest layer that is run
     below: torch.Tensor | None  # output of the block below it, [rows, tokens, width]
+    entries: int | None  # of the tuple that blocks return; None where they return a bare tensor
 
     def select(self, rows: torch.Tensor) -> "FrozenPrefix":
         """Only these rows."""
@@ -42,6 +43,7 @@ class FrozenPrefix:
             tuple(values[rows] for values in self.values),
             self.first,
             None if self.below is None else self.below[rows, :longest],
+            self.entries,
         )
 
     def hidden(self, lm: LanguageModel) -> torch.Tensor:
@@ -49,7 +51,8 @@ class FrozenPrefix:
         cache = DynamicCache()
         for layer, (keys, values) in enumerate(zip(self.keys, self.values, strict=True)):
             cache.update(keys, values, layer)  # passes append to a cache, so each has its own
-        with _skipping(lm.anatomy.blocks[: self.first], self.below):
+        given = self.below if self.entries is None else (self.below, *[None] * (self.entries - 1))
+        with _skipping(lm.anatomy.blocks[: self.first], given):
             return lm.hidden(self.ids, self.mask, positions=self.positions, past=cache)
 
 
@@ -61,7 +64,7 @@ def freeze(lm: LanguageModel, rows: Rows, first: int) -> tuple[FrozenPrefix, tor
         first: the lowest layer whose output a search may change within the tokens that it runs.
     """
     place: Place = (first - 1, "residual")
-    with reading(lm.anatomy, [place] if first else []) as seen:
+    with reading(lm.anatomy, [place] if first else []) as seen, _entries(lm.anatomy.blocks[0]) as entries:
         cache = DynamicCache()
         hidden = lm.hidden(rows.ids, rows.mask, past=cache)
     prefix = int(rows.subject_last.max())
@@ -71,26 +74,45 @@ def freeze(lm: LanguageModel, rows: Rows, first: int) -> tuple[FrozenPrefix, tor
     at = positions.clamp(max=rows.ids.shape[1] - 1)  # what lies beyond a row's end is masked
     every_row = torch.arange(len(rows.ids), device=rows.ids.device)[:, None]
     within = columns < (rows.mask.sum(dim=1) - rows.subject_last)[:, None]
-    before = torch.arange(prefix, device=rows.ids.device) < rows.subject_last[:, None]
+    # Prefixes end together: sliding windows count places in the cache, so the one before the subject must be the last.
+    before = rows.subject_last[:, None] - prefix + torch.arange(prefix, device=rows.ids.device)
+
+    def of_prefix(kept: torch.Tensor) -> torch.Tensor:
+        return kept.transpose(1, 2)[every_row, before.clamp(min=0)].transpose(1, 2)
+
     keys, values = [], []
     for layer, of_layer in enumerate(cache.layers):
         stub = of_layer.keys.new_zeros(len(rows.ids), 1, prefix, 1)  # only its length is looked at
-        keys.append(of_layer.keys[:, :, :prefix].clone() if layer >= first else stub)
-        values.append(of_layer.values[:, :, :prefix].clone() if layer >= first else stub)
+        keys.append(of_prefix(of_layer.keys) if layer >= first else stub)
+        values.append(of_prefix(of_layer.values) if layer >= first else stub)
     frozen = FrozenPrefix(
         rows.ids[every_row, at],
         at,
-        torch.cat([before, within], dim=1).long(),
+        torch.cat([before >= 0, within], dim=1).long(),
         tuple(keys),
         tuple(values),
         first,
         seen[place][every_row, at] if first else None,
+        entries[0],
     )
     return frozen, hidden
 
 
 @contextmanager
-def _skipping(blocks: tuple[nn.Module, ...], output: torch.Tensor | None) -> Iterator[None]:
+def _entries(block: nn.Module) -> Iterator[list[int | None]]:
+    """Of the tuple that a block returns in the pass inside, the number of entries; None for a bare tensor."""
+    found: list[int | None] = []
+    handle = block.register_forward_hook(
+        lambda _block, _inputs, output: found.append(len(output) if isinstance(output, tuple) else None)
+    )
+    try:
+        yield found
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _skipping(blocks: tuple[nn.Module, ...], output: torch.Tensor | tuple | None) -> Iterator[None]:
     """Let blocks give `output` instead of running, inside the block; hooks on them still see it."""
     own = [vars(block).get("forward") for block in blocks]
     try:

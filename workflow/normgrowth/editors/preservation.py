@@ -45,7 +45,7 @@ class OfSecondMoment:
     def _solve_directly(self, keys: torch.Tensor, past: torch.Tensor) -> torch.Tensor:
         # With more past keys than dimensions the small system is the larger one.
         past = past.double()
-        matrix = torch.addmm(self.weight * self.moment.moment, past, past.T)
+        matrix = torch.addmm(self.weight * self.moment.cost, past, past.T)
         matrix.diagonal().add_(self.ridge)
         return torch.cholesky_solve(keys.double(), torch.linalg.cholesky(matrix))
 

@@ -24,14 +24,25 @@ class SecondMoment:
         """tr(C) / d: the mean squared entry of a key."""
         return (self.moment.trace() / len(self.moment)).item()
 
+    @property
+    def cost(self) -> torch.Tensor:
+        """A copy of C in which units that no token turned on cost what the mean unit does.
+
+        ReLU leaves such units (OPT): C says nothing of them, and its inverse would let an update use them for free.
+        """
+        matrix = self.moment.clone()
+        diagonal = matrix.diagonal()
+        diagonal[diagonal == 0] = self.mean_square
+        return matrix
+
     def solve(self, keys: torch.Tensor, ridge: float = 0.0) -> torch.Tensor:
-        """(C + ridge I)⁻¹ K for keys [d, b], in float64; each factor is computed once.
+        """(C + ridge I)⁻¹ K for keys [d, b], in float64, C as in `cost`; each factor is computed once.
 
         Raises:
             ModelError: when the matrix is not positive definite.
         """
         if ridge not in self._factors:
-            matrix = self.moment.clone()
+            matrix = self.cost
             matrix.diagonal().add_(ridge)
             factor, failed = torch.linalg.cholesky_ex(matrix)
             if failed:

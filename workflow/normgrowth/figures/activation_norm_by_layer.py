@@ -43,12 +43,12 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
                     continue
                 # Editors stand a little apart, so that bars do not hide each other.
                 shift = 0.4 * ((number + 0.5) / len(editors) - 0.5)
-                line = _line(chosen)
+                line = ratios_by_layer(chosen)
                 if line.empty:
                     collapsed.append((model, editor))
                     continue
-                edited = _edited_layers(tables["norms"], model, editor)
-                _draw(ax, line, edited, shift, style.look(editor))
+                edited = edited_layers(tables["norms"], model, editor)
+                draw_layers(ax, line, edited, shift, style.look(editor))
                 drawn.extend(line[["mean", "low", "high"]].to_numpy().ravel())
             panels.unedited_line(ax)
             panels.scale(ax, drawn)
@@ -76,7 +76,7 @@ def _heat(activations: pd.DataFrame, norms: pd.DataFrame, models, editors, sites
         rows = activations[activations["model"] == model]
         layers = sorted(rows["layer"].unique())
         most = max(most, len(layers))
-        edited = {editor: _edited_layers(norms, model, editor) for editor in members}
+        edited = {editor: edited_layers(norms, model, editor) for editor in members}
         ratios = [_ratios(rows[rows["site"] == site], members, layers) for site in sites]
         norm = heat.norm_of(np.concatenate([frame.to_numpy(dtype=float).ravel() for frame in ratios]))
         axes = part.subplots(1, len(sites), squeeze=False, sharey=True)[0]
@@ -91,11 +91,11 @@ def _heat(activations: pd.DataFrame, norms: pd.DataFrame, models, editors, sites
 
 def _ratios(rows: pd.DataFrame, editors: list[str], layers: list[int]) -> pd.DataFrame:
     """Mean ratio [editors, layers] at the last checkpoint; NaN where the model has collapsed."""
-    lines = {editor: _line(rows[rows["editor"] == editor])["mean"] for editor in editors}
+    lines = {editor: ratios_by_layer(rows[rows["editor"] == editor])["mean"] for editor in editors}
     return pd.DataFrame(lines).T.reindex(index=editors, columns=layers)
 
 
-def _line(rows: pd.DataFrame) -> pd.DataFrame:
+def ratios_by_layer(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean and interval by layer at the last checkpoint; empty where that has collapsed or does not exist."""
     step = last_common_step(rows)
     last = rows[rows["step"] == step]
@@ -107,12 +107,14 @@ def _line(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _edited_layers(norms: pd.DataFrame, model: str, editor: str) -> set[int]:
+def edited_layers(norms: pd.DataFrame, model: str, editor: str) -> set[int]:
+    """The layers that an editor edits in a model."""
     mine = norms[(norms["model"] == model) & (norms["editor"] == editor) & (norms["role"] == "edited")]
     return set(mine["layer"])
 
 
-def _draw(ax, line: pd.DataFrame, edited: set[int], shift: float, look) -> None:
+def draw_layers(ax, line: pd.DataFrame, edited: set[int], shift: float, look) -> None:
+    """One line by layer, `shift` aside, with filled markers at edited layers."""
     x, errors = (
         line.index + shift,
         np.nan_to_num(np.abs(line[["low", "high"]].to_numpy() - line[["mean"]].to_numpy()).T),

@@ -8,6 +8,13 @@ from typing import NamedTuple
 
 from normgrowth.families import is_control
 
+SUBJECTS = {
+    **dict.fromkeys(("norms", "spectra", "interventions"), "Weights"),
+    **dict.fromkeys(("activations", "subspaces", "coordinates", "cka"), "Activations"),
+    **dict.fromkeys(("scores", "single_edits", "downstream"), "Knowledge and ability"),
+}
+"""What a table is about, and with it the figures that are drawn from it first of all."""
+
 
 class FigureEntry(NamedTuple):
     """What a figure is drawn from, and what stands under it."""
@@ -16,6 +23,12 @@ class FigureEntry(NamedTuple):
     title: str
     caption: str
     of_arms: bool = False  # drawn only where a study has control arms
+    of_interventions: bool = False  # drawn only where a study has interventions
+
+    @property
+    def subject(self) -> str:
+        """What the figure is about; figures of one subject stand together in the workflow's report."""
+        return "Control arms" if self.of_arms else SUBJECTS[self.tables[0]]
 
 
 _INTERVALS = "Bars are 95% intervals; a cross ends a line where the model collapsed (values no longer finite)."
@@ -33,6 +46,14 @@ _RATIO = (
 )
 
 FIGURES: dict[str, FigureEntry] = {
+    "interventions": FigureEntry(
+        ("interventions",),
+        "Norm of every matrix while a whole model is trained on",
+        "Frobenius norm of each updated weight matrix relative to its start, against optimizer steps: thin lines are "
+        "single matrices, in the colour of their kind; the heavy line is the geometric mean of all. Of LoRA, the norm "
+        "of the matrix with its adapter merged. Of two published checkpoints, step 1 is the later one.",
+        of_interventions=True,
+    ),
     "norm_against_edits": FigureEntry(
         ("norms",),
         "Norm of the edited matrices against edits",
@@ -77,9 +98,9 @@ FIGURES: dict[str, FigureEntry] = {
     "share_of_residual": FigureEntry(
         ("activations", "norms"),
         "Share of the residual stream's norm",
-        "Norm of what each MLP and each attention block writes over the norm of the residual stream behind it, on "
-        "running text, averaged over probes: in the unedited model (first row) and at the end of each run. Marked "
-        "cells are edited layers.",
+        "Norm of what each MLP and each attention block gives, before a norm of its own where it has one, over the "
+        "norm of the residual stream behind it, on running text, averaged over probes: in the unedited model (first "
+        "row) and at the end of each run. Marked cells are edited layers.",
     ),
     "orientation_against_edits": FigureEntry(
         ("activations", "norms"),
@@ -160,7 +181,11 @@ FIGURES: dict[str, FigureEntry] = {
 }
 
 
-def figures_of(editors: Iterable[str]) -> list[str]:
-    """The figures that a study of these editors draws, in the order of the report."""
+def figures_of(editors: Iterable[str], interventions: bool = False) -> list[str]:
+    """The figures that a study of these editors, with or without interventions, draws, in the order of the report."""
     arms = any(map(is_control, editors))
-    return [name for name, entry in FIGURES.items() if arms or not entry.of_arms]
+    return [
+        name
+        for name, entry in FIGURES.items()
+        if (arms or not entry.of_arms) and (interventions or not entry.of_interventions)
+    ]

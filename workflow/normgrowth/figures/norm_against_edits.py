@@ -21,7 +21,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
         for editor, thinly in panel.lines:
             chosen = rows[rows["editor"] == editor]
             if len(chosen):
-                broke, seen = _editor(panel.axes, chosen, style.look(editor), thinly)
+                broke, seen = draw_norms(panel.axes, chosen, style.look(editor), thinly)
                 collapsed |= broke
                 values.extend(seen)
         panels.unedited_line(panel.axes)
@@ -31,7 +31,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     return layout.finish(style, [panels.cross_handle()] if collapsed else [])
 
 
-def _editor(ax, norms: pd.DataFrame, look, thinly: bool = False) -> tuple[bool, list[float]]:
+def draw_norms(ax, norms: pd.DataFrame, look, thinly: bool = False) -> tuple[bool, list[float]]:
     """Draw one editor; say whether it collapsed, and which values were drawn."""
     steps = panels.thin(np.sort(norms["step"].unique()))
     norms = norms[norms["step"].isin(steps)]

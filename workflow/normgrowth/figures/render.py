@@ -1,4 +1,4 @@
-"""Draw a figure of the catalogue and save it in every format; equal tables give equal bytes."""
+"""Draw a figure and save it in every format; equal tables give equal bytes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +21,11 @@ METADATA = {
 }
 
 
-def draw(name: str, tables: dict[str, pd.DataFrame], style: Style) -> Figure:
-    """Draw figure `name` of the catalogue.
+def draw(name: str, tables: dict[str, pd.DataFrame], style: Style, **chosen: str) -> Figure:
+    """Draw figure `name` of this folder.
+
+    Args:
+        chosen: what else the figure's own `draw` asks for.
 
     Raises:
         ArtefactError: when its tables hold nothing to draw.
@@ -30,7 +33,7 @@ def draw(name: str, tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     module = import_module(f"normgrowth.figures.{name}")
     editors = {editor for frame in tables.values() for editor in frame["editor"].unique()} - {UNEDITED}
     with _only(style):
-        return module.draw(tables, style.among(editors))
+        return module.draw(tables, style.among(editors), **chosen)
 
 
 @contextmanager

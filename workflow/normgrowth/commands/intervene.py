@@ -1,0 +1,60 @@
+"""Train a whole model on, or compare two checkpoints, and write the norm of every matrix."""
+
+import argparse
+import json
+from pathlib import Path
+
+from normgrowth.commands.common import add_identity, add_model, load
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_identity(parser)
+    add_model(parser)
+    parser.add_argument("--kind", required=True, help="which intervention it is")
+    parser.add_argument("--settings", default="{}", help="training, as JSON")
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
+    parser.add_argument("--text", type=Path, help="text to pre-train on")
+    parser.add_argument("--facts", type=Path, help="facts whose prompts and true objects to fine-tune on")
+    parser.add_argument("--result", type=Path, help="model folder to compare with instead of training")
+    parser.add_argument("--out", required=True, type=Path, help="table to write")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train or compare, and write table `interventions`."""
+    from normgrowth.artefacts.provenance import file_sha256, provenance
+    from normgrowth.artefacts.tables import write_table
+    from normgrowth.assets.models import revision
+    from normgrowth.interventions.difference import compare_checkpoints
+    from normgrowth.interventions.settings import InterventionTraining
+    from normgrowth.sequence import Run
+
+    fixed = {"model_revision": revision(arguments.model), "kind": arguments.kind, "seed": arguments.seed}
+    if arguments.result:
+        rows = compare_checkpoints(arguments.model, arguments.result)
+        metadata = provenance(**fixed, result_revision=revision(arguments.result))
+    else:
+        settings = InterventionTraining(**json.loads(arguments.settings))
+        rows = _trained(arguments, settings)
+        data = arguments.text or arguments.facts
+        metadata = provenance(**fixed, settings=settings.model_dump(), data=file_sha256(data))
+    run = Run(arguments.study, arguments.model_name, arguments.editor_name, arguments.order, fixed)
+    write_table(arguments.out, run.identify(rows.assign(kind=arguments.kind)), "interventions", metadata)
+
+
+def _trained(arguments: argparse.Namespace, settings):
+    from normgrowth.assets.text import windows
+    from normgrowth.facts.records import read_facts
+    from normgrowth.interventions import training
+    from normgrowth.interventions.settings import CONTINUED_PRETRAINING, FULL_FINE_TUNING
+    from normgrowth.progress import Progress
+
+    lm = load(arguments)
+    with Progress(settings.steps, f"{arguments.editor_name} of {arguments.model_name}, steps") as progress:
+        if arguments.kind == CONTINUED_PRETRAINING:
+            count = settings.steps * settings.batch
+            text = windows(arguments.text, lm.tokenizer, settings.window, count, arguments.seed, arguments.kind)
+            return training.continued_pretraining(lm, text, settings, progress.update)
+        train = training.full_fine_tuning if arguments.kind == FULL_FINE_TUNING else training.lora_fine_tuning
+        pairs = [(fact.question, fact.target_true) for fact in read_facts(arguments.facts)]
+        return train(lm, pairs, settings, arguments.seed, progress.update)

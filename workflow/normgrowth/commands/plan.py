@@ -1,0 +1,73 @@
+"""Print what a study will cost before anything runs: jobs, GPU memory, disk and hours."""
+
+import argparse
+import re
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("study", nargs="?", type=Path, help="study file, laid over config.yaml (default: config.yaml)")
+    parser.add_argument("--config", nargs="*", default=[], help="further values, as key=value (as for snakemake)")
+    parser.add_argument("--fit", help="memory of the GPU at hand, as 24GB: say what will not fit, and what would")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Load the study as the workflow does, and print its costs."""
+    from normgrowth.config.costs import costs
+    from normgrowth.config.files import read_study
+
+    room = _gigabytes(arguments.fit) if arguments.fit else None
+    study = read_study(arguments.study, arguments.config)
+    rows = costs(study)
+    print(f"{study.study}: {study.edits:,} edits in segments of {study.segment:,}, {len(rows)} editors on models\n")
+    print("\n".join(_table(rows)))
+    print(
+        "\nHours are of one GPU, fitted to published timings of code that searches and scores one fact at a time:\n"
+        "upper bounds. Memory is in float32, for the editor's own batch. Statistics and the training of hypernetworks\n"
+        "are not in it."
+    )
+    if room is not None:
+        print("\n".join(["", *_fit(rows, room)]))
+
+
+def _table(rows) -> list[str]:
+    cells = [("model", "editor", "jobs", "GPU GB", "disk GB", "GPU hours")]
+    cells += [(r.model, r.editor, f"{r.jobs:,}", f"{r.memory:.1f}", f"{r.disk:.2f}", f"{r.hours:.1f}") for r in rows]
+    most = max(row.memory for row in rows)
+    totals = (sum(row.jobs for row in rows), sum(row.disk for row in rows), sum(row.hours for row in rows))
+    cells.append(("all", "", f"{totals[0]:,}", f"{most:.1f} at most", f"{totals[1]:.2f}", f"{totals[2]:.1f}"))
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    return [
+        "  ".join(
+            f"{cell:{w}}" if i < 2 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    ]
+
+
+def _fit(rows, room: float) -> list[str]:
+    """What does not fit, and what it would take."""
+    from normgrowth.config.costs import figures
+
+    too_large = [row for row in rows if row.memory > room]
+    if not too_large:
+        return [f"All of it fits into {room:g} GB."]
+    lines = [f"{len(too_large)} of {len(rows)} do not fit into {room:g} GB:"]
+    for row in too_large:
+        cards = [name for name, memory in figures()["cards"].items() if memory >= row.memory]
+        lines.append(
+            f"  {row.editor} on {row.model}: {row.memory:.1f} GB; {cards[0] if cards else 'no single card'} would do"
+        )
+    fitting = sorted({row.model for row in rows} - {row.model for row in too_large})
+    lines.append(f"Whole models that fit: {', '.join(fitting) or 'none'}.")
+    return lines
+
+
+def _gigabytes(text: str) -> float:
+    from normgrowth.errors import StudyError
+
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:G|GB|GiB)?", text.strip(), re.IGNORECASE)
+    if not found:
+        raise StudyError(f"--fit is {text!r}: give the GPU's memory in gigabytes, as 24GB")
+    return float(found[1])

@@ -1,0 +1,147 @@
+"""One run by itself, small: norm, perplexity, scores and activations of one editor on one model.
+
+Colour stands for the editor, as everywhere. Of several lines in a panel the one that sums up has it; the others are
+grey, told apart by shade, dash and marker.
+"""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+
+from normgrowth.claims.collapse import WINDOW, sliding_scores
+from normgrowth.errors import ArtefactError
+from normgrowth.figures import panels
+from normgrowth.figures.activation_norm_by_layer import (
+    PROBE,
+    SITES,
+    TOKEN,
+    draw_layers,
+    edited_layers,
+    ratios_by_layer,
+)
+from normgrowth.figures.norm_against_edits import draw_norms
+from normgrowth.figures.perplexity_against_edits import draw_perplexity, readable
+from normgrowth.figures.places import draw_line
+from normgrowth.figures.scores_against_edits import NAMES, retained
+from normgrowth.figures.style import Look, Style
+
+TABLES = ("norms", "scores", "activations", "downstream")
+GREYS = (Look("#2E2E2E", "o", (0, (4, 1))), Look("#777777", "s", (0, (1, 1))), Look("#A6A6A6", "^", "-"))
+ASIDE = 0.014
+"""Distance of one score's points from the next, as a share of the run."""
+
+_POINT = {"color": "#333333", "marker": "o", "linestyle": "none"}
+MARKS = (
+    Line2D([], [], color="#333333", label=f"last {WINDOW} edits, just made"),
+    Line2D([], [], **_POINT, label="all edits so far; edited layer"),
+    Line2D([], [], **_POINT, markerfacecolor="white", label="layer not edited"),
+)
+
+
+def draw(tables: dict[str, pd.DataFrame], style: Style, model: str, editor: str) -> Figure:
+    """Draw the run of `editor` on `model` from `TABLES`.
+
+    Raises:
+        ArtefactError: when there is no such run.
+    """
+    norms, scores, activations, downstream = (
+        frame[(frame["model"] == model) & (frame["editor"] == editor)] for frame in map(tables.get, TABLES)
+    )
+    if norms.empty:
+        raise ArtefactError(f"table norms has no run of {editor} on {model}: nothing to draw")
+    look = style.look(editor)
+    figure, axes = panels.grid(style, 2, 2)
+    figure.suptitle(f"{editor} on {model}", fontsize=style.settings.font_size + 2, fontweight="bold")
+    collapsed = [
+        _norm(axes[0, 0], norms[norms["role"] == "edited"], look),
+        _perplexity(axes[0, 1], downstream, look),
+        _activations(axes[1, 1], activations, edited_layers(norms, model, editor), look),
+    ]
+    _scores(axes[1, 0], scores, look)
+    axes[1, 1].set_xlabel("layer")
+    longest = int(norms["step"].max())
+    for ax in (axes[0, 0], axes[0, 1], axes[1, 0]):
+        panels.edits_axis(ax)
+        ax.set_xlim(-0.05 * longest, 1.05 * longest)  # so that no marker is cut
+    panels.add_grouped_legend(
+        figure,
+        {
+            "scores": list(map(_handle, [*GREYS, look], NAMES)),
+            "activations": list(map(_handle, [look, *GREYS], SITES.values())),
+            "marks": [panels.unedited_handle(), *MARKS, *([panels.cross_handle()] if any(collapsed) else [])],
+        },
+    )
+    return figure
+
+
+def _handle(look: Look, label: str) -> Line2D:
+    return Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.dash, label=label)
+
+
+def _norm(ax: Axes, norms: pd.DataFrame, look: Look) -> bool:
+    """Draw the norm of the edited matrices; say whether the run collapsed."""
+    broke, values = draw_norms(ax, norms, look)
+    panels.unedited_line(ax)
+    panels.scale(ax, [*values, 1.0])
+    ax.set_ylabel("Frobenius norm relative\nto the unedited matrix")
+    return broke
+
+
+def _perplexity(ax: Axes, downstream: pd.DataFrame, look: Look) -> bool:
+    ax.set_ylabel("perplexity per token\nof held-out text")
+    if downstream.empty:
+        return _not_measured(ax)
+    perplexity = readable(downstream)
+    broke, values = draw_perplexity(ax, perplexity, look)
+    unedited = perplexity.loc[perplexity["step"] == 0, "value"].mean()
+    panels.unedited_line(ax, unedited)
+    panels.scale(ax, [*values, unedited])
+    return broke
+
+
+def _scores(ax: Axes, scores: pd.DataFrame, look: Look) -> None:
+    """Each score as a line over the last edits, each just after it was made, and as points of what is kept of all."""
+    ax.set_ylabel("editing score")
+    longest = int(scores["step"].max())
+    window = sliding_scores(scores[scores["order"] == scores["order"].min()])
+    kept, unedited = (retained(scores[(scores["moment"] == "unedited") == is_so]) for is_so in (False, True))
+    for number, (name, one) in enumerate(zip(window, [*GREYS, look], strict=True)):
+        ax.plot(window.index, window[name], color=one.colour, linestyle=one.dash, linewidth=1.2, zorder=3)
+        aside = ASIDE * longest * (number - len(GREYS) / 2)
+        for points in (unedited[number], kept[number]):
+            draw_line(ax, points.set_axis(points.index + aside), False, one._replace(dash="none"))
+    ax.set_ylim(-0.03, 1.05)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+def _activations(ax: Axes, activations: pd.DataFrame, edited: set[int], look: Look) -> bool:
+    """Draw the norm of activations at every site at the end, on running text; say whether the run collapsed."""
+    ax.set_ylabel("activation norm relative\nto the unedited model")
+    rows = activations[(activations["probe"] == PROBE) & (activations["token"] == TOKEN)]
+    if rows.empty or not rows["step"].max():
+        return _not_measured(ax)
+    drawn, broke = [1.0], False
+    for number, (site, one) in enumerate(zip(SITES, [look, *GREYS], strict=True)):
+        line = ratios_by_layer(rows[rows["site"] == site])
+        broke |= line.empty
+        draw_layers(ax, line, edited, 0.1 * (number - len(GREYS) / 2), one)
+        drawn.extend(line.to_numpy(dtype=float).ravel())
+    if broke:
+        _say(ax, "collapsed")
+    panels.unedited_line(ax)
+    panels.scale(ax, drawn)
+    panels.layer_axis(ax, int(rows["layer"].max()) + 1, label=False)
+    return broke
+
+
+def _not_measured(ax: Axes) -> bool:
+    _say(ax, "not measured")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    return False
+
+
+def _say(ax: Axes, text: str) -> None:
+    ax.text(0.5, 0.8, text, transform=ax.transAxes, ha="center", va="center", fontweight="bold")
