@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from normgrowth.cli import main
-from normgrowth.config import costs
+from normgrowth.config import costs, presets
 from normgrowth.config.files import merged, read_study
 from normgrowth.config.plan import Plan
 from normgrowth.editors.registry import declaration
@@ -35,13 +35,12 @@ def test_every_run_of_the_plan_has_a_row_and_its_jobs(study):
 def test_hours_follow_the_published_timings_and_the_size_of_the_model():
     slope, _ = costs._fitted()
     assert 0.7 < slope < 1.2
-    shapes = {
-        name: costs.Dimensions(**{k: float(v) for k, v in row.items()})
-        for name, row in costs.figures()["dimensions"].items()
-    }
     for row in costs.figures()["seconds_per_edit"]:
         settings = declaration("memit").Settings(steps=row["steps"], layers=(1,))
-        assert costs._seconds_per_edit(shapes[row["model"]], settings) == pytest.approx(row["seconds"], rel=0.6)
+        shape = presets.dimensions(row["model"])
+        assert costs._seconds_per_edit(shape, settings) == pytest.approx(
+            row["seconds"], rel=0.6
+        )
 
 
 def test_memory_holds_the_weights_and_what_an_editor_gathers():

@@ -83,7 +83,7 @@ def test_facts_are_checked_before_they_are_taken(tmp_path, capsys):
 
         from normgrowth.commands import import_facts
 
-        import_facts.run(Namespace(path=tmp_path / "facts.json", limit=None, out=out))
+        import_facts.run(Namespace(path=tmp_path / "facts.json", format="counterfact", limit=None, out=out))
     assert not out.exists()
     main(["import-facts", "--path", str(tmp_path / "facts.json"), "--limit", "3", "--out", str(out)])
     assert json.loads(out.read_text()) == records[:3]

@@ -15,6 +15,8 @@ from normgrowth.errors import NormgrowthError
 COMMANDS = (
     "world",
     "train",
+    "fetch-model",
+    "fetch-file",
     "import-model",
     "import-facts",
     "import-text",

@@ -1,10 +1,72 @@
-# Where inputs come from: synthetic worlds, models trained on them, and local files.
+# Where inputs come from: synthetic worlds, models trained on them, the web, and local files.
 
 
 localrules:
+    downloads,
+    fetch_model,
+    fetch_file,
     import_model,
     import_facts,
     import_text,
+
+
+# Everything that takes a network, for machines whose jobs have none: `snakemake downloads` first.
+rule downloads:
+    input:
+        expand("resources/models/{model}/manifest.json", model=models_from("hub") & needed_models(STUDY)),
+        needed_downloads(STUDY),
+
+
+rule fetch_model:
+    output:
+        manifest="resources/models/{model}/manifest.json",
+    log:
+        "logs/resources/fetch-model/{model}.log",
+    benchmark:
+        "logs/resources/fetch-model/{model}.benchmark.jsonl"
+    wildcard_constraints:
+        model=any_of(models_from("hub")),
+    priority: 90
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=600,
+    params:
+        *closure("normgrowth.commands.fetch_model"),
+        repo=lambda w: source_of_model(w).repo,
+        revision=lambda w: source_of_model(w).revision,
+        layers=lambda w: layers_of(STUDY, w.model),
+        out=subpath(output.manifest, parent=True),
+    message:
+        "Fetch the model {wildcards.model} from {params.repo} at {params.revision}"
+    shell:
+        "normgrowth fetch-model --repo {params.repo} --revision {params.revision} --layers {params.layers} "
+        "--out {params.out} > {log} 2>&1"
+
+
+rule fetch_file:
+    output:
+        file=f"{DOWNLOADS}/{{sha256}}",
+    log:
+        "logs/resources/fetch-file/{sha256}.log",
+    benchmark:
+        "logs/resources/fetch-file/{sha256}.benchmark.jsonl"
+    wildcard_constraints:
+        sha256=any_of(every_download(STUDY)),
+    priority: 90
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=120,
+    params:
+        # No code stands here: the hash says what the file is, and fetching it again may take a network that is gone.
+        url=lambda w: every_download(STUDY)[w.sha256].url,
+        size=lambda w: option("--bytes", every_download(STUDY)[w.sha256].bytes),
+    message:
+        "Fetch {params.url}"
+    shell:
+        "normgrowth fetch-file --url {params.url:q} --sha256 {wildcards.sha256} {params.size} --out {output.file} "
+        "> {log} 2>&1"
 
 
 rule world:
@@ -78,7 +140,7 @@ rule import_model:
     benchmark:
         "logs/resources/import-model/{model}.benchmark.jsonl"
     wildcard_constraints:
-        model=any_of(set(STUDY.model_sources) - set(PLAN.trained())),
+        model=any_of(models_from("local")),
     priority: 90
     threads: 1
     resources:
@@ -96,7 +158,7 @@ rule import_model:
 
 rule import_facts:
     input:
-        file=lambda w: local(STUDY.fact_sources[w.facts].path),
+        file=facts_file,
     output:
         facts="resources/facts/{facts}.json",
     log:
@@ -112,16 +174,18 @@ rule import_facts:
         runtime=10,
     params:
         *closure("normgrowth.commands.import_facts"),
+        format=lambda w: format_of(STUDY.fact_sources[w.facts]),
         limit=lambda w: option("--limit", STUDY.fact_sources[w.facts].limit),
     message:
         "Check the facts {wildcards.facts} from {input.file}"
     shell:
-        "normgrowth import-facts --path {input.file:q} {params.limit} --out {output.facts} > {log} 2>&1"
+        "normgrowth import-facts --path {input.file:q} --format {params.format} {params.limit} "
+        "--out {output.facts} > {log} 2>&1"
 
 
 rule import_text:
     input:
-        files=lambda w: [local(path) for path in STUDY.text_sources[w.text].paths],
+        files=text_files,
     output:
         text="resources/text/{text}.txt",
     log:

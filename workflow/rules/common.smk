@@ -2,7 +2,9 @@
 
 import os
 
-from normgrowth.config.inputs import local_path, model_files, task_files, weights_megabytes
+from normgrowth.config.downloads import FOLDER as DOWNLOADS
+from normgrowth.config.downloads import downloads_of, every_download, format_of, needed_downloads, needed_models
+from normgrowth.config.inputs import layers_of, local_path, model_files, task_files, weights_megabytes
 from normgrowth.config.plan import UNEDITED, compact
 from normgrowth.config.sections import CheckpointDifference
 from normgrowth.config.study import HELDOUT_SUFFIX
@@ -78,13 +80,30 @@ def task_folder():
     return local(STUDY.ability.task_folder) if STUDY.ability.task_folder else None
 
 
+def facts_file(wildcards):
+    """The file that facts are imported from: fetched first where it is on the web."""
+    source = STUDY.fact_sources[wildcards.facts]
+    return [file.path for file in downloads_of(source)] or local(source.path)
+
+
+def text_files(wildcards):
+    """The files that a text is put together from, fetched first where they are on the web."""
+    source = STUDY.text_sources[wildcards.text]
+    return [file.path for file in downloads_of(source)] or [local(path) for path in source.paths]
+
+
+def models_from(kind):
+    """The models whose source is of this kind."""
+    return {model for model, source in STUDY.model_sources.items() if source.kind == kind}
+
+
 def source_of_model(wildcards):
     return STUDY.model_sources[wildcards.model]
 
 
 def memory(wildcards):
     """Megabytes for a job with a model: weights, a copy of the edited ones, activations, and the libraries."""
-    return 1500 + 6 * weights_megabytes(source_of_model(wildcards), STUDY.assets)
+    return 1500 + 6 * weights_megabytes(STUDY, wildcards.model)
 
 
 def editor_of(wildcards):

@@ -11,13 +11,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Link rather than copy: weights are large, and the manifest tells when they change."""
-    from normgrowth.artefacts.atomic import whole_or_not_at_all
-    from normgrowth.assets.models import model_files, write_manifest
+    """Link what loading needs."""
+    from normgrowth.assets.links import link_model
+    from normgrowth.assets.models import model_files
 
-    files = model_files(arguments.path)
-    with whole_or_not_at_all(arguments.out) as folder:
-        folder.mkdir()
-        for file in files:
-            (folder / file.name).symlink_to(file.resolve())
-        write_manifest(folder, {"kind": "local", "name": arguments.path.resolve().name})
+    link_model(model_files(arguments.path), arguments.out, {"kind": "local", "name": arguments.path.resolve().name})

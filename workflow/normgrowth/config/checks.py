@@ -5,10 +5,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from normgrowth.config import presets
+from normgrowth.config.downloads import published_sets
 from normgrowth.config.editors import choose, controlled_editor, settings_faults
 from normgrowth.config.inputs import ASSETS, editable_facts, layers_of, local_path
 from normgrowth.config.messages import unknown
-from normgrowth.config.sections import CheckpointDifference, LocalFacts, LocalModel, TrainedModel
+from normgrowth.config.sections import (
+    CheckpointDifference,
+    LocalFacts,
+    LocalModel,
+    LocalText,
+    PublishedFacts,
+    TrainedModel,
+)
 from normgrowth.config.study import HELDOUT_SUFFIX, Study
 from normgrowth.editors.hypernetwork_settings import HypernetworkSettings
 from normgrowth.editors.registry import EDITORS, declaration
@@ -41,6 +49,9 @@ def _selections(study: Study) -> Iterator[str]:
             yield unknown(f"models.{i}: model", name, study.model_sources)
     if study.facts not in study.fact_sources:
         yield unknown("facts: source", study.facts, study.fact_sources)
+    for name, source in study.fact_sources.items():
+        if isinstance(source, PublishedFacts) and source.name not in published_sets():
+            yield unknown(f"fact_sources.{name}.name: published set", source.name, published_sets())
     texts = set(study.text_sources) | study.world_texts
     for key in ("text", "heldout_text"):
         if getattr(study, key) not in texts:
@@ -115,7 +126,8 @@ def _local_inputs(study: Study) -> Iterator[tuple[str, str]]:
     if isinstance(source := study.fact_sources[study.facts], LocalFacts):
         yield f"fact_sources.{study.facts}.path", source.path
     for text in dict.fromkeys(name for name in (study.text, study.heldout_text) if name in study.text_sources):
-        yield from ((f"text_sources.{text}.paths.{i}", path) for i, path in enumerate(study.text_sources[text].paths))
+        if isinstance(source := study.text_sources[text], LocalText):
+            yield from ((f"text_sources.{text}.paths.{i}", path) for i, path in enumerate(source.paths))
     if study.ability.tasks and study.ability.task_folder is not None:
         yield "ability.task_folder", study.ability.task_folder
 
@@ -123,6 +135,8 @@ def _local_inputs(study: Study) -> Iterator[tuple[str, str]]:
 def _too_few_facts(study: Study) -> Iterator[str]:
     source = study.fact_sources[study.facts]
     available = editable_facts(source, study.assets, study.unique_subjects)
+    if available is None:
+        return
     left = available - study.reserved_facts
     if study.edits > left:
         which = "facts with distinct subjects" if study.unique_subjects else "facts"
@@ -157,7 +171,7 @@ def _misfits(study: Study) -> Iterator[str]:
     """Editors whose layers a model lacks, or whose batches do not fill a segment."""
     for model in study.models:
         try:
-            n_layers = layers_of(study.model_sources[model], study.assets)
+            n_layers = layers_of(study, model)
         except ValueError as error:
             yield f"model_sources.{model}: {error}"
             continue

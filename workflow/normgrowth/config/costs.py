@@ -12,12 +12,16 @@ from typing import NamedTuple
 
 import yaml
 
+from normgrowth.assets.model_config import LAYER_KEYS
+from normgrowth.config import presets
 from normgrowth.config.editors import published_model
-from normgrowth.config.inputs import LAYER_KEYS, local_path
+from normgrowth.config.inputs import model_folder
 from normgrowth.config.plan import Plan
+from normgrowth.config.presets import Dimensions
 from normgrowth.config.sections import TrainedModel
 from normgrowth.config.study import Study
 from normgrowth.editors.settings import NULL_SPACES, SECOND_MOMENTS
+from normgrowth.errors import StudyError
 
 FILE = Path(__file__).parents[2] / "costs.yaml"
 FLOAT = 4
@@ -30,16 +34,6 @@ BYTES_PER_ACTIVATION = 40
 """Of one token, layer and residual coordinate, kept for the backward pass in float32."""
 
 BASELINE_GIGABYTES = 1.0  # context of the device, kernels
-
-
-class Dimensions(NamedTuple):
-    """Shape of a model: `keys` is the width that MLP down-projections read."""
-
-    layers: int
-    hidden: int
-    keys: int
-    vocabulary: int
-    parameters: float
 
 
 class Cost(NamedTuple):
@@ -66,18 +60,21 @@ def costs(study: Study) -> list[Cost]:
 
 
 def dimensions(study: Study, model: str) -> Dimensions:
-    """The shape of a model, from what presets know of it, its folder, or its training settings."""
-    known = figures()["dimensions"].get(published_model(study, model) or "")
-    if known:
-        return Dimensions(**{name: int(float(value)) for name, value in known.items()})
+    """The shape of a model, from what presets know of it, its folder, or its training settings.
+
+    Raises:
+        StudyError: when it is yet to be fetched.
+    """
+    if known := published_model(study, model):
+        return presets.dimensions(known)
     source = study.model_sources[model]
     if isinstance(source, TrainedModel):
         training = source.training
         return _shape(training.layers, training.width, 4 * training.width, training.vocabulary)
-    path = getattr(source, "path", None)
-    if path is None:
-        raise KeyError(model)
-    config = json.loads((Path(local_path(path, study.assets)) / "config.json").read_text(encoding="utf-8"))
+    path = model_folder(source, study.assets) / "config.json"
+    if not path.is_file():
+        raise StudyError(f"the shape of {model!r} is known once it is fetched: run `snakemake downloads`")
+    config = json.loads(path.read_text(encoding="utf-8"))
     layers = next(config[key] for key in LAYER_KEYS if key in config)
     hidden = config.get("hidden_size") or config["n_embd"]
     return _shape(layers, hidden, config.get("intermediate_size") or 4 * hidden, config["vocab_size"])
@@ -120,9 +117,8 @@ def _seconds_per_edit(shape: Dimensions, settings) -> float:
 @cache
 def _fitted() -> tuple[float, float]:
     """Slope and level of log seconds per gradient step against log parameters."""
-    shapes = figures()["dimensions"]
     points = [
-        (math.log(float(shapes[row["model"]]["parameters"])), math.log(row["seconds"] / row["steps"]))
+        (math.log(presets.dimensions(row["model"]).parameters), math.log(row["seconds"] / row["steps"]))
         for row in figures()["seconds_per_edit"]
     ]
     mean_x, mean_y = (sum(values) / len(points) for values in zip(*points, strict=True))
@@ -132,7 +128,7 @@ def _fitted() -> tuple[float, float]:
 
 def _seconds_per_score(shape: Dimensions) -> float:
     anchor = figures()["seconds_per_fact_scored"]
-    return anchor["seconds"] * shape.parameters / float(figures()["dimensions"][anchor["model"]]["parameters"])
+    return anchor["seconds"] * shape.parameters / presets.dimensions(anchor["model"]).parameters
 
 
 def _memory(shape: Dimensions, settings, needs: frozenset[str]) -> float:

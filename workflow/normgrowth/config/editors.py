@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from normgrowth import families
-from normgrowth.config import presets
+from normgrowth.config import inputs, presets
 from normgrowth.config.messages import describe, dotted, unknown
 from normgrowth.config.study import Study
 from normgrowth.editors.control_settings import FILLED_IN, ControlSettings
@@ -136,9 +136,7 @@ def _control_faults(study: Study, name: str) -> list[str]:
 
 def published_model(study: Study, model: str) -> str | None:
     """The published model that a model of the study is, by its own name or by what its source says."""
-    source = study.model_sources.get(model)
-    said = getattr(source, "published_as", None)
-    return presets.published(said or model)
+    return inputs.published_model(model, study.model_sources.get(model))
 
 
 def preset_of(study: Study, name: str, model: str) -> tuple[str, dict[str, presets.Value]] | None:

@@ -1,16 +1,29 @@
 """What the study can learn about its inputs before any work: cheaply, at every start of the workflow."""
 
-import json
 import os
 import re
 from pathlib import Path
 
-from normgrowth.config.sections import FactSource, LocalFacts, ModelSource, TrainedModel
+from normgrowth.assets.model_config import layers_in, snapshot_folder
+from normgrowth.config import presets
+from normgrowth.config.downloads import published_sets
+from normgrowth.config.sections import (
+    FactSource,
+    HubModel,
+    LocalModel,
+    ModelSource,
+    PublishedFacts,
+    TrainedModel,
+    UrlFacts,
+    World,
+)
+from normgrowth.config.study import Study
+from normgrowth.errors import FactError
+from normgrowth.facts.zsre import read_zsre
 
 ASSETS = "{assets}"
 MODEL_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*")
 MODEL_FILES += ("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt")
-LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers")
 
 _SUBJECT = re.compile(rb'"subject"\s*:\s*"((?:[^"\\]|\\.)*)"')
 
@@ -34,43 +47,79 @@ def task_files(folder: str) -> list[str]:
     return sorted(map(str, files))
 
 
-def layers_of(source: ModelSource, assets: str | None) -> int:
+def published_model(name: str, source: ModelSource) -> str | None:
+    """The published model that a source is: by what it says, else by the model's own name or its repository's."""
+    if said := getattr(source, "published_as", None):
+        return presets.published(said)
+    repository = source.repo.rpartition("/")[2] if isinstance(source, HubModel) else name
+    return presets.published(name) or presets.published(repository)
+
+
+def model_folder(source: LocalModel | HubModel, assets: str | None) -> Path:
+    """Where a model's files are, or will be once they are fetched."""
+    if isinstance(source, HubModel):
+        return snapshot_folder(source.repo, source.revision)
+    return Path(local_path(source.path, assets))
+
+
+def layers_of(study: Study, model: str) -> int:
     """Number of transformer blocks of a model.
 
     Raises:
-        ValueError: when the folder does not say.
+        ValueError: when nothing says so.
     """
+    source = study.model_sources[model]
     if isinstance(source, TrainedModel):
         return source.training.layers
-    path = Path(local_path(source.path, assets)) / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist: a model folder is what transformers saves") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
-    layers = [config[key] for key in LAYER_KEYS if isinstance(config, dict) and isinstance(config.get(key), int)]
-    if not layers:
-        raise ValueError(f"{path} holds no number of layers ({', '.join(LAYER_KEYS)})")
-    return layers[0]
+    config = model_folder(source, study.assets) / "config.json"
+    if isinstance(source, LocalModel) or config.is_file():
+        return layers_in(config)
+    if source.layers is not None:
+        return source.layers
+    if published := published_model(model, source):
+        return presets.dimensions(published).layers
+    raise ValueError(
+        f"nothing says how many layers {source.repo} has before it is fetched: set layers, or published_as to one of "
+        f"{', '.join(presets.models())}"
+    )
 
 
-def weights_megabytes(source: ModelSource, assets: str | None) -> int:
-    """Size of a model's weights in float32, roughly."""
+def weights_megabytes(study: Study, model: str) -> int:
+    """Size of a model's weights in float32, roughly; 0 where nothing is known yet."""
+    source = study.model_sources[model]
     if isinstance(source, TrainedModel):
         training = source.training
         parameters = 12 * training.layers * training.width**2 + 2 * training.vocabulary * training.width
         return 4 * parameters // 2**20
-    files = Path(local_path(source.path, assets)).glob("*.safetensors")
-    return sum(file.stat().st_size for file in files) // 2**20
+    if isinstance(source, HubModel) and (published := published_model(model, source)):
+        return int(4 * presets.dimensions(published).parameters) // 2**20
+    return sum(file.stat().st_size for file in model_folder(source, study.assets).glob("*.safetensors")) // 2**20
 
 
-def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool) -> int:
-    """How many facts an edit order can hold.
+def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool) -> int | None:
+    """How many facts an edit order can hold at most; None where that is known only once they are fetched.
 
-    Local files are counted, not read: their records are checked when they are imported.
+    Local files are counted, not checked: that is done when they are imported.
     """
-    if isinstance(source, LocalFacts):
-        subjects = _SUBJECT.findall(Path(local_path(source.path, assets)).read_bytes())[: source.limit]
-        return len({subject.lower() for subject in subjects} if unique_subjects else subjects)
-    return source.settings.subjects if unique_subjects else sum(source.settings.relation_counts())
+    if isinstance(source, World):
+        return source.settings.subjects if unique_subjects else sum(source.settings.relation_counts())
+    if isinstance(source, UrlFacts):
+        return source.limit
+    if isinstance(source, PublishedFacts):
+        published = published_sets()[source.name]
+        records = published.subjects if unique_subjects else published.records
+        return min(source.limit or records, records)
+    file = Path(local_path(source.path, assets))
+    if source.format == "zsre":
+        return _editable_of_zsre(file, source.limit, unique_subjects)
+    subjects = _SUBJECT.findall(file.read_bytes())[: source.limit]
+    return len({subject.lower() for subject in subjects} if unique_subjects else subjects)
+
+
+def _editable_of_zsre(file: Path, limit: int | None, unique_subjects: bool) -> int | None:
+    # Not every record can be edited, so counting takes reading.
+    try:
+        subjects = [record["requested_rewrite"]["subject"] for record in read_zsre(file)[:limit]]
+    except FactError:
+        return None  # the import says what is wrong
+    return len({subject.lower() for subject in subjects} if unique_subjects else subjects)

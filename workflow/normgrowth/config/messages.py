@@ -81,7 +81,9 @@ def _as_written(location: list, given: object) -> list:
     keys = []
     for position, key in enumerate(location):
         present = isinstance(given, Mapping) and key in given
-        if isinstance(given, Mapping) and not present and position < len(location) - 1:
+        # A tag may be called as a key is: a source of kind `url` has an `url`.
+        is_tag = isinstance(given, Mapping) and (not present or given.get("kind") == key)
+        if is_tag and position < len(location) - 1:
             continue
         keys.append(key)
         given = given[key] if present or (isinstance(given, list | tuple) and isinstance(key, int)) else given
@@ -106,10 +108,10 @@ def _at(model: type[BaseModel], location: list) -> list[Any]:
         reached = []
         for option in here:
             if isinstance(option, type) and issubclass(option, BaseModel):
-                if key in option.model_fields:
-                    reached += _options(option.model_fields[key].annotation)
-                elif "kind" in option.model_fields and key in get_args(option.model_fields["kind"].annotation):
+                if "kind" in option.model_fields and key in get_args(option.model_fields["kind"].annotation):
                     reached.append(option)
+                elif key in option.model_fields:
+                    reached += _options(option.model_fields[key].annotation)
             elif get_origin(option) in (dict, tuple):
                 reached += _options(get_args(option)[1 if get_origin(option) is dict else 0])
         here = reached

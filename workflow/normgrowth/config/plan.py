@@ -35,7 +35,7 @@ class Plan:
 
     def _editor(self, model: str, name: str) -> ChosenEditor:
         """The editor `name` with its settings for `model`."""
-        return choose(self.study, name, model, layers_of(self.study.model_sources[model], self.study.assets))
+        return choose(self.study, name, model, layers_of(self.study, model))
 
     @property
     def chains(self) -> Iterator[tuple[str, str, int]]:

@@ -21,6 +21,16 @@ class Value(NamedTuple):
     origin: str
 
 
+class Dimensions(NamedTuple):
+    """Shape of a model: `keys` is the width that MLP down-projections read."""
+
+    layers: int
+    hidden: int
+    keys: int
+    vocabulary: int
+    parameters: float
+
+
 @cache
 def sources() -> tuple[str, ...]:
     """Names of the sources.
@@ -59,7 +69,12 @@ def models() -> tuple[str, ...]:
 def published(name: str) -> str | None:
     """The published model that a name stands for; None where there is none."""
     wanted = name.lower()
-    return next((model for model, others in _file("models").items() if wanted == model or wanted in others), None)
+    return next((model for model, known in _file("models").items() if wanted in (model, *known["names"])), None)
+
+
+def dimensions(model: str) -> Dimensions:
+    """The shape of a published model, by the name that presets use."""
+    return Dimensions(**_file("models")[model]["shape"])
 
 
 def editors(source: str) -> list[str]:

@@ -30,7 +30,7 @@ line that names the key, its value and what is allowed.
 {study}
 ## Where models, facts and texts come from
 
-A source is named, and has a `kind`.
+A source is named, and has a `kind`. [sources.md](sources.md) says how those on the web are fetched and checked.
 
 {sources}
 ## Editors
@@ -62,10 +62,14 @@ SOURCES = {
     "Trained model": sections.TrainedModel,
     "`training`": TrainingSettings,
     "Local model": sections.LocalModel,
+    "Model of the Hub": sections.HubModel,
     "World": sections.World,
     "`settings`": WorldSettings,
     "Local facts": sections.LocalFacts,
+    "Facts on the web": sections.UrlFacts,
+    "Published facts": sections.PublishedFacts,
     "Local text": sections.LocalText,
+    "Text on the web": sections.UrlText,
 }
 
 

@@ -3,8 +3,18 @@
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from normgrowth.assets.model_config import commit_fault
 from normgrowth.assets.settings import TrainingSettings, WorldSettings
 from normgrowth.interventions.settings import CONTINUED_PRETRAINING, InterventionTraining, Kind
 
@@ -26,10 +36,24 @@ def _no_truth_value(value: object) -> object:
     return value
 
 
+def _address(url: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s]+\S*", url):
+        raise ValueError("an address begins with http:// or https:// and holds no blanks")
+    return url
+
+
+def _hash_of_a_file(value: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", value):
+        raise ValueError("a SHA-256 is 64 digits of 0-9 and a-f, as sha256sum prints it")
+    return value
+
+
 Name = Annotated[str, AfterValidator(_safe_name), Field(json_schema_extra={"pattern": f"^{NAME_PATTERN}$"})]
 Seed = Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value)]
 Count = Annotated[int, Field(ge=1), BeforeValidator(_no_truth_value)]
 Window = Annotated[int, Field(ge=2), BeforeValidator(_no_truth_value)]
+Url = Annotated[str, AfterValidator(_address)]
+Sha256 = Annotated[str, AfterValidator(_hash_of_a_file)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
@@ -75,6 +99,37 @@ class LocalModel(Section):
     )
 
 
+class HubModel(Section):
+    """A model of the Hugging Face Hub at one commit: safetensors weights only, and no code from its repository."""
+
+    kind: Literal["hub"]
+    repo: str = Field(description="The repository, as `owner/name`.")
+    revision: str = Field(description="Full hash of the commit, 40 digits; branches and tags are refused: they move.")
+    layers: Count | None = Field(
+        None,
+        description="Transformer blocks. Needed where the model is neither in the Hub's cache nor a published one.",
+    )
+    published_as: str | None = Field(
+        None,
+        description="The published model that this is, for presets; by default what its name or its repository's says.",
+    )
+
+    @field_validator("repo")
+    @classmethod
+    def _owner_and_name(cls, repo: str) -> str:
+        # It becomes part of addresses and of shell commands.
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", repo, re.ASCII):
+            raise ValueError("a repository is owner/name, as in openai-community/gpt2-xl")
+        return repo
+
+    @field_validator("revision")
+    @classmethod
+    def _full_commit(cls, revision: str, info: ValidationInfo) -> str:
+        if fault := commit_fault(info.data.get("repo", "<repo>"), revision):
+            raise ValueError(fault)
+        return revision
+
+
 class World(Section):
     """A synthetic world. It brings two texts of its own, `<name>` and `<name>-heldout`."""
 
@@ -83,16 +138,50 @@ class World(Section):
     reserved: Reserved = RESERVED
 
 
+Format = Literal["counterfact", "zsre"]
+FORMAT = Field("counterfact", description="Schema of the records; zsRE's is that of the MEND authors.")
+LIMIT = Field(None, description="Take only the first so many records.")
+WHOLE_SET = Field(
+    None, description="The published set that this is, whole, so that published scores can be set beside ours."
+)
+
+
 class LocalFacts(Section):
-    """A JSON list of records in CounterFact's schema."""
+    """A JSON list of records in CounterFact's schema, or in zsRE's."""
 
     kind: Literal["local"]
     path: str = Field(min_length=1, description="The file; `{assets}` stands for the study's `assets`.")
-    limit: Count | None = Field(None, description="Take only the first so many records.")
-    published_as: Literal["counterfact"] | None = Field(
-        None, description="The published set that this is, whole, so that published scores can be set beside ours."
-    )
+    format: Format = FORMAT
+    limit: Count | None = LIMIT
+    published_as: Literal["counterfact"] | None = WHOLE_SET
     reserved: Reserved = RESERVED
+
+
+class UrlFacts(Section):
+    """A JSON list of records on the web, pinned by its hash."""
+
+    kind: Literal["url"]
+    url: Url = Field(description="Address of the file, http or https.")
+    sha256: Sha256 = Field(description="SHA-256 of the file.")
+    bytes: Count | None = Field(None, description="Size of the file: one of another size is not even fetched.")
+    format: Format = FORMAT
+    limit: Count | None = LIMIT
+    published_as: Literal["counterfact"] | None = WHOLE_SET
+    reserved: Reserved = RESERVED
+
+
+class PublishedFacts(Section):
+    """A published set of facts by its name, with the address, size and hash that `workflow/sources.yaml` pins."""
+
+    kind: Literal["published"]
+    name: str = Field(description="The set: `counterfact`.")
+    limit: Count | None = LIMIT
+    reserved: Reserved = RESERVED
+
+    @property
+    def published_as(self) -> str | None:
+        """The published set that this is, if it is taken whole."""
+        return None if self.limit else self.name
 
 
 class LocalText(Section):
@@ -104,9 +193,25 @@ class LocalText(Section):
     )
 
 
-ModelSource = Annotated[TrainedModel | LocalModel, Field(discriminator="kind")]
-FactSource = Annotated[World | LocalFacts, Field(discriminator="kind")]
-TextSource = LocalText
+class UrlText(Section):
+    """Plain UTF-8 text on the web, each file pinned by its hash."""
+
+    kind: Literal["url"]
+    urls: tuple[Url, ...] = Field(min_length=1, description="Addresses of the files, in this order, http or https.")
+    sha256: tuple[Sha256, ...] = Field(min_length=1, description="SHA-256 of each file, in the same order.")
+
+    @field_validator("sha256")
+    @classmethod
+    def _one_each(cls, hashes: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        urls = info.data.get("urls", hashes)
+        if len(hashes) != len(urls):
+            raise ValueError(f"there are {len(urls)} urls, so there must be as many hashes and not {len(hashes)}")
+        return hashes
+
+
+ModelSource = Annotated[TrainedModel | LocalModel | HubModel, Field(discriminator="kind")]
+FactSource = Annotated[World | LocalFacts | UrlFacts | PublishedFacts, Field(discriminator="kind")]
+TextSource = Annotated[LocalText | UrlText, Field(discriminator="kind")]
 
 
 class Contexts(Section):

@@ -1,0 +1,31 @@
+"""Fetch a model from the Hugging Face Hub at a pinned commit, and link its files."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--repo", required=True, help="repository, as owner/name")
+    parser.add_argument("--revision", required=True, help="full hash of the commit")
+    parser.add_argument("--layers", type=int, default=None, help="transformer blocks that it must have")
+    parser.add_argument("--out", type=Path, default=None, help="model folder to make (default: only fill the cache)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Fetch what is missing in the Hub's cache, check it against the study, and make the folder."""
+    from normgrowth.assets.hub import CONFIG, fetch_model
+    from normgrowth.assets.links import link_model
+    from normgrowth.assets.model_config import layers_in
+    from normgrowth.errors import ModelError
+
+    files = fetch_model(arguments.repo, arguments.revision)
+    config = next(file for file in files if file.name == CONFIG)
+    if arguments.layers is not None and (found := layers_in(config)) != arguments.layers:
+        raise ModelError(
+            f"{arguments.repo} has {found} layers, but the study took it for a model of {arguments.layers}: correct "
+            "layers or published_as of its source"
+        )
+    if arguments.out is not None:
+        source = {"kind": "hub", "repo": arguments.repo, "revision": arguments.revision}
+        link_model(files, arguments.out, source)
