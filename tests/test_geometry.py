@@ -79,6 +79,16 @@ def test_principal_components_are_those_of_the_covariance():
     assert all(column[column.abs().argmax()] > 0 for column in found.T)
 
 
+@pytest.mark.parametrize("shape", [(12, 40), (40, 12)])
+def test_components_beyond_the_rank_do_no_harm(shape):
+    n, width = shape
+    x = gaussian(n, 2) @ gaussian(2, width, seed=1)
+    found = principal(x, 5)
+    assert torch.isfinite(found).all() and (found.norm(dim=0) < 1.1).all()
+    centred = x - x.mean(dim=0)
+    assert (centred @ found[:, :2]).square().sum() == pytest.approx(centred.square().sum().item())
+
+
 def in_subspace(n, width, rank, seed):
     return gaussian(n, rank, seed=seed) @ orthogonal(width, seed=99)[:rank]
 

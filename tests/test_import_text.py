@@ -1,8 +1,12 @@
 """Running text from local files."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from normgrowth import cli
+from normgrowth.config.sections import LocalText
 
 
 def take(tmp_path, *contents: bytes) -> tuple[int, str]:
@@ -38,3 +42,27 @@ def test_a_missing_file_is_said(tmp_path, capsys):
     missing = tmp_path / "missing"
     assert cli.main(["import-text", "--paths", str(missing), "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err == f"normgrowth import-text: text file {missing} does not exist\n"
+
+
+def parquet(path, **columns):
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_a_column_of_parquet_files_is_one_document_a_row(tmp_path, capsys):
+    first = parquet(tmp_path / "1.parquet", text=["A title\n\nA text.", "", None], id=[1, 2, 3])
+    second = parquet(tmp_path / "2.parquet", text=["Another.", "Too many."], id=[4, 5])
+    out = tmp_path / "out.txt"
+    command = ["import-text", "--paths", str(first), str(second), "--out", str(out), "--column"]
+    assert cli.main([*command, "text", "--documents", "2"]) == 0
+    assert out.read_text(encoding="utf-8") == "A title\nA text.\n\nAnother.\n"
+    assert cli.main([*command, "id"]) == 1
+    assert "1.parquet has no column 'id' of text; it has text, id" in capsys.readouterr().err
+    first.write_text("no Parquet")
+    assert cli.main([*command, "text"]) == 1
+    assert "1.parquet is no Parquet file" in capsys.readouterr().err
+
+
+def test_documents_are_counted_in_parquet_only():
+    with pytest.raises(ValidationError, match="name their column too"):
+        LocalText(kind="local", paths=("a.txt",), documents=3)

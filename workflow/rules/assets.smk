@@ -201,7 +201,8 @@ rule import_text:
         runtime=10,
     params:
         *closure("normgrowth.commands.import_text"),
+        rows=lambda w: rows_of_text(STUDY.text_sources[w.text]),
     message:
         "Put together the text {wildcards.text}"
     shell:
-        "normgrowth import-text --paths {input.files:q} --out {output.text} > {log} 2>&1"
+        "normgrowth import-text --paths {input.files:q} {params.rows:q} --out {output.text} > {log} 2>&1"

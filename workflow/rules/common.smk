@@ -25,11 +25,11 @@ TABLES_OF_CARDS = ("norms", "scores", "activations", "downstream")
 TABLE_OF_ABILITY = "downstream"
 SINGLE_EDITS = "single_edits"
 INTERVENTIONS = "interventions"
-OPTIONAL = [SINGLE_EDITS] * bool(STUDY.single_edits) + [INTERVENTIONS] * bool(STUDY.interventions)
+OPTIONAL = [SINGLE_EDITS] * bool(STUDY.single_edits) + [INTERVENTIONS] * bool(PLAN.interventions)
 TABLES = sorted({*TABLES_OF_SEGMENTS, *TABLES_OF_CHECKPOINTS, *OPTIONAL})
 
 # Those that a study of these editors draws, in the order of the report.
-DRAWN = figures_of((run.split("/")[1] for run in PLAN.runs), bool(STUDY.interventions))
+DRAWN = figures_of((run.split("/")[1] for run in PLAN.runs), bool(PLAN.interventions))
 
 FACTS = f"resources/facts/{STUDY.facts}.json"
 TEXT = f"resources/text/{STUDY.text}.txt"
@@ -84,6 +84,12 @@ def facts_file(wildcards):
     """The file that facts are imported from: fetched first where it is on the web."""
     source = STUDY.fact_sources[wildcards.facts]
     return [file.path for file in downloads_of(source)] or local(source.path)
+
+
+def rows_of_text(source):
+    """Which rows of Parquet files a text is put together from, as options."""
+    column = ["--column", source.column] if source.column else []
+    return column + (["--documents", source.documents] if source.documents else [])
 
 
 def text_files(wildcards):

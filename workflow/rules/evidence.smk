@@ -115,7 +115,7 @@ rule claims:
     input:
         tables=expand(
             "results/{{study}}/tables/{table}.parquet",
-            table=[*TABLES_OF_CLAIMS, *[INTERVENTIONS] * bool(STUDY.interventions)],
+            table=[*TABLES_OF_CLAIMS, *[INTERVENTIONS] * bool(PLAN.interventions)],
         ),
     output:
         json="results/{study}/claims.json",

@@ -90,16 +90,20 @@ def every_download(study: Study) -> dict[str, Download]:
 
 
 def needed_models(study: Study) -> set[str]:
-    """The models that this study takes: those it edits, and those of its interventions."""
+    """The models that this study takes: those it edits, and those that it compares."""
     models = set(study.models)
     for what in study.interventions.values():
-        models |= {what.base, what.result} if isinstance(what, CheckpointDifference) else set(what.models or ())
+        models |= {what.base, what.result} if isinstance(what, CheckpointDifference) else set()
     return models
 
 
 def needed_downloads(study: Study) -> list[str]:
     """Where the files that this study's facts and texts are fetched as will stand."""
-    trained_on = [what for what in study.interventions.values() if not isinstance(what, CheckpointDifference)]
+    trained_on = [
+        what
+        for what in study.interventions.values()
+        if not isinstance(what, CheckpointDifference) and (what.models is None or set(what.models) & set(study.models))
+    ]
     facts = {study.facts, *(what.facts for what in trained_on if what.facts)}
     texts = {study.text, study.heldout_text, *(what.text for what in trained_on if what.text)}
     sources = [study.fact_sources[name] for name in facts]

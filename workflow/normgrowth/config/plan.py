@@ -122,11 +122,13 @@ class Plan:
 
     @property
     def interventions(self) -> list[str]:
-        """Every model and intervention, as `model/name`."""
+        """Every model and intervention, as `model/name`; models that the study does not edit are trained by none."""
         found = []
         for name, what in self.study.interventions.items():
-            models = [what.base] if isinstance(what, CheckpointDifference) else what.models or self.study.models
-            found += [f"{model}/{name}" for model in models]
+            if isinstance(what, CheckpointDifference):
+                found.append(f"{what.base}/{name}")
+            else:
+                found += [f"{m}/{name}" for m in self.study.models if what.models is None or m in what.models]
         return found
 
     @property

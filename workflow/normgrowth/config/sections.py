@@ -184,8 +184,23 @@ class PublishedFacts(Section):
         return None if self.limit else self.name
 
 
-class LocalText(Section):
-    """Plain UTF-8 text, documents separated by blank lines."""
+class Text(Section):
+    """Plain UTF-8 text, documents separated by blank lines; or Parquet, one document in a row."""
+
+    column: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="The files are Parquet: the column that holds the documents."
+    )
+    documents: Count | None = Field(None, description="Take only the first so many rows of the Parquet files.")
+
+    @model_validator(mode="after")
+    def _rows_are_counted(self) -> Self:
+        if self.documents is not None and self.column is None:
+            raise ValueError("documents counts rows of Parquet files: name their column too, or take it away")
+        return self
+
+
+class LocalText(Text):
+    """Text in local files."""
 
     kind: Literal["local"]
     paths: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
@@ -193,8 +208,8 @@ class LocalText(Section):
     )
 
 
-class UrlText(Section):
-    """Plain UTF-8 text on the web, each file pinned by its hash."""
+class UrlText(Text):
+    """Text on the web, each file pinned by its hash."""
 
     kind: Literal["url"]
     urls: tuple[Url, ...] = Field(min_length=1, description="Addresses of the files, in this order, http or https.")

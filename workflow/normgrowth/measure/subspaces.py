@@ -35,7 +35,16 @@ def principal(vectors: torch.Tensor, k: int) -> torch.Tensor:
     Each has its largest entry positive, so that equal data give equal pictures.
     """
     centred = vectors - vectors.mean(dim=0)
-    components = torch.linalg.svd(centred, full_matrices=False).Vh[: min(k, len(vectors) - 1)].T
+    k = min(k, len(vectors) - 1, vectors.shape[1])
+    # Leading components come from the smaller of the two matrices of products, in a fraction of a decomposition's time.
+    if len(vectors) < vectors.shape[1]:
+        squares, left = torch.linalg.eigh(centred @ centred.T)
+        components = centred.T @ left[:, -k:].flip(1)
+        # Directions beyond the vectors' rank are noise: they must not be blown up to unit length.
+        least = squares[-1].clamp(min=torch.finfo(squares.dtype).tiny) * 1e-14
+        components = components / squares[-k:].flip(0).clamp(min=least).sqrt()
+    else:
+        components = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -k:].flip(1)
     largest = components.abs().argmax(dim=0)
     return components * components.gather(0, largest[None, :]).sign()
 
