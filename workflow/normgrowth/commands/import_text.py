@@ -11,8 +11,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--paths", required=True, type=Path, nargs="+", help="UTF-8 text or Parquet files, in this order"
     )
-    parser.add_argument("--column", help="the files are Parquet, and this column holds their documents")
-    parser.add_argument("--documents", type=int, help="take only the first so many rows of Parquet files")
+    parser.add_argument("--column", help="the files are Parquet: their column of documents")
+    parser.add_argument("--documents", type=int, help="take so many rows of Parquet files")
     parser.add_argument("--out", required=True, type=Path, help="text file to write")
 
 
