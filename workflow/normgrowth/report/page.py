@@ -115,12 +115,13 @@ def what_was_run(tables: dict[str, pd.DataFrame]) -> dict:
         return {"models": [], "editors": [], "arms": [], "length": "no edits"}
     editors = in_order(runs["editor"].unique())
     longest = int(runs.groupby(["model", "editor", "order"])["step"].max().max())
-    orders = runs["order"].nunique()
+    orders = runs.groupby(["model", "editor"])["order"].nunique()
+    fewest = f"{orders.min()} to " if orders.min() < orders.max() else ""
     return {
         "models": sorted(runs["model"].unique()),
         "editors": [editor for editor in editors if not is_control(editor)],
         "arms": [editor for editor in editors if is_control(editor)],
-        "length": f"{count(longest, 'edit')} in sequence, {count(orders, 'edit order')}",
+        "length": f"{count(longest, 'edit')} in sequence, {fewest}{count(int(orders.max()), 'edit order')}",
     }
 
 
