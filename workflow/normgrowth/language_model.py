@@ -17,6 +17,8 @@ class LanguageModel:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     anatomy: Anatomy
+    precision: torch.dtype = torch.float32
+    """Of matrix products in forward passes. Weights are float32 whatever it is, and so is what is written to them."""
 
     @property
     def device(self) -> torch.device:
@@ -50,15 +52,20 @@ class LanguageModel:
         """
         places = {} if positions is None else {"position_ids": positions}
         trunk = self.anatomy.trunk
-        return trunk(
-            input_ids=ids, attention_mask=mask, past_key_values=past, use_cache=past is not None, **places
-        ).last_hidden_state
+        with self._products():
+            return trunk(
+                input_ids=ids, attention_mask=mask, past_key_values=past, use_cache=past is not None, **places
+            ).last_hidden_state
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Vocabulary logits of final-norm outputs, for any leading shape; only these are ever computed."""
-        logits = self.anatomy.head(hidden)
+        with self._products():
+            logits = self.anatomy.head(hidden)
         cap = getattr(self.model.config, "final_logit_softcapping", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def _products(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
 
 def language_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LanguageModel:

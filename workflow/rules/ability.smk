@@ -32,7 +32,7 @@ rule evaluate:
         task_folder=lambda w: ["--task-folder", task_folder()] if task_folder() else [],
         seed=STUDY.seed,
         order=ORDER,
-        device=STUDY.device,
+        device=DEVICE,
     message:
         "Evaluate {wildcards.model} on tasks after {wildcards.step} edits by {wildcards.editor}, "
         "order {wildcards.order}"
@@ -41,4 +41,4 @@ rule evaluate:
         "--editor-name {wildcards.editor} --order {wildcards.order} --step {wildcards.step} --model {params.model} "
         "--facts {input.facts} --seed {params.seed} {params.order} {params.chain} {params.segments} "
         "--tasks {params.tasks:q} --few-shot {params.few_shot} {params.limit} {params.task_folder:q} "
-        "--device {params.device} --threads {threads} --out {output.ability} > {log} 2>&1"
+        "{params.device} --threads {threads} --out {output.ability} > {log} 2>&1"

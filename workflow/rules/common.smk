@@ -45,6 +45,9 @@ ORDER = " ".join(
 
 RELATIVE = "relative"  # stands in a file's name for a threshold in the model's own units
 
+# What models run on, as options of a command. The usual precision is not said.
+DEVICE = f"--device {STUDY.device}" + f" --precision {STUDY.precision}" * (STUDY.precision != "float32")
+
 # A GPU is asked for only where the study says cuda, so that other machines need none.
 GPU = {"gpu": 1} if STUDY.device == "cuda" else {}
 

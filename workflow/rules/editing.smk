@@ -23,12 +23,12 @@ rule contexts:
         *closure("normgrowth.commands.contexts"),
         *numerics(),
         model=subpath(input.model, parent=True),
-        device=STUDY.device,
+        device=DEVICE,
     message:
         "Sample context templates of {wildcards.model}"
     shell:
         "normgrowth contexts --model {params.model} --seed {wildcards.seed} --per-length {wildcards.per_length} "
-        "--out {output.contexts} --device {params.device} --threads {threads} > {log} 2>&1"
+        "--out {output.contexts} {params.device} --threads {threads} > {log} 2>&1"
 
 
 rule statistics:
@@ -58,13 +58,13 @@ rule statistics:
         *numerics(),
         model=subpath(input.model, parent=True),
         layers=lambda w: w.layers.split("-"),
-        device=STUDY.device,
+        device=DEVICE,
     message:
         "Gather second moments of {wildcards.model} at layers {params.layers}"
     shell:
         "normgrowth statistics --model {params.model} --text {input.text} --layers {params.layers} "
         "--tokens {wildcards.tokens} --window {wildcards.window} --seed {wildcards.seed} --out {output.moments} "
-        "--device {params.device} --threads {threads} > {log} 2>&1"
+        "{params.device} --threads {threads} > {log} 2>&1"
 
 
 rule null_spaces:
@@ -125,13 +125,13 @@ rule hypernetwork:
         model=subpath(input.model, parent=True),
         kind=lambda w: editor_of(w).kind,
         settings=lambda w: compact(editor_of(w).settings),
-        device=STUDY.device,
+        device=DEVICE,
         out=subpath(output.network, parent=True),
     message:
         "Train the hypernetwork of {wildcards.editor} for {wildcards.model}"
     shell:
         "normgrowth hypernetwork --model {params.model} --facts {input.facts} --reserved {wildcards.reserved} "
-        "--seed {wildcards.seed} --editor {params.kind} --settings {params.settings:q} --device {params.device} "
+        "--seed {wildcards.seed} --editor {params.kind} --settings {params.settings:q} {params.device} "
         "--threads {threads} --out {params.out} > {log} 2>&1"
 
 
@@ -162,13 +162,13 @@ rule vet:
         editor_settings=lambda w: compact(vetting_editor(w)),
         settings=lambda w: compact(source_of_model(w).vetting),
         seed=STUDY.seed,
-        device=STUDY.device,
+        device=DEVICE,
     message:
         "Check that {wildcards.model} can be edited"
     shell:
         "normgrowth vet --model {params.model} --facts {input.facts} --contexts {input.contexts} "
         "--statistics {input.statistics} --editor-settings {params.editor_settings:q} --settings {params.settings:q} "
-        "--seed {params.seed} --device {params.device} --threads {threads} --out {output.editability} > {log} 2>&1"
+        "--seed {params.seed} {params.device} --threads {threads} --out {output.editability} > {log} 2>&1"
 
 
 rule edit:
@@ -215,7 +215,7 @@ rule edit:
         seed=STUDY.seed,
         order=ORDER,
         chain=subpath(output.state, ancestor=2),
-        device=STUDY.device,
+        device=DEVICE,
     message:
         "{wildcards.editor} edits {wildcards.model}: order {wildcards.order}, edits {params.first} to {params.last}"
     shell:
@@ -224,7 +224,7 @@ rule edit:
         "--model {params.model} --facts {input.facts} --contexts {input.contexts} {params.statistics} "
         "{params.null_spaces} {params.hypernetwork} {params.trajectory} "
         "--editor {params.kind} --settings {params.settings:q} --seed {params.seed} {params.order} "
-        "--chain {params.chain} --device {params.device} --threads {threads} > {log} 2>&1"
+        "--chain {params.chain} {params.device} --threads {threads} > {log} 2>&1"
 
 
 rule single_edits:
@@ -261,7 +261,7 @@ rule single_edits:
         edits=STUDY.single_edits,
         seed=STUDY.seed,
         order=ORDER,
-        device=STUDY.device,
+        device=DEVICE,
     message:
         "{wildcards.editor} edits {params.edits} facts of {wildcards.model}, each alone"
     shell:
@@ -269,4 +269,4 @@ rule single_edits:
         "--editor-name {wildcards.editor} --order 0 --model {params.model} --facts {input.facts} "
         "--contexts {input.contexts} {params.statistics} {params.null_spaces} {params.hypernetwork} "
         "--editor {params.kind} --settings {params.settings:q} --edits {params.edits} --seed {params.seed} "
-        "{params.order} --device {params.device} --threads {threads} --out {output.scores} > {log} 2>&1"
+        "{params.order} {params.device} --threads {threads} --out {output.scores} > {log} 2>&1"

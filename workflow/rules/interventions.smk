@@ -28,11 +28,11 @@ rule intervene:
         data=intervention_option,
         settings=lambda w: compact(getattr(intervention_of(w), "training", {})),
         seed=STUDY.seed,
-        device=STUDY.device,
+        device=DEVICE,
     message:
         "{wildcards.intervention}: norms of {wildcards.model}"
     shell:
         "normgrowth intervene --study {wildcards.study} --model-name {wildcards.model} "
         "--editor-name {wildcards.intervention} --order 0 --model {params.model} --kind {params.kind} {params.data} "
-        "--settings {params.settings:q} --seed {params.seed} --device {params.device} --threads {threads} "
+        "--settings {params.settings:q} --seed {params.seed} {params.device} --threads {threads} "
         "--out {output.norms} > {log} 2>&1"

@@ -29,7 +29,7 @@ rule measure:
         settings=lambda w: compact(PLAN.checkpoint_settings(int(w.step))),
         seed=STUDY.seed,
         order=ORDER,
-        device=STUDY.device,
+        device=DEVICE,
         out=subpath(output.scores, parent=True),
     message:
         "Measure {wildcards.model} after {wildcards.step} edits by {wildcards.editor}, order {wildcards.order}"
@@ -37,7 +37,7 @@ rule measure:
         "normgrowth measure --study {wildcards.study} --model-name {wildcards.model} "
         "--editor-name {wildcards.editor} --order {wildcards.order} --step {wildcards.step} --model {params.model} "
         "--facts {input.facts} --text {input.text} --heldout {input.heldout} --seed {params.seed} "
-        "{params.order} {params.chain} {params.segments} --settings {params.settings:q} --device {params.device} "
+        "{params.order} {params.chain} {params.segments} --settings {params.settings:q} {params.device} "
         "--threads {threads} --out {params.out} > {log} 2>&1"
 
 
@@ -70,7 +70,7 @@ rule extract:
         sites=STUDY.vectors.sites,
         seed=STUDY.seed,
         order=ORDER,
-        device=STUDY.device,
+        device=DEVICE,
         out=subpath(output[0], parent=True),
     message:
         "Keep activations of {wildcards.model} after {wildcards.step} edits by {wildcards.editor}"
@@ -79,4 +79,4 @@ rule extract:
         "--editor-name {wildcards.editor} --order {wildcards.order} --step {wildcards.step} --model {params.model} "
         "--facts {input.facts} --text {input.text} --seed {params.seed} "
         "{params.order} {params.chain} {params.segments} --settings {params.settings:q} --layers {params.layers} "
-        "--sites {params.sites} --device {params.device} --threads {threads} --out {params.out} > {log} 2>&1"
+        "--sites {params.sites} {params.device} --threads {threads} --out {params.out} > {log} 2>&1"

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
 
@@ -17,6 +18,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """The model and what it runs on."""
     parser.add_argument("--model", required=True, type=Path, help="model folder")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of matrix products in forward passes (default: float32)",
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
 
 
@@ -30,4 +37,5 @@ def load(arguments: argparse.Namespace):
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(arguments.threads)
     torch.use_deterministic_algorithms(True)
-    return load_model(arguments.model, pick_device(arguments.device))
+    lm = load_model(arguments.model, pick_device(arguments.device))
+    return replace(lm, precision=getattr(torch, arguments.precision))

@@ -83,6 +83,10 @@ class Study(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "cpu", description="What models run on; `auto` is cuda where there is one."
     )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="Of matrix products in forward passes. Weights, solves and norms are float32 or float64 always.",
+    )
     threads: Count = Field(1, description="CPU threads of one job.")
     model_sources: dict[Name, ModelSource] = Field(description="Where models come from, by name.")
     fact_sources: dict[Name, FactSource] = Field(description="Where facts come from, by name.")
