@@ -46,7 +46,8 @@ ORDER = " ".join(
 RELATIVE = "relative"  # stands in a file's name for a threshold in the model's own units
 
 # What models run on, as options of a command. The usual precision is not said.
-DEVICE = f"--device {STUDY.device}" + f" --precision {STUDY.precision}" * (STUDY.precision != "float32")
+PRECISION = "" if STUDY.precision == "float32" else f" --precision {STUDY.precision}"
+DEVICE = f"--device {STUDY.device}{PRECISION}"
 
 # A GPU is asked for only where the study says cuda, so that other machines need none.
 GPU = {"gpu": 1} if STUDY.device == "cuda" else {}
