@@ -301,12 +301,14 @@ def test_published_numbers_are_compared_under_their_conditions_only():
     run = Run(model="mine", editor="memit", edits=100, checkpoints=(100,), loss=0.0, cases=100)
     tables = planted.tables(run)
     tables["scores"].loc[tables["scores"]["step"] == 100, "step"] = 10_000
-    meets = Conditions("counterfact", {"mine": "gpt2-xl"}, {"mine/memit": 100})
+    meets = Conditions("counterfact", {"mine": "gpt2-xl"}, {"mine/memit": {"batch": 100, "remembers": True}})
     rows = against_published(tables, meets)
     ours = {row.quantity: row for row in rows if row.ours is not None}
     assert set(ours) == {"ES", "PS", "NS", "S"}
     assert ours["ES"].difference == pytest.approx(ours["ES"].ours - 94.04)
     assert ours["NS"].status == "differs" and ours["NS"].tolerance == 2.0
     assert {row.status for row in rows if row.ours is None} == {"not run"}
-    for other in (meets._replace(facts=None), meets._replace(models={}), meets._replace(batches={"mine/memit": 1})):
+    forgets, alone = {"batch": 100, "remembers": False}, {"batch": 1, "remembers": True}
+    changed = ({"facts": None}, {"models": {}}, {"runs": {"mine/memit": forgets}}, {"runs": {"mine/memit": alone}})
+    for other in (meets._replace(**change) for change in changed):
         assert all(row.ours is None and row.note.startswith("needs") for row in against_published(tables, other))

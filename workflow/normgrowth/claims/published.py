@@ -23,7 +23,7 @@ class Conditions(NamedTuple):
 
     facts: str | None = None  # the published set of facts
     models: dict[str, str] = {}  # noqa: RUF012 - published name by the study's name
-    batches: dict[str, int] = {}  # noqa: RUF012 - edits per call, by model/editor
+    runs: dict[str, dict] = {}  # noqa: RUF012 - `batch`, and whether it `remembers` earlier edits, by model/editor
 
 
 class Published(NamedTuple):
@@ -93,15 +93,20 @@ def _frobenius(entry: dict, norms: pd.DataFrame, conditions: Conditions) -> tupl
 def _scores(entry: dict, scores: pd.DataFrame, conditions: Conditions) -> tuple[dict[str, float], str]:
     """Our scores in percent under the published conditions, or what is missing of these."""
     wanted = _file()["conditions"][entry["source"]]
+    remembers = entry["editor"] in wanted["remembering"]
     needs = f"{entry['model']}, {entry['editor']}, {wanted['edits']:,} edits of {wanted['facts']}"
-    needs += f" in batches of {wanted['batch']}"
-    runs = scores[scores["model"].isin(_models(entry, conditions))]
-    runs = runs[runs["editor"].map(kind_of) == entry["editor"]]
-    last = runs[runs["moment"].isin(["retention", "final"]) & (runs["step"] == wanted["edits"])]
-    batches = {
-        conditions.batches.get(f"{model}/{editor}") for model, editor in zip(last["model"], last["editor"], strict=True)
+    needs += f" in batches of {wanted['batch']}{' that remember earlier ones' if remembers else ''}"
+    runs = {
+        run
+        for run, settings in conditions.runs.items()
+        if run.split("/")[0] in _models(entry, conditions)
+        and kind_of(run.split("/")[1]) == entry["editor"]
+        and settings["batch"] == wanted["batch"]
+        and settings["remembers"] == remembers
     }
-    if last.empty or conditions.facts != wanted["facts"] or batches != {wanted["batch"]}:
+    last = scores[scores["moment"].isin(["retention", "final"]) & (scores["step"] == wanted["edits"])]
+    last = last[(last["model"] + "/" + last["editor"]).isin(runs)]
+    if last.empty or conditions.facts != wanted["facts"]:
         return {}, f"needs {needs}"
     means = final_scores(last, wanted["edits"])[PARTS_OF_S].astype(float).mean()
     ours = {part: 100 * value for part, value in means.items()}

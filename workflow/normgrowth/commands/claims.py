@@ -9,7 +9,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--tables", required=True, type=Path, help="folder of the study's tables")
     parser.add_argument("--seed", type=int, default=0, help="seed of resampling (default: 0)")
-    parser.add_argument("--conditions", default="{}", help="published names of models and facts, and batches, as JSON")
+    parser.add_argument("--conditions", default="{}", help="what ran, in the words of published results, as JSON")
     parser.add_argument("--out-json", required=True, type=Path, help="JSON file to write")
     parser.add_argument("--out-md", required=True, type=Path, help="Markdown file to write")
 

@@ -146,13 +146,17 @@ class Plan:
 
     @property
     def conditions(self) -> dict:
-        """The study in the words of published results: names of models and facts, and edits per call of each editor."""
+        """The study in the words of published results: names of models and facts, and what runs depend on."""
         models = {model: published_model(self.study, model) for model in self.study.models}
         return {
             "facts": getattr(self.study.fact_sources[self.study.facts], "published_as", None),
             "models": {model: published for model, published in models.items() if published},
-            "batches": {run: self.editor(*run.split("/")).settings.batch for run in self.runs},
+            "runs": {run: self._said_of(*run.split("/")) for run in self.runs},
         }
+
+    def _said_of(self, model: str, editor: str) -> dict:
+        settings = self.editor(model, editor).settings
+        return {"batch": settings.batch, "remembers": getattr(settings, "remember", "nothing") != "nothing"}
 
     @property
     def notice(self) -> str | None:
