@@ -41,6 +41,9 @@ def tree(tmp_path):
         text_sources={"prose": {"kind": "local", "paths": [str(tmp_path / "text.txt")]}},
         contexts={"per_length": 1},
         left_out={},
+        more_orders={},
+        interventions={},
+        vectors={},
         editor_settings={},
     )
     code, line, _ = blocks("python")
