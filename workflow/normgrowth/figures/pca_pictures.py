@@ -52,7 +52,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
         shares = [mine[f"pc{i}_share"].iloc[0] for i in (1, 2)]
         size = {"fontsize": style.settings.font_size}
         part.supxlabel(f"first component ({shares[0]:.0%} of the unedited variance)", **size)
-        part.supylabel(f"second component ({shares[1]:.0%})", **size)
+        part.supylabel(f"second ({shares[1]:.0%})", **size)
     dark = {"linestyle": "none", "markersize": 4}
     handles = [
         Line2D([], [], color=UNEDITED_COLOUR, marker="o", label="unedited model", **dark),
