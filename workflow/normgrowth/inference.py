@@ -38,6 +38,11 @@ class Interval(NamedTuple):
         """Whether both bounds are numbers."""
         return bool(np.isfinite(self.low) and np.isfinite(self.high))
 
+    @classmethod
+    def bare(cls, estimate: float = np.nan, n: float = 0) -> "Interval":
+        """An estimate without bounds; by default not even that."""
+        return cls(float(estimate), np.nan, np.nan, int(n))
+
     def map(self, function: Callable[[float], float]) -> "Interval":
         """The interval of an increasing function of the estimate."""
         return Interval(*(float(function(value)) for value in self[:3]), self.n)
@@ -53,7 +58,7 @@ def t_interval(values: Sequence[float] | np.ndarray, confidence: float = CONFIDE
 def summary_interval(mean: float, deviation: float, n: float, confidence: float = CONFIDENCE) -> Interval:
     """t interval of a mean known by the standard deviation of its `n` values; `n` may be an effective number."""
     if not n > 1:
-        return Interval(float(mean), np.nan, np.nan, int(n))
+        return Interval.bare(mean, n)
     half = stdtrit(n - 1, (1 + confidence) / 2) * deviation / np.sqrt(n)
     return Interval(float(mean), float(mean - half), float(mean + half), int(n))
 
@@ -107,7 +112,7 @@ def percentile_interval(
     count = int(n if count is None else count)
     draws = draws[np.isfinite(draws)]
     if not n > 1 or not len(draws):
-        return Interval(float(estimate), np.nan, np.nan, count)
+        return Interval.bare(estimate, count)
     wanted = stdtrit(n - 1, (1 + confidence) / 2) * np.sqrt(n / (n - 1))
     tail = float(ndtr(-wanted))
     low, high = np.quantile(draws, [tail, 1 - tail])
@@ -128,7 +133,7 @@ def bootstrap_interval(
     """
     values = np.asarray(values, dtype=float)
     if not len(values):
-        return Interval(np.nan, np.nan, np.nan, 0)
+        return Interval.bare()
     # A column without any value gives NaN here, and no interval.
     there = np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -176,10 +181,10 @@ def moving_block_interval(
     chains = [np.asarray(chain, dtype=float) for chain in chains if len(chain)]
     n = sum(map(len, chains))
     if not n:
-        return Interval(np.nan, np.nan, np.nan, 0)
+        return Interval.bare()
     total = sum(float(chain.sum()) for chain in chains) / len(chains)
     if min(map(len, chains)) < FEWEST_INCREMENTS or not np.isfinite(total):
-        return Interval(total, np.nan, np.nan, n)
+        return Interval.bare(total, n)
     length = max(block_length(chains), min(-(-n // MOST_BLOCKS), min(map(len, chains)) // 4))
     block_means = np.concatenate([_block_means(chain, length) for chain in chains])
     mean, blocks = block_means.mean(), n / length
@@ -207,7 +212,7 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], confidence: float =
     there = ~(np.isnan(x) | np.isnan(y))
     x, y, n = stats.rankdata(x[there]), stats.rankdata(y[there]), int(there.sum())
     if n < FEWEST_PAIRS or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return Interval(np.nan, np.nan, np.nan, n)
+        return Interval.bare(n=n)
     rho = float(np.corrcoef(x, y)[0, 1])
     bounded = np.clip(rho, -1 + 1e-12, 1 - 1e-12)
     half = ndtri((1 + confidence) / 2) * np.sqrt((1 + bounded**2 / 2) / (n - 3))
@@ -246,7 +251,7 @@ def median_time(times: Sequence[float], happened: Sequence[bool]) -> Interval:
 
     times, happened = np.asarray(times, dtype=float), np.asarray(happened, dtype=bool)
     if not len(times):
-        return Interval(np.nan, np.nan, np.nan, 0)
+        return Interval.bare()
     survival = stats.ecdf(stats.CensoredData(times[happened], right=times[~happened])).sf
 
     def first_at_half(values: np.ndarray) -> float:
@@ -255,7 +260,7 @@ def median_time(times: Sequence[float], happened: Sequence[bool]) -> Interval:
 
     median = first_at_half(survival.probabilities)
     if happened.sum() < 2:
-        return Interval(median, np.nan, np.nan, len(times))
+        return Interval.bare(median, len(times))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of points where the bounds do not exist: they are set below
         bounds = survival.confidence_interval(CONFIDENCE, method="log-log")

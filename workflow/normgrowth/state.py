@@ -117,6 +117,8 @@ def restore(lm: LanguageModel, chain: Path | str, segments: int, expected: dict)
 class EditedModel:
     """A model after some of its edits that can go back to before them: only the edited matrices are kept twice.
 
+    `projections` are the edited matrices; none where the model is the unedited one.
+
     edited = EditedModel(lm, chain, segments, expected)      # lm is edited from here on
     with edited.undone():
         before = measured(lm)
@@ -126,13 +128,11 @@ class EditedModel:
     @torch.no_grad()
     def __init__(self, lm: LanguageModel, chain: Path | str | None, segments: int, expected: dict) -> None:
         """Edit `lm` in place, as `restore` does; with no segments it stays as it is."""
-        weights = [projection.weight for projection in lm.anatomy.down_projections]
-        layers = edited_layers(chain, segments)
-        self._weights = [weights[layer] for layer in layers]
-        self._unedited = [weight.clone() for weight in self._weights]
+        self.projections = [lm.anatomy.down_projections[layer] for layer in edited_layers(chain, segments)]
+        self._unedited = [projection.weight.clone() for projection in self.projections]
         if segments:
             restore(lm, chain, segments, expected)
-        self._edited = [weight.clone() for weight in self._weights]
+        self._edited = [projection.weight.clone() for projection in self.projections]
 
     @contextmanager
     def undone(self) -> Iterator[None]:
@@ -145,8 +145,8 @@ class EditedModel:
 
     @torch.no_grad()
     def _set(self, values: list[torch.Tensor]) -> None:
-        for weight, value in zip(self._weights, values, strict=True):
-            weight.copy_(value)
+        for projection, value in zip(self.projections, values, strict=True):
+            projection.weight.copy_(value)
 
 
 def edited_layers(chain: Path | str | None, segments: int) -> list[int]:

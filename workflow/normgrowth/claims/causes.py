@@ -10,10 +10,9 @@ import pandas as pd
 
 from normgrowth.claims.collapse import FLOOR, first_below, sliding_s
 from normgrowth.claims.performance import (
-    PARTS_OF_S,
     final_difference,
-    final_scores,
-    harmonic_mean,
+    final_s,
+    mean_over_orders,
     perplexity_ratio,
     text_change,
 )
@@ -33,7 +32,7 @@ from normgrowth.claims.verdict import (
     last_common_step,
     with_interval,
 )
-from normgrowth.inference import Interval, interval_over_orders, rank_correlation
+from normgrowth.inference import Interval, rank_correlation
 
 RESTORED, SCALED, RANDOM = "norm_restored", "scale_only", "random_direction"
 
@@ -119,18 +118,13 @@ def damage_by_editor(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     activations = tables["activations"]
     residual = at_place(activations, PLACES[0], activations["layer"].max())
     table["residual"] = _at_end(residual, "norm_ratio")
-    table["s"] = pd.Series({editor: _final_s(part) for editor, part in tables["scores"].groupby("editor")}, dtype=float)
+    table["s"] = pd.Series({editor: final_s(part) for editor, part in tables["scores"].groupby("editor")}, dtype=float)
     return table
 
 
 def _at_end(rows: pd.DataFrame, value: str) -> pd.Series:
     rows = rows[(rows["step"] > 0) & (rows["step"] == rows.groupby("editor")["step"].transform("max"))]
     return rows.groupby("editor")[value].mean()
-
-
-def _final_s(scores: pd.DataFrame) -> float:
-    step = last_common_step(scores[scores["moment"].isin(["retention", "final"])])
-    return np.nan if step is None else float(harmonic_mean(final_scores(scores, step)[PARTS_OF_S].mean().to_numpy()))
 
 
 def _with_arm(evidence: Evidence, kind: str, judged) -> Verdict:
@@ -205,10 +199,13 @@ def _paired_ratio(arm: Evidence, edited: Evidence) -> Interval:
     step = min(map(last_common_step, rows))
     first, second = (frame[frame["step"] == step].set_index("order").sort_index() for frame in rows)
     orders = first.index.intersection(second.index)
-    first, second = first.loc[orders], second.loc[orders]
-    n = int(min(first["n"].min(), second["n"].min()))
-    spread = np.hypot(first["stderr"].astype(float), second["stderr"].astype(float)) * np.sqrt(n)
-    return interval_over_orders(first["value"] - second["value"], spread, n).map(np.exp)
+    first, second = (frame.loc[orders].astype({"stderr": float}) for frame in (first, second))
+    difference = {
+        "value": first["value"] - second["value"],
+        "stderr": np.hypot(first["stderr"], second["stderr"]),
+        "n": np.minimum(first["n"], second["n"]),
+    }
+    return mean_over_orders(pd.DataFrame(difference)).map(np.exp)
 
 
 def _when(run: Evidence) -> str:

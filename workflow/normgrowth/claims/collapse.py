@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from normgrowth.artefacts.schemas import UNEDITED
-from normgrowth.claims.performance import PARTS_OF_S, final_scores, harmonic_mean
+from normgrowth.claims.performance import PARTS_OF_S, final_s, harmonic_mean
 from normgrowth.claims.probes import PLACES, at_place, place_layer
 
 WINDOW = 20
@@ -90,19 +90,12 @@ def _run(run: tuple[str, str, int], tables: dict[str, pd.DataFrame]) -> Collapse
         below_floor=first_below(window, FLOOR),
         below_half=None if start is None else first_below(window, HALF * start),
         early_es=float(immediate["es"].iloc[:EARLY].mean()) if len(immediate) else None,
-        final_s=_final_s(scores),
+        final_s=final_s(scores),
         norm_ratio=_norm_ratio(norms),
         perplexity_ratio=_perplexity_ratio(tables["downstream"]),
         residual_ratio=None if residual is None else float(residual["norm_ratio"]),
         residual_cosine=None if residual is None else float(residual["cosine_to_unedited"]),
     )
-
-
-def _final_s(scores: pd.DataFrame) -> float | None:
-    kept = scores[scores["moment"].isin(["retention", "final"])]
-    if kept.empty:
-        return None
-    return float(harmonic_mean(final_scores(scores, int(kept["step"].max()))[PARTS_OF_S].mean().to_numpy()))
 
 
 def _norm_ratio(norms: pd.DataFrame) -> float | None:

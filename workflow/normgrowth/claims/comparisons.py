@@ -11,7 +11,6 @@ import pandas as pd
 
 from normgrowth import seeds
 from normgrowth.claims.performance import FEWEST_FACTS, PARTS_OF_S, final_scores, harmonic_mean
-from normgrowth.claims.verdict import last_common_step
 from normgrowth.families import in_order
 from normgrowth.inference import Interval, bootstrap_means, holm, percentile_interval, two_sided_p
 
@@ -31,10 +30,8 @@ def compare_editors(scores: pd.DataFrame, model: str, seed: int) -> list[Compari
     """Every pair of editors in rows of table `scores` of one model, on the facts and orders that all of them have."""
     tables = {}
     for editor in in_order(scores["editor"].unique()):
-        run = scores[scores["editor"] == editor]
-        step = last_common_step(run[run["moment"].isin(["retention", "final"])])
-        if step is not None:
-            tables[editor] = final_scores(run, step).set_index(["order", "case_id"])[PARTS_OF_S].astype(float)
+        if len(final := final_scores(scores[scores["editor"] == editor])):
+            tables[editor] = final.set_index(["order", "case_id"])[PARTS_OF_S].astype(float)
     if len(tables) < 2:
         return []
     common = pd.concat(tables, axis=1, join="inner").groupby("case_id").mean()

@@ -89,9 +89,7 @@ def localized(evidence: Evidence, margin: float) -> Verdict:
     moved = (control["frobenius_ratio"] - 1).abs()
     measures = (
         grown.measures[0],
-        Measure(
-            "control matrices, largest change", Interval(float(moved.max()), np.nan, np.nan, len(moved)), "ratio", 0
-        ),
+        Measure("control matrices, largest change", Interval.bare(moved.max(), len(moved)), "ratio", 0),
     )
     count_control = control["matrix"].nunique()
     if grown.status == COLLAPSED or not np.isfinite(moved).all():

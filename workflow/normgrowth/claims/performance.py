@@ -50,11 +50,10 @@ def harmonic_mean(means: np.ndarray) -> np.ndarray:
 def edits_are_lost(evidence: Evidence, margin: float) -> Verdict:
     """S over the edited facts at the end of the run, minus S of the same facts just after each was written."""
     scores = evidence.scores
-    step = last_common_step(scores[scores["moment"].isin(["retention", "final"])])
-    if step is None:
+    final = final_scores(scores)
+    if final.empty:
         return Verdict(NOT_MEASURED, "No scores of edited facts after the run.")
-    orders = scores["order"].nunique()
-    final = final_scores(scores, step)
+    step, orders = int(final["step"].iloc[0]), scores["order"].nunique()
     immediate, unedited = (scores[scores["moment"] == moment] for moment in ("immediate", "unedited"))
     before, after = paired(immediate, final)
     if before.empty:
@@ -91,10 +90,10 @@ def edits_are_lost(evidence: Evidence, margin: float) -> Verdict:
 
 def ability_is_lost(evidence: Evidence, margin: float) -> Verdict:
     """Perplexity on held-out text at the end of the run, relative to the unedited model on the same windows."""
-    step = last_common_step(text_change(evidence))
+    changes = text_change(evidence)
+    step, orders = last_common_step(changes), changes["order"].nunique()
     if step is None:
         return Verdict(NOT_MEASURED, "No perplexity of the edited model.")
-    orders = text_change(evidence)["order"].nunique()
     measures = (
         Measure("perplexity on held-out text", perplexity_ratio(evidence), "ratio", 1.0),
         *_accuracies(evidence),
@@ -124,9 +123,13 @@ def perplexity_ratio(evidence: Evidence) -> Interval:
 
 def log_perplexity_change(changes: pd.DataFrame) -> Interval:
     """Mean change of log perplexity at the last common checkpoint, from rows that `text_change` gives."""
-    last = changes[changes["step"] == last_common_step(changes)]
-    n = int(last["n"].min())
-    return interval_over_orders(last["value"], last["stderr"] * np.sqrt(n), n)
+    return mean_over_orders(changes[changes["step"] == last_common_step(changes)])
+
+
+def mean_over_orders(rows: pd.DataFrame) -> Interval:
+    """Mean of `value` in rows of table `downstream`, one per order: its items and the orders are the units."""
+    n = int(rows["n"].min())
+    return interval_over_orders(rows["value"], rows["stderr"].astype(float) * np.sqrt(n), n)
 
 
 def _accuracies(evidence: Evidence) -> list[Measure]:
@@ -137,19 +140,24 @@ def _accuracies(evidence: Evidence) -> list[Measure]:
         step = last_common_step(part)
         if step is None:
             continue
-        last = part[part["step"] == step]
-        n = int(last["n"].min())
-        interval = interval_over_orders(last["value"], last["stderr"].astype(float) * np.sqrt(n), n)
+        interval = mean_over_orders(part[part["step"] == step])
         before = float(part.loc[part["step"] == 0, "value"].mean())
         measures.append(Measure(f"accuracy, {task.replace('_', ' ')}", interval, "share", before))
     return measures
 
 
-def final_scores(scores: pd.DataFrame, step: int) -> pd.DataFrame:
-    """Scores of edited facts at `step`: moment `final` where it was measured, else the last retention."""
-    last = scores[(scores["step"] == step) & scores["moment"].isin(["final", "retention"])]
+def final_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores of edited facts at the last step that every order has: moment `final` where measured, else `retention`."""
+    kept = scores[scores["moment"].isin(["final", "retention"])]
+    last = kept[kept["step"] == last_common_step(kept)]
     final = last[last["moment"] == "final"]
     return last if final.empty else final
+
+
+def final_s(scores: pd.DataFrame) -> float | None:
+    """S of edited facts at the end of a run; None where it was not measured."""
+    final = final_scores(scores)
+    return None if final.empty else float(harmonic_mean(final[PARTS_OF_S].mean().to_numpy()))
 
 
 def paired(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -161,13 +169,7 @@ def paired(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.
 
 def final_difference(first: Evidence, second: Evidence) -> Interval:
     """S of edited facts at the end of the run, first minus second, over the facts scored in both."""
-    frames = []
-    for run in (first, second):
-        step = last_common_step(run.scores[run.scores["moment"].isin(["retention", "final"])])
-        if step is None:
-            return Interval(np.nan, np.nan, np.nan, 0)
-        frames.append(final_scores(run.scores, step))
-    ours, theirs = paired(*frames)
+    ours, theirs = paired(*(final_scores(run.scores) for run in (first, second)))
     both = np.hstack([ours.to_numpy(dtype=float), theirs.to_numpy(dtype=float)])
     return bootstrap_interval(
         both,

@@ -82,7 +82,7 @@ def subspace_is_left(evidence: Evidence, margin: float) -> Verdict:
         decisive = last if place == PLACES[0] else decisive
         change = interval_at(last, "explained_change", "explained_change_std")
         measures.append(Measure(f"change of explained variance: {place.name}", change, "points", 0.0))
-        shift = Interval(float(last["centroid_shift"].mean()), np.nan, np.nan, change.n)
+        shift = Interval.bare(last["centroid_shift"].mean(), change.n)
         measures.append(Measure(f"centroid shift: {place.name}", shift, "spreads", 0.0))
     if decisive is None:
         return Verdict(NOT_MEASURED, "No residual stream on text among the activations.", tuple(measures), step, orders)

@@ -104,10 +104,10 @@ def _scores(entry: dict, scores: pd.DataFrame, conditions: Conditions) -> tuple[
         and settings["batch"] == wanted["batch"]
         and settings["remembers"] == remembers
     }
-    last = scores[scores["moment"].isin(["retention", "final"]) & (scores["step"] == wanted["edits"])]
-    last = last[(last["model"] + "/" + last["editor"]).isin(runs)]
+    last = scores[scores["step"] == wanted["edits"]]
+    last = final_scores(last[(last["model"] + "/" + last["editor"]).isin(runs)])
     if last.empty or conditions.facts != wanted["facts"]:
         return {}, f"needs {needs}"
-    means = final_scores(last, wanted["edits"])[PARTS_OF_S].astype(float).mean()
+    means = last[PARTS_OF_S].astype(float).mean()
     ours = {part: 100 * value for part, value in means.items()}
     return ours | {"s": float(100 * harmonic_mean(means.to_numpy()))}, ""

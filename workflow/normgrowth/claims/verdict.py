@@ -5,7 +5,6 @@ claimed side the claim is supported, on the other side it is contradicted, acros
 of growth is contradicted by growth that is surely too small to matter, not only by shrinking.
 """
 
-import math
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -22,8 +21,6 @@ MIXED = "mixed"
 UP, DOWN = "up", "down"
 
 ALL = "all editors"
-
-NOTHING = Interval(math.nan, math.nan, math.nan, 0)
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class Verdict:
     @property
     def effect(self) -> Interval:
         """The deciding measure's interval."""
-        return self.measures[0].interval if self.measures else NOTHING
+        return self.measures[0].interval if self.measures else Interval.bare()
 
 
 def decide(interval: Interval, margin: float, direction: str) -> str:

@@ -48,9 +48,7 @@ def whole_model_grows(evidence: Evidence, margin: float) -> Verdict:
     measures = (
         Measure("updated matrices, geometric mean", mean, "ratio", 1.0),
         *(
-            Measure(
-                f"{which}: {row['matrix']}", Interval(float(row["frobenius_ratio"]), np.nan, np.nan, 1), "ratio", 1.0
-            )
+            Measure(f"{which}: {row['matrix']}", Interval.bare(row["frobenius_ratio"], 1), "ratio", 1.0)
             for which, row in (("least", least), ("most", most))
         ),
     )
@@ -66,7 +64,3 @@ def whole_model_grows(evidence: Evidence, margin: float) -> Verdict:
     elif status == SUPPORTED and grown < len(ratios):
         status = UNDECIDED
     return Verdict(status, reading, measures, steps)
-
-
-def _bare(value: float) -> Interval:
-    return Interval(float(value), np.nan, np.nan, 1)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import yaml
 
-from normgrowth.assets.model_config import LAYER_KEYS
+from normgrowth.assets.model_config import layers_in
 from normgrowth.config import presets
 from normgrowth.config.editors import published_model
 from normgrowth.config.inputs import model_folder
@@ -75,9 +75,8 @@ def dimensions(study: Study, model: str) -> Dimensions:
     if not path.is_file():
         raise StudyError(f"the shape of {model!r} is known once it is fetched: run `snakemake downloads`")
     config = json.loads(path.read_text(encoding="utf-8"))
-    layers = next(config[key] for key in LAYER_KEYS if key in config)
     hidden = config.get("hidden_size") or config["n_embd"]
-    return _shape(layers, hidden, config.get("intermediate_size") or 4 * hidden, config["vocab_size"])
+    return _shape(layers_in(path), hidden, config.get("intermediate_size") or 4 * hidden, config["vocab_size"])
 
 
 def _shape(layers: int, hidden: int, keys: int, vocabulary: int) -> Dimensions:
@@ -88,20 +87,20 @@ def _shape(layers: int, hidden: int, keys: int, vocabulary: int) -> Dimensions:
 def _cost(plan: Plan, model: str, editor: str) -> Cost:
     study, shape = plan.study, dimensions(plan.study, model)
     orders, checkpoints = plan.orders_of(model, editor), len(plan.checkpoints)
-    settings, needs = plan.editor(model, editor).settings, plan.editor(model, editor).needs
+    spec = plan.editor(model, editor)
+    settings = spec.settings
     jobs = orders * (plan.segments + checkpoints)
-    edits, scored = study.edits * orders, 0
-    scored += edits  # each just after its own edit
-    for step in plan.checkpoints:
-        facts = min(step, study.measure.retention_facts) + study.measure.untouched_facts
-        scored += orders * facts
+    measure = study.measure
+    edits = study.edits * orders
+    kept = sum(min(step, measure.retention_facts) + measure.untouched_facts for step in plan.checkpoints)
+    scored = edits + orders * kept  # each fact just after its own edit, then some at every checkpoint
     seconds = edits * _seconds_per_edit(shape, settings.working) + scored * _seconds_per_score(shape)
     seconds += jobs * figures()["start_seconds"]
     return Cost(
         model,
         editor,
         jobs,
-        _memory(shape, settings.working, needs),
+        _memory(shape, settings.working, spec.needs),
         _disk(plan, shape, settings) * orders,
         seconds / 3600,
     )

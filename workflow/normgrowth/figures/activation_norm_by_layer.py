@@ -34,6 +34,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     figure, axes = panels.grid_by_model(style, [SITES[site] for site in sites], models)
     collapsed = []
     for model in models:
+        edited = panels.edited_layers(tables["norms"], model)
         for row, site in enumerate(sites):
             ax, drawn = axes[row, model], [1.0]
             rows = activations[(activations["model"] == model) & (activations["site"] == site)]
@@ -47,8 +48,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
                 if line.empty:
                     collapsed.append((model, editor))
                     continue
-                edited = edited_layers(tables["norms"], model, editor)
-                draw_layers(ax, line, edited, shift, style.look(editor))
+                draw_layers(ax, line, edited.get(editor, set()), shift, style.look(editor))
                 drawn.extend(line[["mean", "low", "high"]].to_numpy().ravel())
             panels.unedited_line(ax)
             panels.scale(ax, drawn)
@@ -76,7 +76,7 @@ def _heat(activations: pd.DataFrame, norms: pd.DataFrame, models, editors, sites
         rows = activations[activations["model"] == model]
         layers = sorted(rows["layer"].unique())
         most = max(most, len(layers))
-        edited = {editor: edited_layers(norms, model, editor) for editor in members}
+        edited = panels.edited_layers(norms, model)
         ratios = [_ratios(rows[rows["site"] == site], members, layers) for site in sites]
         norm = heat.norm_of(np.concatenate([frame.to_numpy(dtype=float).ravel() for frame in ratios]))
         axes = part.subplots(1, len(sites), squeeze=False, sharey=True)[0]
@@ -105,12 +105,6 @@ def ratios_by_layer(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(
         {layer: i[:3] for layer, i in intervals.items()}, orient="index", columns=["mean", "low", "high"]
     )
-
-
-def edited_layers(norms: pd.DataFrame, model: str, editor: str) -> set[int]:
-    """The layers that an editor edits in a model."""
-    mine = norms[(norms["model"] == model) & (norms["editor"] == editor) & (norms["role"] == "edited")]
-    return set(mine["layer"])
 
 
 def draw_layers(ax, line: pd.DataFrame, edited: set[int], shift: float, look) -> None:

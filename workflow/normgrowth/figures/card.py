@@ -13,14 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from normgrowth.claims.collapse import WINDOW, sliding_scores
 from normgrowth.errors import ArtefactError
 from normgrowth.figures import panels
-from normgrowth.figures.activation_norm_by_layer import (
-    PROBE,
-    SITES,
-    TOKEN,
-    draw_layers,
-    edited_layers,
-    ratios_by_layer,
-)
+from normgrowth.figures.activation_norm_by_layer import PROBE, SITES, TOKEN, draw_layers, ratios_by_layer
 from normgrowth.figures.norm_against_edits import draw_norms
 from normgrowth.figures.perplexity_against_edits import draw_perplexity, readable
 from normgrowth.figures.places import draw_line
@@ -57,7 +50,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style, model: str, editor: str)
     collapsed = [
         _norm(axes[0, 0], norms[norms["role"] == "edited"], look),
         _perplexity(axes[0, 1], downstream, look),
-        _activations(axes[1, 1], activations, edited_layers(norms, model, editor), look),
+        _activations(axes[1, 1], activations, panels.edited_layers(norms, model).get(editor, set()), look),
     ]
     _scores(axes[1, 0], scores, look)
     axes[1, 1].set_xlabel("layer")

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from normgrowth.figures import heat, panels
 from normgrowth.figures.layout import blocks
-from normgrowth.figures.share_of_residual import edited_layers
 from normgrowth.figures.style import Style
 
 PROBE, TOKEN, SITE = "text", "mean", "residual"
@@ -37,7 +36,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
         most = max(most, values[0].shape[1])
         scales = (heat.norm_of(values[0].to_numpy(dtype=float)), Normalize(0, 1), Normalize(0, 1))
         axes = part.subplots(1, len(TITLES), squeeze=False, sharey=True)[0]
-        edited = edited_layers(tables["norms"], model)
+        edited = panels.edited_layers(tables["norms"], model)
         for ax, frame, scale, title in zip(axes, values, scales, TITLES, strict=True):
             around_one = isinstance(scale, LogNorm)
             heat.draw(ax, frame, edited, scale, style, heat.RATIOS if around_one else heat.SHARES)

@@ -37,6 +37,12 @@ def edited_runs(frame: pd.DataFrame, what: str) -> pd.DataFrame:
     return frame
 
 
+def edited_layers(norms: pd.DataFrame, model: str) -> dict[str, set[int]]:
+    """The layers that each editor of a model edits, from table `norms`."""
+    rows = norms[(norms["model"] == model) & (norms["role"] == "edited")]
+    return {editor: set(part["layer"]) for editor, part in rows.groupby("editor")}
+
+
 def grid(style: Style, rows: int, columns: int, height: float = 1.0, **options) -> tuple[Figure, np.ndarray]:
     """A figure of rows x columns panels; `height` scales the height of a panel."""
     settings = style.settings

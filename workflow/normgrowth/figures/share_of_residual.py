@@ -29,7 +29,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
         values = np.concatenate([share.to_numpy(dtype=float).ravel() for share in shares.values()])
         norm = Normalize(0, 1)
         axes = part.subplots(1, len(SITES), squeeze=False, sharey=True)[0]
-        edited = edited_layers(tables["norms"], model)
+        edited = panels.edited_layers(tables["norms"], model)
         for ax, (site, share) in zip(axes, shares.items(), strict=True):
             heat.draw(ax, share, edited, norm, style, heat.SHARES)
             ax.axhline(0.5, color="#222222", linewidth=1.0)
@@ -38,12 +38,6 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
         heat.colour_bar(part, axes, norm, "norm over that of\nthe residual stream", heat.SHARES, "max")
     panels.add_legend(figure, heat.handles(most, broken), entry_width=2.4)
     return figure
-
-
-def edited_layers(norms: pd.DataFrame, model: str) -> dict[str, set[int]]:
-    """The layers that each editor of a model edits."""
-    rows = norms[(norms["model"] == model) & (norms["role"] == "edited")]
-    return {editor: set(part["layer"]) for editor, part in rows.groupby("editor")}
 
 
 def _shares(rows: pd.DataFrame, editors: list[str]) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from normgrowth.measure.generation import generation_scores
 from normgrowth.measure.geometry import Geometry, compare_activations
 from normgrowth.measure.material import Material
 from normgrowth.measure.scores import UNASKED, score_facts
-from normgrowth.measure.spectra import compare_spectra, leading_of
+from normgrowth.measure.spectra import compare_spectra, leading_of, watched
 from normgrowth.state import EditedModel
 
 
@@ -34,11 +34,11 @@ def measure_checkpoint(
     items = cloze_items(untouched, material.facts, material.seed)
     edited = EditedModel(lm, chain, segments, expected)
     with edited.undone():
-        unedited_text, unedited_spectra = read_text(lm, text), leading_of(lm, rank)
+        unedited_text, unedited_spectra = read_text(lm, text), leading_of(watched(lm), rank)
     return {
         "scores": _scores(lm, material, step, untouched),
         "downstream": ability(lm, text, unedited_text, items),
-        "spectra": compare_spectra(lm, rank, unedited_spectra),
+        "spectra": compare_spectra(lm, rank, unedited_spectra, edited.projections),
         **_geometry(lm, material, edited)._asdict(),
     }
 
@@ -79,6 +79,7 @@ def _geometry(lm: LanguageModel, material: Material, edited: EditedModel) -> Geo
         for layers in layer_groups(lm, probes):
             with edited.undone():
                 before = activations_on(lm, probes, layers)
-            yield activations_on(lm, probes, layers), before
+            # At step 0 nothing is edited, and a second pass would only give the same again.
+            yield (activations_on(lm, probes, layers) if edited.projections else before), before
 
     return compare_activations(pairs(), material.settings["components"])

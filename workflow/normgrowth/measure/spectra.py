@@ -4,6 +4,7 @@ Growth of the norm and rotation of the dominant directions are rival accounts of
 measured on the same matrices: those that are edited, and those that are not.
 """
 
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import pandas as pd
@@ -71,17 +72,24 @@ def watched(lm: LanguageModel) -> list[Projection]:
     return [*lm.anatomy.down_projections, *lm.anatomy.attention_outputs]
 
 
-def leading_of(lm: LanguageModel, k: int) -> dict[str, Leading]:
-    """The leading singular triples of every watched matrix under the current weights, by its parameter's name."""
-    return {p.name: leading(p.matrix, k) for p in watched(lm) if bool(torch.isfinite(p.matrix).all())}
+def leading_of(matrices: Iterable[Projection], k: int) -> dict[str, Leading]:
+    """The leading singular triples of every finite matrix under the current weights, by its parameter's name."""
+    return {p.name: leading(p.matrix, k) for p in matrices if bool(torch.isfinite(p.matrix).all())}
 
 
-def compare_spectra(lm: LanguageModel, k: int, unedited: dict[str, Leading]) -> pd.DataFrame:
+def compare_spectra(
+    lm: LanguageModel, k: int, unedited: dict[str, Leading], edited: Collection[Projection]
+) -> pd.DataFrame:
     """One row per watched matrix, with the columns of table `spectra` (without names of the run).
+
+    Args:
+        unedited: `leading_of` the watched matrices of the unedited model; it still holds for those not in `edited`,
+            which are not decomposed again.
 
     A matrix that is no longer finite has a row of NaN.
     """
-    now = leading_of(lm, k)
+    changed = {p.name for p in edited}
+    now = {name: spectrum for name, spectrum in unedited.items() if name not in changed} | leading_of(edited, k)
     return pd.DataFrame([_row(p, now.get(p.name), unedited[p.name]) for p in watched(lm)])
 
 
