@@ -1,12 +1,13 @@
 """A language model with its tokenizer and anatomy: what editing and measuring work on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from normgrowth.anatomy import Anatomy, anatomy_of
 from normgrowth.errors import ModelError
+from normgrowth.post_norms import PostNorm, find_post_norms
 from normgrowth.prompts import pad, pad_id
 
 
@@ -17,6 +18,7 @@ class LanguageModel:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     anatomy: Anatomy
+    post_norms: tuple[PostNorm | None, ...]  # by layer: the norm between MLP and residual stream, where there is one
     precision: torch.dtype = torch.float32
     """Of matrix products in forward passes. Weights are float32 whatever it is, and so is what is written to them."""
 
@@ -75,16 +77,17 @@ def language_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
         ModelError: when a part is not found, or they do not act as those of a causal language model.
     """
     model.eval().requires_grad_(False)
-    lm = LanguageModel(model, tokenizer, anatomy_of(model))
-    _check_parts(lm)
-    return lm
+    anatomy = anatomy_of(model)
+    lm = LanguageModel(model, tokenizer, anatomy, post_norms=(None,) * anatomy.n_layers)
+    ids = torch.tensor([[0, 1], [0, 2]], device=lm.device)
+    _check_parts(lm, ids)
+    return replace(lm, post_norms=find_post_norms(model, anatomy, ids))
 
 
 @torch.no_grad()
-def _check_parts(lm: LanguageModel) -> None:
-    """Two rows that differ in their last token show what a module graph does not: direction and scale."""
+def _check_parts(lm: LanguageModel, ids: torch.Tensor) -> None:
+    """Two rows [2, 2] that differ in their last token show what a module graph does not: direction and scale."""
     kind = type(lm.model).__name__
-    ids = torch.tensor([[0, 1], [0, 2]], device=lm.device)
     mask = torch.ones_like(ids)
     hidden = lm.hidden(ids, mask)
     if not _alike(hidden[0, 0], hidden[1, 0]):

@@ -26,7 +26,7 @@ ANCHOR = "anchor"
 
 @dataclass(frozen=True)
 class NormAnchor:
-    """The rule that scales values."""
+    """The rule that scales values. Where a norm stands behind the MLP, the value is what it writes to the stream."""
 
     pilot_facts: int
     reject_above: float  # in units of the anchor
@@ -53,4 +53,6 @@ class NormAnchor:
     def _values(self, lm: LanguageModel, editor: "LocateThenEdit", facts: list[Fact], targets: Targets) -> torch.Tensor:
         """v* [n, o] of each fact: the MLP's output under the bare prompt, and the offset."""
         place = (editor.top[0], "mlp_output")
-        return at_subject(lm, facts, ["{}"], [place])[place][:, 0] + targets.offsets
+        output = at_subject(lm, facts, ["{}"], [place])[place][:, 0]
+        norm = lm.post_norms[editor.top[0]]
+        return (norm.written(output) if norm else output) + targets.offsets

@@ -25,6 +25,7 @@ from normgrowth.editors.updates import least_change
 from normgrowth.errors import EditError
 from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
+from normgrowth.post_norms import rms, unit_rms
 
 
 @dataclass(frozen=True)
@@ -152,9 +153,35 @@ class LocateThenEdit:
         of_prompts = seen[self.top]
         bare = self.method.current_value == "bare_prompt"
         residual = wanted - (of_prompts[:, 0] if bare else mean_over_contexts(of_prompts, grouped))
-        share = residual / (layers_left if self.method.spread == "linear" else math.sqrt(layers_left))
+        if self.method.site == "residual" and lm.post_norms[layer]:
+            share = self._share_before_norm(lm, facts, layer, wanted, layers_left)
+        else:
+            share = residual / (layers_left if self.method.spread == "linear" else math.sqrt(layers_left))
         keys = mean_over_contexts(seen[place], grouped)
         return Located(keys.T, seen[place][:, 0].T, share.T, memory.get(_past(layer))), residual
+
+    def _share_before_norm(
+        self, lm: LanguageModel, facts: list[Fact], layer: int, wanted: torch.Tensor, layers_left: int
+    ) -> torch.Tensor:
+        """A layer's share of the residual [n, o] where a norm stands behind its MLP: by what to change the MLP's output,
+        so that what the norm makes of it is nearest to the share in the stream.
+
+        The last layer has to land on a point that its own norm can give. So what it will write turns towards what is
+        wanted of it along its ellipsoid, 1 / layers left of the way, and the layers below supply the difference; for
+        small changes that is the plain share, residual / layers left.
+        """
+        top = self.top[0]
+        places = list(dict.fromkeys([(layer, "mlp_output"), (top, "mlp_output"), self.top]))
+        seen = {place: values[:, 0] for place, values in at_subject(lm, facts, ["{}"], places).items()}
+        norm, top_norm, output = lm.post_norms[layer], lm.post_norms[top], seen[layer, "mlp_output"]
+        top_output = seen[top, "mlp_output"]
+        of_top = wanted - (seen[self.top] - top_norm.written(top_output))  # what the top MLP would have to write
+        aim = of_top
+        if layers_left > 1:
+            start = unit_rms(top_output.double())
+            turned = unit_rms(start + (top_norm.nearest(of_top) - start) / layers_left)
+            aim = norm.written(output) + (of_top - top_norm.gain * turned) / (layers_left - 1)
+        return (norm.nearest(aim) * rms(output)).float() - output  # the output keeps its length
 
     def _remember_keys(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> None:
         places = [(layer, "mlp_key") for layer in self.layers]

@@ -7,7 +7,8 @@ context and in the prompt "<subject> is a", and moved by Adam to lower
 
 where p is the next-token distribution at the subject's last token of "<subject> is a", p_0 that without δ, and v_0
 the activation of the bare prompt without δ. The target is v_0 + δ. Offsets may stand at several places at once (PMET);
-then each has its own decay and its own largest norm. All facts of a batch are searched together: the losses are
+then each has its own decay and its own largest norm. Where a norm stands behind the MLP, an offset to the residual stream
+comes to what that MLP can write of it (`post_norms.Reach`), so that the target is one that it can reach. All facts of a batch are searched together: the losses are
 independent, so each δ moves as it would alone.
 """
 
@@ -25,6 +26,7 @@ from normgrowth.editors.settings import SearchSettings
 from normgrowth.errors import EditError
 from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
+from normgrowth.post_norms import Reach
 
 ROWS_PER_PASS = 256
 """Prompts in one forward pass: bounds memory, and is fixed so that results do not depend on the machine."""
@@ -105,7 +107,8 @@ def _search(
 ) -> Targets:
     everything = list(range(len(facts)))
     rows = lay_out(lm, [prompts_of(lm, fact, contexts) for fact in facts])
-    start, unchanged, frozen = _before(lm, rows, places)
+    start, unchanged, frozen, reach = _before(lm, rows, places)
+    reach_of_bare = reach.select(rows.bare) if reach else None
     scale = start.norm(dim=2)  # ||v_0||, [facts, places]
     adam = _Adam(start, rates)
     count_wins = bool(settings.most_probable_stop or relaxation)
@@ -115,7 +118,7 @@ def _search(
     active = everything
     for step in range(1, settings.steps + 1):
         moving = offsets[active].requires_grad_()
-        terms = _terms(lm, frozen, rows, moving, scale[active], unchanged[active], places, count_wins)
+        terms = _terms(lm, frozen, reach, rows, moving, scale[active], unchanged[active], places, count_wins)
         ended = set()
         if settings.most_probable_stop:
             for fact, won in zip(active, terms.won_in_contexts.tolist(), strict=True):
@@ -144,13 +147,15 @@ def _search(
             active = [active[i] for i in going]
             rows, kept = rows.select(going)
             frozen = frozen.select(kept)
+            reach = reach.select(kept) if reach else None
         moved = offsets[active] - adam.move(active, gradient[going], step)
         longest = settings.clamp * scale[active]
         shrink = (longest / moved.norm(dim=2)).clamp(max=1.0)
         offsets[active] = moved * shrink[..., None]
         for fact in active:
             steps[fact] = step
-    return Targets(start[:, -1] + offsets[:, -1], offsets[:, -1], steps, losses)
+    comes_to = reach_of_bare.of(offsets[:, -1]) if reach_of_bare else offsets[:, -1]
+    return Targets(start[:, -1] + comes_to, comes_to, steps, losses)
 
 
 class _Adam:
@@ -174,24 +179,32 @@ class _Adam:
 @torch.no_grad()
 def _before(
     lm: LanguageModel, rows: Rows, places: tuple[Place, ...]
-) -> tuple[torch.Tensor, torch.Tensor, FrozenPrefix]:
-    """Without offsets: v_0 [facts, places, width], log p_0 [facts, vocabulary], and what no offset will change."""
+) -> tuple[torch.Tensor, torch.Tensor, FrozenPrefix, Reach | None]:
+    """Without offsets: v_0 [facts, places, width], log p_0 [facts, vocabulary], what no offset will change, and what
+    offsets to the residual stream come to where that is not what was asked."""
     # An offset to a block's output leaves the block itself alone; one inside it does not.
     first = min(layer + (site == "residual") for layer, site in places)
-    with reading(lm.anatomy, places) as seen:
+    top = places[-1][0]
+    norm = lm.post_norms[top] if places[-1][1] == "residual" else None
+    with reading(lm.anatomy, {*places, (top, "mlp_output")}) as seen:
         frozen, hidden = freeze(lm, rows, first)
     start = [seen[place][rows.bare, rows.subject_last[rows.bare]].float() for place in places]
     essence = hidden[rows.essence, rows.subject_last[rows.essence]]
-    return torch.stack(start, dim=1), log_softmax(lm.logits(essence).float(), dim=-1), frozen
+    every_row = torch.arange(len(rows.ids), device=rows.ids.device)
+    reach = Reach(norm, seen[top, "mlp_output"][every_row, rows.subject_last].float()) if norm else None
+    return torch.stack(start, dim=1), log_softmax(lm.logits(essence).float(), dim=-1), frozen, reach
 
 
-def _terms(lm, frozen: FrozenPrefix, rows: Rows, offsets, scale, unchanged, places, count_wins: bool) -> _Terms:
+def _terms(
+    lm, frozen: FrozenPrefix, reach: Reach | None, rows: Rows, offsets, scale, unchanged, places, count_wins: bool
+) -> _Terms:
     """The parts of the loss with `offsets` [active, places, width] in place, and who has won where that is asked."""
 
     def adder(number: int):
         def add(activation: torch.Tensor) -> torch.Tensor:
-            added = offsets[rows.fact, number].to(activation.dtype)
-            return torch.cat([activation[:, :1] + added[:, None], activation[:, 1:]], dim=1)
+            asked = offsets[rows.fact, number]
+            added = reach.of(asked) if reach else asked  # one with a reach has no other place
+            return torch.cat([activation[:, :1] + added.to(activation.dtype)[:, None], activation[:, 1:]], dim=1)
 
         return add
 
