@@ -56,7 +56,7 @@ def test_the_command_says_what_fits(study, capsys):
     assert "world-gpt2  memit" in said and "All of it fits into 24 GB." in said
     assert main(["plan", "--config", "editors=[ft]", "left_out={}", "--fit", "0.5"]) == 0
     said = capsys.readouterr().out
-    assert "2 of 2 do not fit into 0.5 GB" in said and "Whole models that fit: none." in said
+    assert "2 of 2 do not fit into 0.5 GB" in said and "or `gpus: 3`" in said and "Whole models that fit: none." in said
 
 
 @pytest.mark.parametrize(

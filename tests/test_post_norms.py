@@ -16,10 +16,10 @@ class RootMeanSquare(nn.Module):
 
     def __init__(self, gain):
         super().__init__()
-        self.gain = gain
+        self.weight = gain
 
     def forward(self, values):
-        return self.gain * values / values.square().mean(dim=-1, keepdim=True).sqrt()
+        return self.weight * values / values.square().mean(dim=-1, keepdim=True).sqrt()
 
 
 def norm_of(gain):

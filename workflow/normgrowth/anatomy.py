@@ -63,6 +63,11 @@ class Anatomy:
     def n_layers(self) -> int:
         return len(self.blocks)
 
+    @property
+    def home(self) -> torch.device:
+        """The device that tokens enter by: where blocks lie on several, everything but their own work is done here."""
+        return self.trunk.get_input_embeddings().weight.device
+
 
 def anatomy_of(model: nn.Module) -> Anatomy:
     """Find the parts of a transformers causal language model.

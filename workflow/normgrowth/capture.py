@@ -3,7 +3,8 @@
 A place is (layer, site). Sites: `residual` (a block's output), `mlp_output` and `attention_output` (what the MLP's
 down-projection and attention's output projection give), `mlp_key` (what the down-projection reads). The outputs are
 what is written to the residual stream, save where a block norms them on the way (Gemma 2 and 3): there they stand
-before that norm, since an edit decides what the projection gives and not what the norm makes of it.
+before that norm, since an edit decides what the projection gives and not what the norm makes of it. Where blocks lie on
+several devices, activations are handed over on the one that tokens enter by.
 
     with reading(anatomy, [(1, "mlp_key"), (1, "residual")], stop=True) as seen:
         run(lm, ids, mask)
@@ -86,8 +87,11 @@ def _hook(anatomy: Anatomy, place: Place, function: Callable[[torch.Tensor], tor
     def on_activation(activation):
         # OPT's MLPs read all rows as one list of tokens.
         is_flat = activation.ndim == 2
-        replacement = function(activation.unflatten(0, rows_and_tokens) if is_flat else activation)
-        return replacement.flatten(0, 1) if is_flat and replacement is not None else replacement
+        at_home = activation.to(anatomy.home)
+        replacement = function(at_home.unflatten(0, rows_and_tokens) if is_flat else at_home)
+        if replacement is None:
+            return None
+        return (replacement.flatten(0, 1) if is_flat else replacement).to(activation.device)
 
     def on_input(_module, inputs):
         replacement = on_activation(inputs[0])

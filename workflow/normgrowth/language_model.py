@@ -24,7 +24,7 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        return self.anatomy.head.weight.device
+        return self.anatomy.home
 
     def pad(self, rows: list[tuple[int, ...]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Right-padded ids and attention mask, both [rows, tokens].
@@ -55,14 +55,15 @@ class LanguageModel:
         places = {} if positions is None else {"position_ids": positions}
         trunk = self.anatomy.trunk
         with self._products():
-            return trunk(
+            hidden = trunk(
                 input_ids=ids, attention_mask=mask, past_key_values=past, use_cache=past is not None, **places
             ).last_hidden_state
+        return hidden.to(self.device)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Vocabulary logits of final-norm outputs, for any leading shape; only these are ever computed."""
         with self._products():
-            logits = self.anatomy.head(hidden)
+            logits = self.anatomy.head(hidden).to(self.device)
         cap = getattr(self.model.config, "final_logit_softcapping", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 

@@ -1,8 +1,8 @@
 """The norm that some families put between an MLP and the residual stream (Gemma 2 and 3, OLMo 2).
 
-There an MLP whose down-projection gives y writes n = g y / rms(y) to the stream: the direction of y counts, its length does
-not, and what a layer can write is the ellipsoid of all g u with rms(u) = 1. An editor that wants the stream to be somewhere
-has to aim at points of it.
+There an MLP whose down-projection gives y writes n = g y / rms(y) to the stream: the direction of y counts, its length
+does not, and what a layer can write is the ellipsoid of all g u with rms(u) = 1. An editor that wants the stream to be
+somewhere has to aim at points of it.
 """
 
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ class PostNorm:
     """The norm behind one layer's MLP."""
 
     module: nn.Module
-    gain: torch.Tensor  # g [o], float64
+    gain: torch.Tensor  # g [o], float64, on the model's first device
 
     def written(self, values: torch.Tensor) -> torch.Tensor:
         """What MLP outputs y [n, o] come to in the stream, by the model's own module."""
-        return self.module(values)
+        return self.module(values.to(self.module.weight.device)).to(values.device)
 
     def nearest(self, wanted: torch.Tensor) -> torch.Tensor:
         """The directions u [n, o] with rms(u) = 1 whose g u is nearest to what is wanted of the stream [n, o].
 
-        Setting the derivative of ||g u - m||² + μ (||u||² - o) to zero gives u = g m / (g² + μ); μ > -min g² makes it the
-        minimum, and ||u|| falls as μ grows, so bisection finds the one that gives u its length. In float64.
+        Setting the derivative of ||g u - m||² + μ (||u||² - o) to zero gives u = g m / (g² + μ); μ > -min g² makes it
+        the minimum, and ||u|| falls as μ grows, so bisection finds the one that gives u its length. In float64.
         """
         square = self.gain.square()
         pull = self.gain * wanted.double()
@@ -112,10 +112,10 @@ def find_post_norms(model: nn.Module, anatomy: Anatomy, ids: torch.Tensor) -> tu
         for handle in handles:
             handle.remove()
     kind = type(model).__name__
-    return tuple(_post_norm(kind, layer, behind.get(layer)) for layer in range(anatomy.n_layers))
+    return tuple(_post_norm(kind, layer, behind.get(layer), anatomy.home) for layer in range(anatomy.n_layers))
 
 
-def _post_norm(kind: str, layer: int, module: nn.Module | None) -> PostNorm | None:
+def _post_norm(kind: str, layer: int, module: nn.Module | None, home: torch.device) -> PostNorm | None:
     if module is None:
         return None
     values = torch.stack([torch.ones_like(module.weight), torch.linspace(-1, 2, len(module.weight)).to(module.weight)])
@@ -123,7 +123,7 @@ def _post_norm(kind: str, layer: int, module: nn.Module | None) -> PostNorm | No
     expected = of_ones * unit_rms(values[1:].double())[0]
     if not torch.allclose(written, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item()):
         raise ModelError(
-            f"{kind}: block {layer} passes its MLP's output through {type(module).__name__}, which is no norm by the root "
-            "mean square; editors cannot aim through it"
+            f"{kind}: block {layer} passes its MLP's output through {type(module).__name__}, which is no norm by the "
+            "root mean square; editors cannot aim through it"
         )
-    return PostNorm(module, of_ones)
+    return PostNorm(module, of_ones.to(home))

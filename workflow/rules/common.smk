@@ -47,10 +47,11 @@ RELATIVE = "relative"  # stands in a file's name for a threshold in the model's 
 
 # What models run on, as options of a command. The usual precision is not said.
 PRECISION = "" if STUDY.precision == "float32" else f" --precision {STUDY.precision}"
-DEVICE = f"--device {STUDY.device}{PRECISION}"
+GPUS = "" if STUDY.gpus == 1 else f" --gpus {STUDY.gpus}"
+DEVICE = f"--device {STUDY.device}{GPUS}{PRECISION}"
 
 # A GPU is asked for only where the study says cuda, so that other machines need none.
-GPU = {"gpu": 1} if STUDY.device == "cuda" else {}
+GPU = {"gpu": STUDY.gpus} if STUDY.device == "cuda" else {}
 
 # An editor's own code is a parameter of its runs alone, and a figure's of that figure.
 EDIT_CODE = closure("normgrowth.commands.edit")

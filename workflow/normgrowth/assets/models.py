@@ -75,11 +75,15 @@ def revision(folder: Path | str) -> str:
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
-def load_model(folder: Path | str, device: str = "cpu") -> LanguageModel:
+def load_model(folder: Path | str, device: str = "cpu", gpus: int = 1) -> LanguageModel:
     """Load a model folder in float32, frozen, without executing code from it.
 
+    Args:
+        gpus: spread the blocks evenly over so many GPUs (by accelerate), where `device` is cuda.
+
     Raises:
-        ModelError: when files are missing, damaged or of an architecture without the parts editing needs.
+        ModelError: when files are missing, damaged or of an architecture without the parts editing needs, or there are
+            fewer GPUs.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -88,14 +92,24 @@ def load_model(folder: Path | str, device: str = "cpu") -> LanguageModel:
     logging.set_verbosity_error()  # its warnings on long texts do not apply: texts are cut into windows here
     logging.disable_progress_bar()
     model_files(folder)
+    several = gpus > 1 and device.startswith("cuda")
+    spread = {"device_map": "balanced", "max_memory": _memory_of(gpus)} if several else {}
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=torch.float32, local_files_only=True, use_safetensors=True
+            str(folder), dtype=torch.float32, local_files_only=True, use_safetensors=True, **spread
         )
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"model folder {folder} cannot be loaded: {' '.join(str(error).split())}") from error
-    return language_model(model.to(device), tokenizer)
+    return language_model(model if several else model.to(device), tokenizer)
+
+
+def _memory_of(gpus: int) -> dict[int, int]:
+    """Bytes of the first GPUs."""
+    there = torch.cuda.device_count()
+    if gpus > there:
+        raise ModelError(f"{gpus} GPUs were asked for, and torch sees {there}: set gpus to no more")
+    return {number: torch.cuda.get_device_properties(number).total_memory for number in range(gpus)}
 
 
 def pick_device(wanted: str) -> str:

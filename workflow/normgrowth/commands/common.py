@@ -18,6 +18,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """The model and what it runs on."""
     parser.add_argument("--model", required=True, type=Path, help="model folder")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--gpus", type=int, default=1, help="GPUs to spread the model over (default: 1)")
     parser.add_argument(
         "--precision",
         choices=("float32", "bfloat16"),
@@ -37,5 +38,5 @@ def load(arguments: argparse.Namespace):
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(arguments.threads)
     torch.use_deterministic_algorithms(True)
-    lm = load_model(arguments.model, pick_device(arguments.device))
+    lm = load_model(arguments.model, pick_device(arguments.device), arguments.gpus)
     return replace(lm, precision=getattr(torch, arguments.precision))

@@ -1,6 +1,7 @@
 """Print what a study will cost before anything runs: jobs, GPU memory, disk and hours."""
 
 import argparse
+import math
 import re
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
         "are not in it."
     )
     if room is not None:
-        print("\n".join(["", *_fit(rows, room)]))
+        print("\n".join(["", *_fit(rows, room, study.gpus)]))
 
 
 def _table(rows) -> list[str]:
@@ -46,18 +47,21 @@ def _table(rows) -> list[str]:
     ]
 
 
-def _fit(rows, room: float) -> list[str]:
-    """What does not fit, and what it would take."""
+def _fit(rows, room: float, gpus: int) -> list[str]:
+    """What does not fit into so many GPUs, and what it would take."""
     from normgrowth.config.costs import figures
 
-    too_large = [row for row in rows if row.memory > room]
+    space = f"{room:g} GB" if gpus == 1 else f"{gpus} GPUs of {room:g} GB"
+    too_large = [row for row in rows if row.memory > room * gpus]
     if not too_large:
-        return [f"All of it fits into {room:g} GB."]
-    lines = [f"{len(too_large)} of {len(rows)} do not fit into {room:g} GB:"]
+        return [f"All of it fits into {space}."]
+    lines = [f"{len(too_large)} of {len(rows)} do not fit into {space}:"]
     for row in too_large:
         cards = [name for name, memory in figures()["cards"].items() if memory >= row.memory]
+        several = f"`gpus: {math.ceil(row.memory / room)}`"
         lines.append(
-            f"  {row.editor} on {row.model}: {row.memory:.1f} GB; {cards[0] if cards else 'no single card'} would do"
+            f"  {row.editor} on {row.model}: {row.memory:.1f} GB; "
+            f"{cards[0] if cards else 'no single card'} would do, or {several}"
         )
     fitting = sorted({row.model for row in rows} - {row.model for row in too_large})
     lines.append(f"Whole models that fit: {', '.join(fitting) or 'none'}.")

@@ -83,6 +83,11 @@ class Study(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "cpu", description="What models run on; `auto` is cuda where there is one."
     )
+    gpus: Count = Field(
+        1,
+        description="GPUs of one job, where `device` is `cuda`: a model that one cannot hold is spread over them. "
+        "On one machine, say `--resources gpu=N` too.",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
         description="Of matrix products in forward passes. Weights, solves and norms are float32 or float64 always.",
@@ -103,6 +108,12 @@ class Study(Section):
             below = self.edits - self.edits % self.segment
             allowed = " or ".join(str(n) for n in (below, below + self.segment) if n)
             raise ValueError(f"edits is {self.edits}: it must be a multiple of segment ({self.segment}), as {allowed}")
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_are_of_cuda(self) -> Self:
+        if self.gpus > 1 and self.device != "cuda":
+            raise ValueError(f"gpus is {self.gpus}, but device is {self.device}: several GPUs need device cuda")
         return self
 
     @property

@@ -52,7 +52,7 @@ class LoraEditing:
         before = {layer: (memory[f"a.{layer}"], memory[f"b.{layer}"]) for layer in self.layers}
         memory[STEP] = memory[STEP] + 1
         for layer, (a, b) in before.items():
-            projections[layer].matrix.sub_(self.scaling * (b @ a))
+            projections[layer].matrix.sub_((self.scaling * (b @ a)).to(projections[layer].weight.device))
         try:
             after, steps, losses = self._train(lm, facts, before, derive(self.seed, "dropout", memory[STEP].item()))
         finally:
@@ -102,5 +102,5 @@ class LoraEditing:
         steps, losses = descend(
             optimiser, lambda: batch.losses(batch.predictions(lm)), self.settings, facts, "training the adapter"
         )
-        trained = {layer: tuple(f.detach().clone() for f in pair) for layer, pair in factors.items()}
+        trained = {layer: tuple(f.detach().clone().to(lm.device) for f in pair) for layer, pair in factors.items()}
         return trained, steps, losses

@@ -39,8 +39,8 @@ class FrozenPrefix:
             self.ids[rows, :longest],
             self.positions[rows, :longest],
             self.mask[rows, : prefix + longest],
-            tuple(keys[rows] for keys in self.keys),
-            tuple(values[rows] for values in self.values),
+            tuple(keys[rows.to(keys.device)] for keys in self.keys),
+            tuple(values[rows.to(values.device)] for values in self.values),
             self.first,
             None if self.below is None else self.below[rows, :longest],
             self.entries,
@@ -78,7 +78,8 @@ def freeze(lm: LanguageModel, rows: Rows, first: int) -> tuple[FrozenPrefix, tor
     before = rows.subject_last[:, None] - prefix + torch.arange(prefix, device=rows.ids.device)
 
     def of_prefix(kept: torch.Tensor) -> torch.Tensor:
-        return kept.transpose(1, 2)[every_row, before.clamp(min=0)].transpose(1, 2)
+        places = every_row.to(kept.device), before.clamp(min=0).to(kept.device)
+        return kept.transpose(1, 2)[places].transpose(1, 2)
 
     keys, values = [], []
     for layer, of_layer in enumerate(cache.layers):

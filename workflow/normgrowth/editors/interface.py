@@ -30,8 +30,10 @@ class Change:
     def apply(self, projection: Projection) -> None:
         """Make the change in place. Editing and replaying a saved run both come here, so their bits agree."""
         if self.left.shape[1]:
+            device = projection.weight.device
             # Strides choose the kernel and with it the rounding; saved factors come back contiguous.
-            projection.matrix.add_(self.left.contiguous() @ self.right.contiguous().T)
+            left, right = self.left.contiguous().to(device), self.right.contiguous().to(device)
+            projection.matrix.add_(left @ right.T)
         if self.scale != 1.0:
             projection.matrix.mul_(self.scale)
 

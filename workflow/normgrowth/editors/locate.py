@@ -163,8 +163,8 @@ class LocateThenEdit:
     def _share_before_norm(
         self, lm: LanguageModel, facts: list[Fact], layer: int, wanted: torch.Tensor, layers_left: int
     ) -> torch.Tensor:
-        """A layer's share of the residual [n, o] where a norm stands behind its MLP: by what to change the MLP's output,
-        so that what the norm makes of it is nearest to the share in the stream.
+        """A layer's share of the residual [n, o] where a norm stands behind its MLP: by what to change the MLP's
+        output, so that what the norm makes of it is nearest to the share in the stream.
 
         The last layer has to land on a point that its own norm can give. So what it will write turns towards what is
         wanted of it along its ellipsoid, 1 / layers left of the way, and the layers below supply the difference; for

@@ -6,10 +6,10 @@ context and in the prompt "<subject> is a", and moved by Adam to lower
     mean over contexts of -log p(new object) + kl_factor * KL(p_δ || p_0) + weight_decay * ||δ|| / ||v_0||²
 
 where p is the next-token distribution at the subject's last token of "<subject> is a", p_0 that without δ, and v_0
-the activation of the bare prompt without δ. The target is v_0 + δ. Offsets may stand at several places at once (PMET);
-then each has its own decay and its own largest norm. Where a norm stands behind the MLP, an offset to the residual stream
-comes to what that MLP can write of it (`post_norms.Reach`), so that the target is one that it can reach. All facts of a batch are searched together: the losses are
-independent, so each δ moves as it would alone.
+the activation of the bare prompt without δ. The target is v_0 + δ. Offsets may stand at several places at once
+(PMET); then each has its own decay and its own largest norm. Where a norm stands behind the MLP, an offset to the
+residual stream comes to what that MLP can write of it (`post_norms.Reach`), so that the target is one that it can
+reach. All facts of a batch are searched together: the losses are independent, so each δ moves as it would alone.
 """
 
 import math
