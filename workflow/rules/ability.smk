@@ -23,9 +23,7 @@ rule evaluate:
         *closure("normgrowth.commands.evaluate"),
         *numerics(),
         *versions("lm_eval"),
-        model=subpath(input.model, parent=True),
-        chain=lambda w: option("--chain", os.path.dirname(SEGMENT).format(**w) if int(w.step) else ""),
-        segments=lambda w: option("--segments", PLAN.segment_at(int(w.step))),
+        chain=chain_options,
         tasks=lambda w: list(STUDY.ability.tasks),
         few_shot=STUDY.ability.few_shot,
         limit=option("--limit", STUDY.ability.limit),
@@ -38,7 +36,7 @@ rule evaluate:
         "order {wildcards.order}"
     shell:
         "normgrowth evaluate --study {wildcards.study} --model-name {wildcards.model} "
-        "--editor-name {wildcards.editor} --order {wildcards.order} --step {wildcards.step} --model {params.model} "
-        "--facts {input.facts} --seed {params.seed} {params.order} {params.chain} {params.segments} "
-        "--tasks {params.tasks:q} --few-shot {params.few_shot} {params.limit} {params.task_folder:q} "
+        "--editor-name {wildcards.editor} --order {wildcards.order} --step {wildcards.step} "
+        "--model resources/models/{wildcards.model} --facts {input.facts} --seed {params.seed} {params.order} "
+        "{params.chain} --tasks {params.tasks:q} --few-shot {params.few_shot} {params.limit} {params.task_folder:q} "
         "{params.device} --threads {threads} --out {output.ability} > {log} 2>&1"

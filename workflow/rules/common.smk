@@ -1,6 +1,8 @@
 # What rules share: names, paths and parameters that follow from the study. No rule stands here.
 
 import os
+from functools import cache
+from shlex import quote
 
 from normgrowth.config.downloads import FOLDER as DOWNLOADS
 from normgrowth.config.downloads import downloads_of, every_download, format_of, needed_downloads, needed_models
@@ -35,7 +37,8 @@ FACTS = f"resources/facts/{STUDY.facts}.json"
 TEXT = f"resources/text/{STUDY.text}.txt"
 HELDOUT = f"resources/text/{STUDY.heldout_text}.txt"
 CONTEXTS = f"resources/statistics/{{model}}/contexts-{STUDY.contexts.per_length}-seed{STUDY.seed}.json"
-SEGMENT = "results/{study}/runs/{model}/{editor}/order-{order}/segment-{segment}"
+CHAIN = "results/{study}/runs/{model}/{editor}/order-{order}"
+SEGMENT = f"{CHAIN}/segment-{{segment}}"
 VECTORS = "results/{study}/activations/{model}/{editor}/order-{order}/after-{step}"
 CHECKPOINT = "results/{study}/measurements/{model}/{editor}/order-{order}/after-{step}"
 
@@ -54,9 +57,9 @@ DEVICE = f"--device {STUDY.device}{GPUS}{PRECISION}"
 GPU = {"gpu": STUDY.gpus} if STUDY.device == "cuda" else {}
 
 # An editor's own code is a parameter of its runs alone, and a figure's of that figure.
-EDIT_CODE = closure("normgrowth.commands.edit")
-HYPERNETWORK_CODE = closure("normgrowth.commands.hypernetwork")
-SINGLE_EDIT_CODE = closure("normgrowth.commands.single_edits")
+EDIT = "normgrowth.commands.edit"
+SINGLE_EDIT = "normgrowth.commands.single_edits"
+HYPERNETWORK_TRAINING = "normgrowth.commands.hypernetwork"
 DRAW_CODE = closure("normgrowth.commands.draw")
 
 
@@ -127,38 +130,53 @@ def statistics_at(model, what, layers):
     return f"resources/statistics/{model}/{source}/{what}-{'-'.join(map(str, layers))}.safetensors"
 
 
-def second_moments(wildcards):
-    """The second moments that a run needs, if any."""
+def gathered(wildcards):
+    """What an editor reads that was gathered before: by the name of its option, what the editor needs."""
     editor = editor_of(wildcards)
-    return statistics_at(wildcards.model, "layers", editor.settings.layers) if SECOND_MOMENTS in editor.needs else []
+    model, needs = wildcards.model, editor.needs
+    files = {}
+    if SECOND_MOMENTS in needs:
+        files["statistics"] = statistics_at(model, "layers", editor.settings.layers)
+    if NULL_SPACES in needs:
+        threshold = editor.settings.working.null_space_threshold
+        what = f"null-spaces-{RELATIVE if threshold is None else repr(threshold)}"
+        files["null_spaces"] = statistics_at(model, what, editor.settings.layers)
+    if HYPERNETWORK in needs:
+        # That of the editor which a control arm wraps is the editor's own.
+        name = editor.settings.editor if editor.controlled else wildcards.editor
+        trained_on = f"{STUDY.facts}-{STUDY.reserved_facts}-seed{STUDY.seed}"
+        files["hypernetwork"] = f"resources/hypernetworks/{model}/{name}/{trained_on}/hypernetwork.safetensors"
+    return files
 
 
-def null_spaces(wildcards):
-    """The null spaces that a run needs, if any."""
-    editor = editor_of(wildcards)
-    if NULL_SPACES not in editor.needs:
-        return []
-    threshold = editor.settings.working.null_space_threshold
-    what = f"null-spaces-{RELATIVE if threshold is None else repr(threshold)}"
-    return statistics_at(wildcards.model, what, editor.settings.layers)
+def gathered_before_segment(wildcards):
+    """What a segment reads: beside what was gathered, the norms that a control arm follows, and the state before."""
+    editor, files = editor_of(wildcards), gathered(wildcards)
+    if TRAJECTORY in editor.needs:
+        files["trajectory"] = f"{SEGMENT}/norms.parquet".format(**{**wildcards, "editor": editor.settings.editor})
+    if before := state(wildcards, int(wildcards.segment) - 1):
+        files["before"] = before
+    return files
 
 
-def hypernetwork(wildcards):
-    """The hypernetwork that a run needs, if any: that of the editor a control arm wraps is the editor's own."""
-    editor = editor_of(wildcards)
-    if HYPERNETWORK not in editor.needs:
-        return []
-    name = editor.settings.editor if editor.controlled else wildcards.editor
-    trained_on = f"{STUDY.facts}-{STUDY.reserved_facts}-seed{STUDY.seed}"
-    return f"resources/hypernetworks/{wildcards.model}/{name}/{trained_on}/hypernetwork.safetensors"
+def editor_options(wildcards, files):
+    """An editor, its settings and what it reads, as options of a command; a state before is found from the chain."""
+    read = [f" --{name.replace('_', '-')} {file}" for name, file in files.items() if name != "before"]
+    return settings_of_editor(wildcards.model, wildcards.editor) + "".join(read)
 
 
-def trajectory(wildcards):
-    """The norms that a control arm follows in this segment, if it follows any."""
-    editor = editor_of(wildcards)
-    if TRAJECTORY not in editor.needs:
-        return []
-    return f"{SEGMENT}/norms.parquet".format(**{**wildcards, "editor": editor.settings.editor})
+@cache
+def code_of_editor(model, name, command):
+    """The fingerprints of an editor that are not those of its command, and the versions of its own libraries."""
+    editor = PLAN.editor(model, name)
+    return [*beyond(closure(command), *editor.modules), *versions(*editor.libraries)]
+
+
+@cache
+def settings_of_editor(model, name):
+    """An editor and its settings, as options of a command."""
+    editor = PLAN.editor(model, name)
+    return f"--editor {editor.kind} --settings {quote(compact(editor.settings))}"
 
 
 def vetting_editor(wildcards):
@@ -174,6 +192,18 @@ def vetted_models():
 def state(wildcards, segment):
     """The state after a segment; none before the first."""
     return f"{SEGMENT}/state.safetensors".format(**{**wildcards, "segment": segment}) if segment else []
+
+
+def chain_options(wildcards):
+    """Where the edits before a checkpoint are kept, as options; nothing for the unedited model."""
+    segments = PLAN.segment_at(int(wildcards.step))
+    return f"--chain {CHAIN.format(**wildcards)} --segments {segments}" if segments else ""
+
+
+def checkpoint_options(wildcards):
+    """The edits before a checkpoint and what is measured there, as options."""
+    settings = PLAN.checkpoint_settings(int(wildcards.step))
+    return f"{chain_options(wildcards)} --settings {quote(compact(settings))}"
 
 
 def models_of(editor):

@@ -119,19 +119,18 @@ rule hypernetwork:
         mem_mb=memory,
         runtime=720,
     params:
-        *HYPERNETWORK_CODE,
+        *closure(HYPERNETWORK_TRAINING),
         *numerics(),
-        editor_code=lambda w: beyond(HYPERNETWORK_CODE, *editor_of(w).modules),
+        editor_code=lambda w: code_of_editor(w.model, w.editor, HYPERNETWORK_TRAINING),
         model=subpath(input.model, parent=True),
-        kind=lambda w: editor_of(w).kind,
-        settings=lambda w: compact(editor_of(w).settings),
+        editor=lambda w: settings_of_editor(w.model, w.editor),
         device=DEVICE,
         out=subpath(output.network, parent=True),
     message:
         "Train the hypernetwork of {wildcards.editor} for {wildcards.model}"
     shell:
         "normgrowth hypernetwork --model {params.model} --facts {input.facts} --reserved {wildcards.reserved} "
-        "--seed {wildcards.seed} --editor {params.kind} --settings {params.settings:q} {params.device} "
+        "--seed {wildcards.seed} {params.editor} {params.device} "
         "--threads {threads} --out {params.out} > {log} 2>&1"
 
 
@@ -173,14 +172,10 @@ rule vet:
 
 rule edit:
     input:
+        unpack(gathered_before_segment),
         model="resources/models/{model}/manifest.json",
         facts=FACTS,
         contexts=CONTEXTS,
-        statistics=second_moments,
-        null_spaces=null_spaces,
-        hypernetwork=hypernetwork,
-        trajectory=trajectory,
-        before=lambda w: state(w, int(w.segment) - 1),
     output:
         state=f"{SEGMENT}/state.safetensors",
         norms=f"{SEGMENT}/norms.parquet",
@@ -199,42 +194,32 @@ rule edit:
         mem_mb=memory,
         runtime=240,
     params:
-        *EDIT_CODE,
+        *closure(EDIT),
         *numerics(),
-        editor_code=lambda w: beyond(EDIT_CODE, *editor_of(w).modules),
-        libraries=lambda w: versions(*editor_of(w).libraries),
-        model=subpath(input.model, parent=True),
-        statistics=lambda w: option("--statistics", second_moments(w)),
-        null_spaces=lambda w: option("--null-spaces", null_spaces(w)),
-        hypernetwork=lambda w: option("--hypernetwork", hypernetwork(w)),
-        trajectory=lambda w: option("--trajectory", trajectory(w)),
-        kind=lambda w: editor_of(w).kind,
-        settings=lambda w: compact(editor_of(w).settings),
-        first=lambda w: PLAN.edits_of(int(w.segment))[0],
-        last=lambda w: PLAN.edits_of(int(w.segment))[1],
+        editor=lambda w: editor_options(w, gathered_before_segment(w)),
+        editor_code=lambda w: code_of_editor(w.model, w.editor, EDIT),
+        edits=lambda w: PLAN.edits_of(int(w.segment)),
         seed=STUDY.seed,
         order=ORDER,
-        chain=subpath(output.state, ancestor=2),
+        chain=CHAIN,
         device=DEVICE,
     message:
-        "{wildcards.editor} edits {wildcards.model}: order {wildcards.order}, edits {params.first} to {params.last}"
+        "{wildcards.editor} edits {wildcards.model}: order {wildcards.order}, "
+        "edits {params.edits[0]} to {params.edits[1]}"
     shell:
         "normgrowth edit --study {wildcards.study} --model-name {wildcards.model} --editor-name {wildcards.editor} "
-        "--order {wildcards.order} --segment {wildcards.segment} --first {params.first} --last {params.last} "
-        "--model {params.model} --facts {input.facts} --contexts {input.contexts} {params.statistics} "
-        "{params.null_spaces} {params.hypernetwork} {params.trajectory} "
-        "--editor {params.kind} --settings {params.settings:q} --seed {params.seed} {params.order} "
-        "--chain {params.chain} {params.device} --threads {threads} > {log} 2>&1"
+        "--order {wildcards.order} --segment {wildcards.segment} "
+        "--first {params.edits[0]} --last {params.edits[1]} --model resources/models/{wildcards.model} "
+        "--facts {input.facts} --contexts {input.contexts} {params.editor} --seed {params.seed} "
+        "{params.order} --chain {params.chain} {params.device} --threads {threads} > {log} 2>&1"
 
 
 rule single_edits:
     input:
+        unpack(gathered),
         model="resources/models/{model}/manifest.json",
         facts=FACTS,
         contexts=CONTEXTS,
-        statistics=second_moments,
-        null_spaces=null_spaces,
-        hypernetwork=hypernetwork,
     output:
         scores="results/{study}/single-edits/{model}/{editor}.parquet",
     log:
@@ -248,16 +233,10 @@ rule single_edits:
         mem_mb=memory,
         runtime=120,
     params:
-        *SINGLE_EDIT_CODE,
+        *closure(SINGLE_EDIT),
         *numerics(),
-        editor_code=lambda w: beyond(SINGLE_EDIT_CODE, *editor_of(w).modules),
-        libraries=lambda w: versions(*editor_of(w).libraries),
-        model=subpath(input.model, parent=True),
-        statistics=lambda w: option("--statistics", second_moments(w)),
-        null_spaces=lambda w: option("--null-spaces", null_spaces(w)),
-        hypernetwork=lambda w: option("--hypernetwork", hypernetwork(w)),
-        kind=lambda w: editor_of(w).kind,
-        settings=lambda w: compact(editor_of(w).settings),
+        editor=lambda w: editor_options(w, gathered(w)),
+        editor_code=lambda w: code_of_editor(w.model, w.editor, SINGLE_EDIT),
         edits=STUDY.single_edits,
         seed=STUDY.seed,
         order=ORDER,
@@ -266,7 +245,6 @@ rule single_edits:
         "{wildcards.editor} edits {params.edits} facts of {wildcards.model}, each alone"
     shell:
         "normgrowth single-edits --study {wildcards.study} --model-name {wildcards.model} "
-        "--editor-name {wildcards.editor} --order 0 --model {params.model} --facts {input.facts} "
-        "--contexts {input.contexts} {params.statistics} {params.null_spaces} {params.hypernetwork} "
-        "--editor {params.kind} --settings {params.settings:q} --edits {params.edits} --seed {params.seed} "
+        "--editor-name {wildcards.editor} --order 0 --model resources/models/{wildcards.model} --facts {input.facts} "
+        "--contexts {input.contexts} {params.editor} --edits {params.edits} --seed {params.seed} "
         "{params.order} {params.device} --threads {threads} --out {output.scores} > {log} 2>&1"

@@ -23,21 +23,18 @@ rule measure:
     params:
         *closure("normgrowth.commands.measure"),
         *numerics(),
-        model=subpath(input.model, parent=True),
-        chain=lambda w: option("--chain", os.path.dirname(SEGMENT).format(**w) if int(w.step) else ""),
-        segments=lambda w: option("--segments", PLAN.segment_at(int(w.step))),
-        settings=lambda w: compact(PLAN.checkpoint_settings(int(w.step))),
+        checkpoint=checkpoint_options,
         seed=STUDY.seed,
         order=ORDER,
         device=DEVICE,
-        out=subpath(output.scores, parent=True),
+        out=CHECKPOINT,
     message:
         "Measure {wildcards.model} after {wildcards.step} edits by {wildcards.editor}, order {wildcards.order}"
     shell:
         "normgrowth measure --study {wildcards.study} --model-name {wildcards.model} "
-        "--editor-name {wildcards.editor} --order {wildcards.order} --step {wildcards.step} --model {params.model} "
-        "--facts {input.facts} --text {input.text} --heldout {input.heldout} --seed {params.seed} "
-        "{params.order} {params.chain} {params.segments} --settings {params.settings:q} {params.device} "
+        "--editor-name {wildcards.editor} --order {wildcards.order} --step {wildcards.step} "
+        "--model resources/models/{wildcards.model} --facts {input.facts} --text {input.text} "
+        "--heldout {input.heldout} --seed {params.seed} {params.order} {params.checkpoint} {params.device} "
         "--threads {threads} --out {params.out} > {log} 2>&1"
 
 
@@ -62,21 +59,19 @@ rule extract:
     params:
         *closure("normgrowth.commands.extract"),
         *numerics(),
-        model=subpath(input.model, parent=True),
-        chain=lambda w: option("--chain", os.path.dirname(SEGMENT).format(**w) if int(w.step) else ""),
-        segments=lambda w: option("--segments", PLAN.segment_at(int(w.step))),
+        chain=chain_options,
         settings=compact(PLAN.probe_settings),
         layers=STUDY.vectors.layers,
         sites=STUDY.vectors.sites,
         seed=STUDY.seed,
         order=ORDER,
         device=DEVICE,
-        out=subpath(output[0], parent=True),
+        out=VECTORS,
     message:
         "Keep activations of {wildcards.model} after {wildcards.step} edits by {wildcards.editor}"
     shell:
         "normgrowth extract --study {wildcards.study} --model-name {wildcards.model} "
-        "--editor-name {wildcards.editor} --order {wildcards.order} --step {wildcards.step} --model {params.model} "
-        "--facts {input.facts} --text {input.text} --seed {params.seed} "
-        "{params.order} {params.chain} {params.segments} --settings {params.settings:q} --layers {params.layers} "
+        "--editor-name {wildcards.editor} --order {wildcards.order} --step {wildcards.step} "
+        "--model resources/models/{wildcards.model} --facts {input.facts} --text {input.text} --seed {params.seed} "
+        "{params.order} {params.chain} --settings {params.settings:q} --layers {params.layers} "
         "--sites {params.sites} {params.device} --threads {threads} --out {params.out} > {log} 2>&1"
