@@ -3,12 +3,15 @@
 
 import gc
 import sys
+from pathlib import Path
 
 from snakemake.utils import min_version
 
+from normgrowth.cluster.preflight import Executor, examine
 from normgrowth.config.load import load_study
 from normgrowth.config.plan import Plan
-from normgrowth.errors import StudyError
+from normgrowth.config.site import read_site
+from normgrowth.errors import ClusterError, StudyError
 
 min_version("9.19")
 
@@ -29,11 +32,17 @@ container: "envs/normgrowth.sif"
 
 try:
     STUDY = load_study(config)
+    SITE = read_site(Path(workflow.basedir) / "profiles" / "slurm" / "site.yaml")
 except StudyError as error:
     sys.exit(str(error))  # one line for the user, no traceback
 PLAN = Plan(STUDY)
 if workflow.is_main_process and (notice := PLAN.notice):
     print(notice, file=sys.stderr)
+
+
+# Without a cluster, jobs that ask for a GPU would share its memory: one at a time, or as `--resources gpu=N` says.
+if workflow.nodes is None and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", 1)
 
 
 include: "workflow/rules/common.smk"
@@ -43,6 +52,18 @@ include: "workflow/rules/interventions.smk"
 include: "workflow/rules/measuring.smk"
 include: "workflow/rules/ability.smk"
 include: "workflow/rules/evidence.smk"
+
+
+# Before the first job is submitted to a cluster: settings that would hang or lose jobs end the run here.
+onstart:
+    if workflow.executor_plugin.name == "slurm":
+        told = workflow.executor_settings
+        executor = Executor(told.status_command, told.init_seconds_before_status_checks, told.jobname_prefix)
+        try:
+            for notice in examine(PLAN, SITE, executor, Path.cwd()):
+                print(f"normgrowth: {notice}", file=sys.stderr)
+        except ClusterError as error:
+            sys.exit(f"normgrowth: {error}")
 
 
 localrules:

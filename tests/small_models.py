@@ -75,19 +75,19 @@ def tokenizer(architecture: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=BREAK, eos_token=BREAK)
 
 
-def model_of(architecture: str, seed: int = 0):
+def model_of(architecture: str, seed: int = 0, context: int = 64):
     """A random model with norms large enough that its parts matter."""
     torch.manual_seed(seed)
     vocabulary = len(tokenizer(architecture))
     if architecture == "gpt2":
         config = GPT2Config(
-            vocab_size=vocabulary, n_embd=WIDTH, n_layer=N_LAYERS, n_head=4, n_positions=64,
+            vocab_size=vocabulary, n_embd=WIDTH, n_layer=N_LAYERS, n_head=4, n_positions=context,
             resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, initializer_range=0.15, bos_token_id=0, eos_token_id=0,
         )  # fmt: skip
         return GPT2LMHeadModel(config)
     config = LlamaConfig(
         vocab_size=vocabulary, hidden_size=WIDTH, intermediate_size=88, num_hidden_layers=N_LAYERS,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, initializer_range=0.15,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=context, initializer_range=0.15,
         bos_token_id=0, eos_token_id=0, tie_word_embeddings=False,
     )  # fmt: skip
     return LlamaForCausalLM(config)
@@ -98,9 +98,9 @@ def language_model_of(architecture: str, seed: int = 0) -> LanguageModel:
     return language_model(model_of(architecture, seed), tokenizer(architecture))
 
 
-def save(architecture: str, folder: Path) -> Path:
+def save(architecture: str, folder: Path, context: int = 64) -> Path:
     """Write the model's folder with its manifest."""
-    model_of(architecture).save_pretrained(folder)
+    model_of(architecture, context=context).save_pretrained(folder)
     tokenizer(architecture).save_pretrained(folder)
     write_manifest(folder, {"kind": "test"})
     return folder

@@ -61,7 +61,7 @@ def test_damaged_and_foreign_tables_are_named(tmp_path):
     with pytest.raises(ArtefactError, match=r"t.parquet is no table of scores: columns \['case_id'"):
         read_table(path, "scores")
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(ArtefactError, match=r"t.parquet is damaged .* delete it and run the workflow again"):
+    with pytest.raises(ArtefactError, match=r"t.parquet is damaged .* moved to t.parquet.damaged: run the"):
         read_table(path)
     with pytest.raises(ArtefactError, match=r"none.parquet does not exist"):
         read_table(tmp_path / "none.parquet")

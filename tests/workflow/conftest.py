@@ -60,7 +60,7 @@ class Tree:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=600,
         )
 
     def plan(self, *arguments: str) -> "Plan":

@@ -41,6 +41,8 @@ COMMANDS = (
     "schema",
     "presets",
     "plan",
+    "preflight",
+    "status",
 )
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

@@ -28,6 +28,10 @@ class EditError(NormgrowthError):
     """An edit failed: the message names the edit."""
 
 
+class ClusterError(NormgrowthError):
+    """The cluster's scheduler cannot be asked, or would hang or lose jobs."""
+
+
 class AbilityError(NormgrowthError):
     """General ability cannot be evaluated: the harness, a task or its data is not there."""
 

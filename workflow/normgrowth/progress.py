@@ -57,11 +57,12 @@ class Progress:
         parts = [f"{self.label}: {self.done}/{self.total}"]
         if rate > 0:
             parts.append(f"{rate:.3g}/s")
-            parts.append(f"{_clock((self.total - self.done) / rate)} left" if self.done < self.total else _clock(spent))
+            parts.append(f"{clock((self.total - self.done) / rate)} left" if self.done < self.total else clock(spent))
         print(", ".join([*parts, *([self._note] if self._note else [])]), file=sys.stderr, flush=True)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds as minutes:seconds, or hours:minutes:seconds."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

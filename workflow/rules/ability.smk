@@ -16,9 +16,9 @@ rule evaluate:
     priority: 55
     threads: STUDY.threads
     resources:
-        **GPU,
+        **ON_DEVICE,
         mem_mb=memory,
-        runtime=240,
+        runtime=growing(MINUTES["evaluate"]),
     params:
         *closure("normgrowth.commands.evaluate"),
         *numerics(),

@@ -84,8 +84,9 @@ rule world:
     priority: 100
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=10,
+        **ON_CPU,
+        mem_mb=growing(ONE_PROCESS),
+        runtime=growing(MINUTES["world"]),
     params:
         *closure("normgrowth.commands.world"),
         settings=lambda w: compact(STUDY.worlds[w.world].settings),
@@ -116,8 +117,9 @@ rule train:
     priority: 90
     threads: STUDY.threads
     resources:
+        **ON_CPU,
         mem_mb=memory,
-        runtime=60,
+        runtime=growing(MINUTES["train"]),
     params:
         *closure("normgrowth.commands.train"),
         *numerics(),

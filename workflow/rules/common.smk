@@ -6,8 +6,9 @@ from shlex import quote
 
 from normgrowth.config.downloads import FOLDER as DOWNLOADS
 from normgrowth.config.downloads import downloads_of, every_download, format_of, needed_downloads, needed_models
-from normgrowth.config.inputs import layers_of, local_path, model_files, task_files, weights_megabytes
+from normgrowth.config.inputs import layers_of, local_path, model_files, task_files
 from normgrowth.config.plan import UNEDITED, compact
+from normgrowth.config.requests import MINUTES, ONE_PROCESS, megabytes, minutes_of_checkpoint, minutes_of_segment
 from normgrowth.config.sections import CheckpointDifference
 from normgrowth.config.study import HELDOUT_SUFFIX
 from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS, TRAJECTORY
@@ -53,8 +54,10 @@ PRECISION = "" if STUDY.precision == "float32" else f" --precision {STUDY.precis
 GPUS = "" if STUDY.gpus == 1 else f" --gpus {STUDY.gpus}"
 DEVICE = f"--device {STUDY.device}{GPUS}{PRECISION}"
 
-# A GPU is asked for only where the study says cuda, so that other machines need none.
-GPU = {"gpu": STUDY.gpus} if STUDY.device == "cuda" else {}
+# What jobs ask for beside time and memory. A GPU is asked for only where the study says cuda, so that other machines
+# need none; what a cluster's own file says goes to the scheduler and means nothing elsewhere.
+ON_CPU = SITE.resources(with_gpu=False)
+ON_DEVICE = {"gpu": STUDY.gpus, **SITE.resources(with_gpu=True)} if STUDY.device == "cuda" else ON_CPU
 
 # An editor's own code is a parameter of its runs alone, and a figure's of that figure.
 EDIT = "normgrowth.commands.edit"
@@ -115,9 +118,29 @@ def source_of_model(wildcards):
     return STUDY.model_sources[wildcards.model]
 
 
-def memory(wildcards):
-    """Megabytes for a job with a model: weights, a copy of the edited ones, activations, and the libraries."""
-    return 1500 + 6 * weights_megabytes(STUDY, wildcards.model)
+megabytes_of = cache(lambda model: megabytes(STUDY, model))
+
+
+def memory(wildcards, attempt):
+    """Megabytes of a job with a model."""
+    return attempt * megabytes_of(wildcards.model)
+
+
+def growing(amount):
+    """A resource of which each attempt gets more."""
+    return lambda wildcards, attempt: attempt * amount
+
+
+minutes_of_chain = cache(lambda model, editor: minutes_of_segment(PLAN, model, editor))
+minutes_of_measuring = cache(lambda model: minutes_of_checkpoint(PLAN, model))
+
+
+def minutes_to_edit(wildcards, attempt):
+    return attempt * minutes_of_chain(wildcards.model, wildcards.editor)
+
+
+def minutes_to_measure(wildcards, attempt):
+    return attempt * minutes_of_measuring(wildcards.model)
 
 
 def editor_of(wildcards):

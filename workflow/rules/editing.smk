@@ -16,9 +16,9 @@ rule contexts:
     priority: 80
     threads: STUDY.threads
     resources:
-        **GPU,
+        **ON_DEVICE,
         mem_mb=memory,
-        runtime=30,
+        runtime=growing(MINUTES["contexts"]),
     params:
         *closure("normgrowth.commands.contexts"),
         *numerics(),
@@ -50,9 +50,9 @@ rule statistics:
     priority: 80
     threads: STUDY.threads
     resources:
-        **GPU,
+        **ON_DEVICE,
         mem_mb=memory,
-        runtime=240,
+        runtime=growing(MINUTES["statistics"]),
     params:
         *closure("normgrowth.commands.statistics"),
         *numerics(),
@@ -83,8 +83,9 @@ rule null_spaces:
     priority: 75
     threads: STUDY.threads
     resources:
+        **ON_CPU,
         mem_mb=memory,
-        runtime=120,
+        runtime=growing(MINUTES["null_spaces"]),
     params:
         *closure("normgrowth.commands.null_spaces"),
         *numerics(),
@@ -115,9 +116,9 @@ rule hypernetwork:
     priority: 85  # long, and chains wait for it
     threads: STUDY.threads
     resources:
-        **GPU,
+        **ON_DEVICE,
         mem_mb=memory,
-        runtime=720,
+        runtime=growing(MINUTES["hypernetwork"]),
     params:
         *closure(HYPERNETWORK_TRAINING),
         *numerics(),
@@ -151,9 +152,9 @@ rule vet:
     priority: 65
     threads: STUDY.threads
     resources:
-        **GPU,
+        **ON_DEVICE,
         mem_mb=memory,
-        runtime=30,
+        runtime=growing(MINUTES["vet"]),
     params:
         *closure("normgrowth.commands.vet"),
         *numerics(),
@@ -190,9 +191,9 @@ rule edit:
     priority: 70  # above measuring: runs are long chains, measurements fill the gaps between them
     threads: STUDY.threads
     resources:
-        **GPU,
+        **ON_DEVICE,
         mem_mb=memory,
-        runtime=240,
+        runtime=minutes_to_edit,
     params:
         *closure(EDIT),
         *numerics(),
@@ -229,9 +230,9 @@ rule single_edits:
     priority: 55
     threads: STUDY.threads
     resources:
-        **GPU,
+        **ON_DEVICE,
         mem_mb=memory,
-        runtime=120,
+        runtime=growing(MINUTES["single_edits"]),
     params:
         *closure(SINGLE_EDIT),
         *numerics(),

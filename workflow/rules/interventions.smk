@@ -16,9 +16,9 @@ rule intervene:
     priority: 58
     threads: STUDY.threads
     resources:
-        **GPU,
+        **ON_DEVICE,
         mem_mb=lambda w: 4 * memory(w),
-        runtime=480,
+        runtime=growing(MINUTES["intervene"]),
     params:
         *closure("normgrowth.commands.intervene"),
         *numerics(),

@@ -17,9 +17,9 @@ rule measure:
     priority: 60
     threads: STUDY.threads
     resources:
-        **GPU,
+        **ON_DEVICE,
         mem_mb=memory,
-        runtime=120,
+        runtime=minutes_to_measure,
     params:
         *closure("normgrowth.commands.measure"),
         *numerics(),
@@ -53,9 +53,9 @@ rule extract:
     priority: 60
     threads: STUDY.threads
     resources:
-        **GPU,
+        **ON_DEVICE,
         mem_mb=memory,
-        runtime=120,
+        runtime=minutes_to_measure,
     params:
         *closure("normgrowth.commands.extract"),
         *numerics(),

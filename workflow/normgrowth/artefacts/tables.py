@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all
+from normgrowth.artefacts.damage import damaged
 from normgrowth.artefacts.schemas import SCHEMAS, segment_schema
 from normgrowth.errors import ArtefactError
 
@@ -34,7 +35,7 @@ def write_table(path: Path | str, frame: pd.DataFrame, schema: pa.Schema | str, 
         raise ArtefactError(f"{path}: a column does not fit its type: {error}") from error
     table = table.replace_schema_metadata(_metadata(provenance))
     with whole_or_not_at_all(path) as partial:
-        pq.write_table(table, partial, compression="zstd")
+        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
 
 
 def write_row_groups(
@@ -46,7 +47,10 @@ def write_row_groups(
         ArtefactError: when the disk is full.
     """
     schema = schema.with_metadata(_metadata(provenance))
-    with whole_or_not_at_all(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+    with (
+        whole_or_not_at_all(path) as partial,
+        pq.ParquetWriter(partial, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
         for group in groups:
             writer.write_batch(group, row_group_size=max(1, len(group)))
 
@@ -58,11 +62,11 @@ def read_table(path: Path | str, name: str | None = None) -> pd.DataFrame:
         ArtefactError: when the file is missing, damaged or of another schema.
     """
     try:
-        frame = pq.read_table(path).to_pandas()
+        frame = pq.read_table(path, page_checksum_verification=True).to_pandas()
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} does not exist; the workflow makes it") from error
     except (pa.ArrowInvalid, OSError) as error:
-        raise ArtefactError(f"{path} is damaged ({error}); delete it and run the workflow again") from error
+        raise damaged(path, error) from error
     if name is not None:
         missing = [column for column in segment_schema(name).names if column not in frame.columns]
         if missing:

@@ -94,7 +94,7 @@ def _cost(plan: Plan, model: str, editor: str) -> Cost:
     edits = study.edits * orders
     kept = sum(min(step, measure.retention_facts) + measure.untouched_facts for step in plan.checkpoints)
     scored = edits + orders * kept  # each fact just after its own edit, then some at every checkpoint
-    seconds = edits * _seconds_per_edit(shape, settings.working) + scored * _seconds_per_score(shape)
+    seconds = edits * seconds_per_edit(shape, settings.working) + scored * seconds_per_score(shape)
     seconds += jobs * figures()["start_seconds"]
     return Cost(
         model,
@@ -106,8 +106,8 @@ def _cost(plan: Plan, model: str, editor: str) -> Cost:
     )
 
 
-def _seconds_per_edit(shape: Dimensions, settings) -> float:
-    """Of an editor that searches or trains `steps` times; at least one gradient."""
+def seconds_per_edit(shape: Dimensions, settings) -> float:
+    """Seconds of an edit of an editor that searches or trains `steps` times; at least one gradient."""
     slope, level = _fitted()
     steps = getattr(settings, "steps", 1)
     return steps * math.exp(level + slope * math.log(shape.parameters))
@@ -125,7 +125,8 @@ def _fitted() -> tuple[float, float]:
     return slope, mean_y - slope * mean_x
 
 
-def _seconds_per_score(shape: Dimensions) -> float:
+def seconds_per_score(shape: Dimensions) -> float:
+    """Seconds of scoring one fact."""
     anchor = figures()["seconds_per_fact_scored"]
     return anchor["seconds"] * shape.parameters / presets.dimensions(anchor["model"]).parameters
 

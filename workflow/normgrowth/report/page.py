@@ -8,6 +8,7 @@ import jinja2
 import pandas as pd
 
 from normgrowth.artefacts.atomic import write_text
+from normgrowth.artefacts.damage import damaged
 from normgrowth.artefacts.schemas import UNEDITED
 from normgrowth.claims.judge import TABLES
 from normgrowth.claims.markdown import interval, number
@@ -81,7 +82,7 @@ def read_json(path: Path) -> dict:
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} does not exist; the workflow makes it") from error
     except ValueError as error:
-        raise ArtefactError(f"{path} is damaged ({error}); delete it and run the workflow again") from error
+        raise damaged(path, error) from error
 
 
 def embedded(folder: Path, name: str) -> dict:

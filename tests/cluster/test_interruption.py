@@ -1,0 +1,120 @@
+"""Whatever befalls a run on a real scheduler, it ends in the bytes of a run on one machine that nobody disturbed."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.cluster.conftest import finish, results, run, said, start, wait_until
+from tests.workflow.small_study import small_study
+
+pytestmark = pytest.mark.slow
+
+TARGET = "edits"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The small study's edits, run on this machine."""
+    tree = small_study(tmp_path_factory.mktemp("undisturbed") / "tree", editors=["memit"])
+    done = tree.snakemake("--cores", "2", TARGET)
+    assert done.returncode == 0, done.stdout
+    return tree
+
+
+@pytest.fixture
+def expected(undisturbed):
+    return results(undisturbed)
+
+
+@pytest.fixture
+def tree(undisturbed, tmp_path):
+    """The same study with nothing edited yet."""
+    tree = undisturbed.copy(tmp_path / "tree")
+    subprocess.run(["rm", "-rf", tree.folder / "results"], check=True)
+    return tree
+
+
+def stop_in_its_tracks(tree, attempts):
+    """Let the first attempts of every edit stop for good, a while after they began."""
+    command = tree.folder / "bin" / "normgrowth"
+    real = f'"{sys.executable}" -m normgrowth.cli "$@"'
+    command.write_text(
+        "#!/bin/sh\n"
+        f'if [ "$1" = edit ] && [ $(ls {tree.folder}/attempts-* 2>/dev/null | wc -l) -lt {attempts} ]; then\n'
+        f"  touch {tree.folder}/attempts-$$\n"
+        f"  {real} & sleep 7; kill -STOP $!; touch {tree.folder}/stopped-$$; wait; exit 1\n"
+        f"fi\nexec {real}\n"
+    )
+    command.chmod(0o755)
+
+
+def has_stopped(tree):
+    return list(tree.folder.glob("stopped-*"))
+
+
+def numbers(slurm):
+    return [line.split()[0] for line in slurm.queue() if " RUNNING " in line]
+
+
+def test_a_job_over_its_time_is_run_again_with_more(tree, slurm, expected):
+    stop_in_its_tracks(tree, attempts=1)
+    run(tree, slurm, TARGET, "--set-resources", "edit:runtime=attempt")  # 1 minute, then 2
+    assert "TIMEOUT" in said(tree) and "Trying to restart" in said(tree)
+    assert results(tree) == expected
+
+
+def test_a_job_over_its_memory_is_run_again_with_more(tree, slurm, expected):
+    run(tree, slurm, TARGET, "--set-resources", "edit:mem_mb=300 * attempt ** 3")
+    assert "Trying to restart" in said(tree)
+    assert results(tree) == expected
+
+
+def test_a_cancelled_job_is_run_again(tree, slurm, expected):
+    stop_in_its_tracks(tree, attempts=1)
+    head = start(tree, slurm, TARGET)
+    wait_until(lambda: has_stopped(tree), "the edit", head, tree)
+    slurm.run("scancel", *numbers(slurm))
+    finish(head, tree)
+    assert results(tree) == expected
+
+
+def test_a_requeued_job_begins_its_segment_again(tree, slurm, expected):
+    stop_in_its_tracks(tree, attempts=1)
+    head = start(tree, slurm, TARGET)
+    wait_until(lambda: has_stopped(tree), "the edit", head, tree)
+    (number,) = numbers(slurm)
+    assert slurm.run("scontrol", "requeue", number).returncode == 0
+    wait_until(lambda: "PENDING" in slurm.run("squeue", "-h", "-o", "%T").stdout, "the requeued job")
+    slurm.run("scontrol", "update", f"JobId={number}", "StartTime=now")  # SLURM itself waits two minutes
+    finish(head, tree)
+    assert results(tree) == expected
+
+
+def test_a_killed_head_leaves_nothing_that_a_second_start_cannot_use(tree, slurm, expected):
+    stop_in_its_tracks(tree, attempts=1)
+    head = start(tree, slurm, TARGET)
+    wait_until(lambda: has_stopped(tree), "the edit", head, tree)
+    head.kill()
+    head.wait()
+    (orphan,) = numbers(slurm)
+    refused = tree.snakemake("--cores", "1", TARGET)
+    assert "--unlock" in refused.stdout
+    assert tree.snakemake("--unlock").returncode == 0
+    run(tree, slurm, TARGET)
+    assert f"jobs of an earlier run from this folder are still in the queue: {orphan}." in said(tree)
+    slurm.run("scancel", orphan)
+    assert results(tree) == expected
+
+
+def test_an_interrupted_head_empties_the_queue(tree, slurm, expected):
+    stop_in_its_tracks(tree, attempts=1)
+    head = start(tree, slurm, TARGET)
+    wait_until(lambda: has_stopped(tree), "the edit", head, tree)
+    os.kill(head.pid, signal.SIGINT)
+    assert head.wait(60) != 0
+    wait_until(lambda: not slurm.queue(), "the end of all jobs")
+    run(tree, slurm, TARGET)
+    assert results(tree) == expected

@@ -1,0 +1,33 @@
+"""Look at the cluster's scheduler before a study is run on it: what would hang, be refused or be lost."""
+
+import argparse
+from pathlib import Path
+
+PROFILE = Path("profiles/slurm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("study", nargs="?", type=Path, help="study file (default: that of the profile)")
+    parser.add_argument("--config", nargs="*", default=[], help="further values, as key=value (as for snakemake)")
+    parser.add_argument("--profile", type=Path, default=PROFILE, help=f"the profile (default: {PROFILE})")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Ask the scheduler, and print what was found."""
+    import yaml
+
+    from normgrowth.cluster.preflight import Executor, examine
+    from normgrowth.config.files import read_study
+    from normgrowth.config.plan import Plan
+    from normgrowth.config.site import read_site
+
+    profile = yaml.safe_load((arguments.profile / "profile.yaml").read_text(encoding="utf-8"))
+    study = read_study(arguments.study or Path(profile["configfile"]), arguments.config)
+    executor = Executor(
+        profile.get("slurm-status-command"),
+        profile.get("slurm-init-seconds-before-status-checks", 40),
+        profile.get("slurm-jobname-prefix", ""),
+    )
+    notices = examine(Plan(study), read_site(arguments.profile / "site.yaml"), executor, Path.cwd())
+    print("\n".join([*notices, f"{study.study}: nothing stands in the way of a run on this cluster"]))

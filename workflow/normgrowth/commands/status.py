@@ -1,0 +1,30 @@
+"""Say how far each run of a study has come: edits done, their rate, the time left."""
+
+import argparse
+import time
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("study", nargs="?", type=Path, help="study file, laid over config.yaml (default: config.yaml)")
+    parser.add_argument("--config", nargs="*", default=[], help="further values, as key=value (as for snakemake)")
+    parser.add_argument("--watch", type=float, metavar="SECONDS", help="say it again and again until all is done")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Read what the runs have left so far, and print a line for each."""
+    from normgrowth.config.files import read_study
+    from normgrowth.config.plan import Plan
+    from normgrowth.status import chains, line_of
+
+    plan = Plan(read_study(arguments.study, arguments.config))
+    while True:
+        found = chains(plan, Path.cwd())
+        done = sum(status.done for status in found)
+        total = sum(status.total for status in found)
+        print("\n".join([*map(line_of, found), f"{plan.study.study}: {done:,} of {total:,} edits"]), flush=True)
+        if not arguments.watch or done == total:
+            return
+        time.sleep(arguments.watch)
+        print()

@@ -1,0 +1,102 @@
+"""What jobs ask a scheduler for: minutes and memory, with room to spare. Each attempt after the first asks for more."""
+
+import math
+from typing import NamedTuple
+
+from normgrowth.config import costs
+from normgrowth.config.inputs import weights_megabytes
+from normgrowth.config.plan import Plan
+from normgrowth.config.study import Study
+from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS
+from normgrowth.errors import StudyError
+
+MARGIN = 2
+"""Over what a job should take."""
+
+LEAST_MINUTES = 60
+"""Asked for jobs that should take less: nothing is won by asking for little, and a job that is killed is lost."""
+
+MINUTES = {
+    "world": 10,
+    "train": 60,
+    "contexts": 30,
+    "statistics": 240,
+    "null_spaces": 120,
+    "hypernetwork": 720,
+    "vet": 30,
+    "single_edits": 120,
+    "intervene": 480,
+    "evaluate": 240,
+}
+"""Of jobs whose length no model of costs knows."""
+
+ONE_PROCESS = 1000
+"""Megabytes of the workflow's own process inside a job, and of Python."""
+
+
+class Request(NamedTuple):
+    """The most that jobs of a kind ask for at their first attempt."""
+
+    what: str
+    minutes: int
+    megabytes: int
+    gpus: int
+
+
+def megabytes(study: Study, model: str) -> int:
+    """Of a job with a model: the libraries, weights, a copy of the edited ones and activations, or, where these are on
+    a GPU, weights on their way there."""
+    weights = weights_megabytes(study, model)
+    return 4000 + 2 * weights if study.device == "cuda" else ONE_PROCESS + 1000 + 6 * weights
+
+
+def minutes_of_segment(plan: Plan, model: str, editor: str) -> int:
+    """Of a job of one segment: `MARGIN` times what it should take, and no fewer than `LEAST_MINUTES`; the latter alone
+    for a model whose shape is not known yet."""
+    try:
+        shape = costs.dimensions(plan.study, model)
+    except StudyError:
+        return LEAST_MINUTES
+    settings = plan.editor(model, editor).settings
+    each = costs.seconds_per_edit(shape, settings.working) + costs.seconds_per_score(shape)
+    return _minutes(plan.study.segment * each)
+
+
+def minutes_of_checkpoint(plan: Plan, model: str) -> int:
+    """Of a job that measures a checkpoint; see `minutes_of_segment`."""
+    try:
+        shape = costs.dimensions(plan.study, model)
+    except StudyError:
+        return LEAST_MINUTES
+    measure = plan.study.measure
+    facts = max(measure.retention_facts, measure.baseline_facts) + measure.untouched_facts
+    return _minutes((facts + measure.fact_probes + measure.text_probes) * costs.seconds_per_score(shape))
+
+
+def requests(plan: Plan) -> list[Request]:
+    """What the study's jobs with a model ask for, a row per kind."""
+    study = plan.study
+    most = max(megabytes(study, model) for model in study.models)
+    gpus = study.gpus if study.device == "cuda" else 0
+    runs = [run.split("/") for run in plan.runs]
+    needs = frozenset().union(*(plan.editor(model, editor).needs for model, editor in runs))
+    model, editor = max(runs, key=lambda run: minutes_of_segment(plan, *run))
+    found = [
+        Request(f"edit ({editor} on {model})", minutes_of_segment(plan, model, editor), most, gpus),
+        Request("measure", max(minutes_of_checkpoint(plan, model) for model in study.models), most, gpus),
+        Request("contexts", MINUTES["contexts"], most, gpus),
+    ]
+    asked = {
+        "statistics": SECOND_MOMENTS in needs,
+        "hypernetwork": HYPERNETWORK in needs,
+        "single_edits": bool(study.single_edits),
+        "intervene": bool(plan.interventions),
+        "evaluate": bool(study.ability.tasks),
+    }
+    found += [Request(rule, MINUTES[rule], most, gpus) for rule, there in asked.items() if there]
+    on_cpu = {"train": bool(plan.trained()), "null_spaces": NULL_SPACES in needs}
+    return found + [Request(rule, MINUTES[rule], most, 0) for rule, there in on_cpu.items() if there]
+
+
+def _minutes(seconds: float) -> int:
+    return max(LEAST_MINUTES, math.ceil(MARGIN * (costs.figures()["start_seconds"] + seconds) / 60))
