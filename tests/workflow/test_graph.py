@@ -2,6 +2,8 @@
 
 import os
 
+import yaml
+
 TABLES, FIGURES = 10, 16
 JUDGED = {"claims": 1, "report": 1}
 EVIDENCE = {"collect": TABLES, "draw": FIGURES} | JUDGED
@@ -165,3 +167,46 @@ def test_a_wrong_study_ends_in_one_line(tree):
     assert run.returncode == 1
     lines = [line for line in run.stdout.splitlines() if "workflow specific profile" not in line]
     assert lines == ["error in the study: edits is 110: it must be a multiple of segment (50), as 100 or 150"]
+
+
+def test_a_fresh_clone_with_new_times_reruns_nothing(tree, tmp_path):
+    """Every file is newer than it was, in an order of its own; contents are equal."""
+    for file in sorted(tree.folder.rglob("*"), key=lambda path: path.name):
+        if file.is_file() and ".snakemake" not in file.parts:
+            os.utime(file)
+    assert tree.plan().jobs == {}
+
+
+def test_a_change_that_is_taken_back_reruns_nothing(tree):
+    module = tree.package / "editors/targets.py"
+    before = module.read_text()
+    tree.append("editors/targets.py", "CHANGED = True")
+    assert tree.plan().jobs
+    module.write_text(before)
+    assert tree.plan().jobs == {}
+
+
+def test_the_order_of_keys_means_nothing(tree):
+    config = yaml.safe_load((tree.folder / "config.yaml").read_text())
+    turned = {key: dict(reversed(value.items())) if isinstance(value, dict) else value for key, value in config.items()}
+    (tree.folder / "config.yaml").write_text(yaml.safe_dump(dict(reversed(turned.items())), sort_keys=False))
+    assert tree.plan().jobs == {}
+
+
+def test_another_version_of_a_library_reruns_what_computes_with_it(tree):
+    """matplotlib draws and does not compute."""
+    fingerprint = tree.package / "fingerprint.py"
+    as_it_was = fingerprint.read_text()
+    for library, rules in (("matplotlib", {"draw"}), ("scipy", {"edit", "measure", "claims", "statistics"})):
+        fingerprint.write_text(as_it_was.replace("version(name)", f"'0' if name == '{library}' else version(name)"))
+        jobs = set(tree.plan().jobs)
+        assert rules <= jobs and (("edit" in jobs) == (library == "scipy"))
+
+
+def test_a_lost_file_is_made_again_where_it_is_asked_for(tree):
+    """As after damage: the file was moved aside by the job that reads it, and that job has not finished."""
+    for lost in ("measurements/world-gpt2/ft/order-0/after-50/cka", "tables/cka"):
+        (tree.folder / f"results/demo/{lost}.parquet").unlink()
+    (tree.folder / "results/demo/report.html").unlink()
+    jobs = tree.plan().jobs
+    assert jobs["measure"] == 1 and "edit" not in jobs

@@ -17,7 +17,7 @@ rule intervene:
     threads: STUDY.threads
     resources:
         **ON_DEVICE,
-        mem_mb=lambda w: 4 * memory(w),
+        mem_mb=lambda w, attempt: 4 * memory(w, attempt),
         runtime=growing(MINUTES["intervene"]),
     params:
         *closure("normgrowth.commands.intervene"),
