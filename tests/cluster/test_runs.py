@@ -43,7 +43,7 @@ def test_a_study_ends_in_the_same_bytes_as_on_one_machine(slurm, tmp_path):
     """A shortened default study from nothing, its model trained, to the report."""
     shortened = {
         "models": ["world-llama"],
-        "editors": ["ft", "memit"],
+        "editors": ["memit"],
         "edits": 20,
         "segment": 10,
         "more_orders": {},

@@ -66,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         parsed = parser.parse_args(arguments)
         _limit_threads(getattr(parsed, "threads", None))
         module.run(parsed)
+        _tell_gpu_memory()
     except KeyboardInterrupt:
         return _stop(chosen, "interrupted; what was finished before is kept", 130)
     except Exception as error:
@@ -92,6 +93,14 @@ def _limit_threads(threads: int | None) -> None:
     # Libraries read these once, when they are first imported.
     for variable in THREAD_VARIABLES if threads else ():
         os.environ.setdefault(variable, str(threads))
+
+
+def _tell_gpu_memory() -> None:
+    """Into the log, from where the report reads it; the workflow's own records know nothing of GPUs."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        most = sum(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))
+        print(f"used {most // 2**20} MB of GPU memory", file=sys.stderr)
 
 
 def _for_the_user(error: Exception) -> str | None:

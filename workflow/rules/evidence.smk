@@ -206,5 +206,5 @@ rule report:
     message:
         "Write the report"
     shell:
-        "normgrowth report --results results/{wildcards.study} --figures {params.figures} --out {output.html} "
-        "> {log} 2>&1"
+        "normgrowth report --results results/{wildcards.study} --figures {params.figures} --logs logs "
+        "--out {output.html} > {log} 2>&1"

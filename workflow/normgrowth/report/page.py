@@ -18,6 +18,7 @@ from normgrowth.families import in_order, is_control
 from normgrowth.figures.catalogue import FIGURES
 from normgrowth.report.evidence import evidence_tables
 from normgrowth.report.summaries import single_edits, summaries
+from normgrowth.report.usage import usage_table
 from normgrowth.results import read_results
 
 SYMBOLS = {
@@ -34,10 +35,11 @@ MANY_VERDICTS = 8
 """Verdicts on a claim beyond which they are folded away."""
 
 
-def write_report(results: Path, figures: list[str], out: Path) -> None:
+def write_report(results: Path, figures: list[str], out: Path, logs: Path | None = None) -> None:
     """Write the report of the study whose results are in `results`.
 
     Args:
+        logs: folder of the workflow's logs, for what jobs used.
         results: folder with claims.json, provenance.json (may be absent), figures/<name>.svg and tables/*.parquet.
         figures: names of the catalogue, in the order they are shown.
 
@@ -48,6 +50,8 @@ def write_report(results: Path, figures: list[str], out: Path) -> None:
     provenance_path = results / "provenance.json"
     provenance = read_json(provenance_path) if provenance_path.exists() else {}
     tables = read_results(results / "tables", TABLES)
+    used = usage_table(logs, results.name) if logs else None
+    usage = [used] if used and used.rows else []
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -65,7 +69,7 @@ def write_report(results: Path, figures: list[str], out: Path) -> None:
         symbols=SYMBOLS,
         unmeasured=[claim for claim in judged["claims"] if claim["status"] == NOT_MEASURED],
         figures=[embedded(results / "figures", name) for name in figures],
-        tables=[*summaries(tables, single_edits(results / "tables")), *evidence_tables(judged)],
+        tables=[*summaries(tables, single_edits(results / "tables")), *evidence_tables(judged), *usage],
         provenance=provenance,
     )
     write_text(out, page)
