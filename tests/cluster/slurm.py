@@ -3,10 +3,12 @@
 import getpass
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
@@ -108,6 +110,21 @@ class Slurm:
     def start_node(self) -> subprocess.Popen:
         """Start slurmd."""
         return self._start("slurmd", "-D", "-N", self.node, "-f", str(self.folder / "slurm.conf"))
+
+    def lose_node(self) -> None:
+        """Kill slurmd and everything that runs under it, as when a machine loses its power."""
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                environment = (process / "environ").read_bytes()
+                name = (process / "comm").read_text().strip()
+            except OSError:
+                continue
+            ours = str(self.folder).encode() in environment
+            if ours and (
+                (name.startswith(("slurmd", "slurmstepd")) and name != "slurmdbd") or b"SLURM_JOB_ID=" in environment
+            ):
+                with suppress(ProcessLookupError):
+                    os.kill(int(process.name), signal.SIGKILL)
 
     def _start(self, name: str, *arguments: str, **options: object) -> subprocess.Popen:
         log = open(self.folder / f"{name}.out", "ab")  # noqa: SIM115 - handed on to the daemon

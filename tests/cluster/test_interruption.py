@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.cluster.conftest import finish, results, run, said, start, wait_until
+from tests.cluster.slurm import Slurm
 from tests.workflow.small_study import small_study
 
 pytestmark = pytest.mark.slow
@@ -117,4 +118,19 @@ def test_an_interrupted_head_empties_the_queue(tree, slurm, expected):
     assert head.wait(60) != 0
     wait_until(lambda: not slurm.queue(), "the end of all jobs")
     run(tree, slurm, TARGET)
+    assert results(tree) == expected
+
+
+def test_a_lost_node_costs_its_segment_only(tree, tmp_path, expected):
+    stop_in_its_tracks(tree, attempts=1)
+    with Slurm(tmp_path / "slurm", SlurmdTimeout=5) as slurm:
+        head = start(tree, slurm, TARGET)
+        wait_until(lambda: has_stopped(tree), "the edit", head, tree)
+        (number,) = numbers(slurm)
+        slurm.lose_node()
+        wait_until(lambda: "PENDING" in slurm.run("squeue", "-h", "-o", "%T").stdout, "the job back in the queue")
+        slurm.run("scontrol", "update", f"JobId={number}", "StartTime=now")
+        slurm.start_node()
+        slurm.run("scontrol", "update", f"NodeName={slurm.node}", "State=resume")
+        finish(head, tree)
     assert results(tree) == expected
