@@ -38,7 +38,7 @@ def test_hours_follow_the_published_timings_and_the_size_of_the_model():
     for row in costs.figures()["seconds_per_edit"]:
         settings = declaration("memit").Settings(steps=row["steps"], layers=(1,))
         shape = presets.dimensions(row["model"])
-        assert costs._seconds_per_edit(shape, settings) == pytest.approx(row["seconds"], rel=0.6)
+        assert costs.seconds_per_edit(shape, settings) == pytest.approx(row["seconds"], rel=0.6)
 
 
 def test_memory_holds_the_weights_and_what_an_editor_gathers():

@@ -94,7 +94,7 @@ def requests(plan: Plan) -> list[Request]:
         "evaluate": bool(study.ability.tasks),
     }
     found += [Request(rule, MINUTES[rule], most, gpus) for rule, there in asked.items() if there]
-    on_cpu = {"train": bool(plan.trained()), "null_spaces": NULL_SPACES in needs}
+    on_cpu = {"train": bool(plan.trained().keys() & set(study.models)), "null_spaces": NULL_SPACES in needs}
     return found + [Request(rule, MINUTES[rule], most, 0) for rule, there in on_cpu.items() if there]
 
 
