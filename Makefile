@@ -1,6 +1,7 @@
 # `make demo` and `make test` need Python 3.11 or newer, git and make; they set up everything else.
 
 PYTHON ?= python3
+WORKERS ?= 2
 ENV    := .venv
 BIN    := $(ENV)/bin
 STUDY  := $(shell sed -n 's/^study: *//p' config.yaml)
@@ -20,7 +21,7 @@ demo: $(ENV)/ready  ## Run the default study and say where its report is
 
 .PHONY: test
 test: check  ## Check the style and run all tests
-	@python -m pytest -n 2
+	@python -m pytest -n $(WORKERS)
 
 .PHONY: check
 check: $(ENV)/ready  ## Check style, workflow and generated files

@@ -12,13 +12,13 @@ import time
 
 def main(edits: int = 6000) -> None:
     """Run Snakemake dry, and print what it took."""
-    command = ["snakemake", "-n", "--configfile", "studies/paper.yaml", "--config", f"edits={edits}"]
+    command = ["snakemake", "-n", "-q", "--configfile", "studies/paper.yaml", "--config", f"edits={edits}"]
     began = time.perf_counter()
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     seconds = time.perf_counter() - began
     jobs = int(re.findall(r"^total +(\d+)$", output, re.MULTILINE)[0])
     megabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"{jobs:,} jobs: {seconds:.0f} s in all, the listing of jobs included; {megabytes:,.0f} MB")
+    print(f"{jobs:,} jobs: {seconds:.0f} s in all, {megabytes:,.0f} MB")
 
 
 if __name__ == "__main__":

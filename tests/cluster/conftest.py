@@ -17,7 +17,7 @@ TIMES = ("timing.parquet", "speed.parquet", "report.html")
 
 UNDER_THE_PROFILE = ("--profile", "profiles/slurm", "--configfile", "config.yaml")
 UNDER_THE_PROFILE += ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5")  # impatiently
-PATIENCE = 420
+PATIENCE = 1200
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def run(tree: Tree, slurm: Slurm, *arguments: str) -> None:
 
 def wait_until(condition, what: str, head: subprocess.Popen | None = None, tree: Tree | None = None):
     """The first true value of a condition."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (found := condition()):
         ended = head is not None and head.poll() is not None
         assert time.monotonic() < deadline and not ended, f"{what} did not come\n{said(tree) if tree else ''}"

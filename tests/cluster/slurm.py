@@ -14,7 +14,7 @@ from pathlib import Path
 DAEMONS = ("munged", "slurmctld", "slurmd")
 CLIENTS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo", "sacct", "sacctmgr", "sshare", "salloc")
 DATABASE_DAEMONS = ("slurmdbd", "mariadbd")
-PATIENCE = 60
+PATIENCE = 180
 """Seconds that a daemon has to come up."""
 
 

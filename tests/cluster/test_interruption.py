@@ -115,7 +115,7 @@ def test_an_interrupted_head_empties_the_queue(tree, slurm, expected):
     head = start(tree, slurm, TARGET)
     wait_until(lambda: has_stopped(tree), "the edit", head, tree)
     os.kill(head.pid, signal.SIGINT)
-    assert head.wait(60) != 0
+    assert head.wait(180) != 0
     wait_until(lambda: not slurm.queue(), "the end of all jobs")
     run(tree, slurm, TARGET)
     assert results(tree) == expected

@@ -63,7 +63,7 @@ def dimensions(study: Study, model: str) -> Dimensions:
     """The shape of a model, from what presets know of it, its folder, or its training settings.
 
     Raises:
-        StudyError: when it is yet to be fetched.
+        StudyError: when it is yet to be fetched, or its configuration does not tell.
     """
     if known := published_model(study, model):
         return presets.dimensions(known)
@@ -75,8 +75,11 @@ def dimensions(study: Study, model: str) -> Dimensions:
     if not path.is_file():
         raise StudyError(f"the shape of {model!r} is known once it is fetched: run `snakemake downloads`")
     config = json.loads(path.read_text(encoding="utf-8"))
-    hidden = config.get("hidden_size") or config["n_embd"]
-    return _shape(layers_in(path), hidden, config.get("intermediate_size") or 4 * hidden, config["vocab_size"])
+    config |= config.get("text_config") or {}
+    hidden, vocabulary = config.get("hidden_size") or config.get("n_embd"), config.get("vocab_size")
+    if not hidden or not vocabulary:
+        raise StudyError(f"the shape of {model!r} is not known: {path} names no hidden_size (n_embd) or vocab_size")
+    return _shape(layers_in(path), hidden, config.get("intermediate_size") or 4 * hidden, vocabulary)
 
 
 def _shape(layers: int, hidden: int, keys: int, vocabulary: int) -> Dimensions:
