@@ -40,9 +40,9 @@ if workflow.is_main_process and (notice := PLAN.notice):
     print(notice, file=sys.stderr)
 
 
-# Without a cluster, jobs that ask for a GPU would share its memory: one at a time, or as `--resources gpu=N` says.
+# Without a cluster, jobs that ask for GPUs would share their memory: one job at a time, or as `--resources gpu=N` says.
 if workflow.nodes is None and "gpu" not in workflow.global_resources:
-    workflow.register_resource("gpu", 1)
+    workflow.register_resource("gpu", STUDY.gpus)
 
 
 include: "workflow/rules/common.smk"

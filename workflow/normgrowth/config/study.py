@@ -85,8 +85,7 @@ class Study(Section):
     )
     gpus: Count = Field(
         1,
-        description="GPUs of one job, where `device` is `cuda`: a model that one cannot hold is spread over them. "
-        "On one machine, say `--resources gpu=N` too.",
+        description="GPUs of one job, where `device` is `cuda`: a model that one cannot hold is spread over them.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
