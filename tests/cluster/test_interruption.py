@@ -106,8 +106,8 @@ def test_a_killed_head_leaves_nothing_that_a_second_start_cannot_use(tree, slurm
     assert tree.snakemake("--unlock").returncode == 0
     run(tree, slurm, TARGET)
     assert f"jobs of an earlier run from this folder are still in the queue: {orphan}." in said(tree)
-    slurm.run("scancel", orphan)
     assert results(tree) == expected
+    slurm.run("scancel", orphan)
 
 
 def test_an_interrupted_head_empties_the_queue(tree, slurm, expected):

@@ -178,6 +178,6 @@ def _orphans(executor: Executor, folder: Path) -> Iterator[str]:
     if orphans:
         numbers = ",".join(job.number for job in orphans)
         yield (
-            f"jobs of an earlier run from this folder are still in the queue: {numbers}. They do no harm, because "
-            f"equal jobs write equal files, but some work is done twice; `scancel {numbers}` ends them"
+            f"jobs of an earlier run from this folder are still in the queue: {numbers}. Let them end, or stop this run "
+            f"and `scancel {numbers}` before the next one: a job that is cancelled takes its unfinished outputs with it"
         )
