@@ -178,6 +178,6 @@ def _orphans(executor: Executor, folder: Path) -> Iterator[str]:
     if orphans:
         numbers = ",".join(job.number for job in orphans)
         yield (
-            f"jobs of an earlier run from this folder are still in the queue: {numbers}. Let them end, or stop this run "
-            f"and `scancel {numbers}` before the next one: a job that is cancelled takes its unfinished outputs with it"
+            f"jobs of an earlier run from this folder are still in the queue: {numbers}. Let them end, or stop this "
+            f"run and `scancel {numbers}` before the next one: a job that is cancelled takes its outputs with it"
         )
