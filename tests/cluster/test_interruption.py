@@ -38,22 +38,26 @@ def tree(undisturbed, tmp_path):
     return tree
 
 
-def stop_in_its_tracks(tree, attempts):
-    """Let the first attempts of every edit stop for good, a while after they began."""
+def stop_in_its_tracks(tree):
+    """Let the first edit stop for good, a while after it began."""
     command = tree.folder / "bin" / "normgrowth"
     real = f'"{sys.executable}" -m normgrowth.cli "$@"'
     command.write_text(
         "#!/bin/sh\n"
-        f'if [ "$1" = edit ] && [ $(ls {tree.folder}/attempts-* 2>/dev/null | wc -l) -lt {attempts} ]; then\n'
-        f"  touch {tree.folder}/attempts-$$\n"
-        f"  {real} & sleep 7; kill -STOP $!; touch {tree.folder}/stopped-$$; wait; exit 1\n"
+        f'if [ "$1" = edit ] && [ ! -e {tree.folder}/attempted ]; then\n'
+        f"  touch {tree.folder}/attempted\n"
+        f"  {real} & sleep 7; kill -STOP $!; touch {tree.folder}/stopped; wait; exit 1\n"
         f"fi\nexec {real}\n"
     )
     command.chmod(0o755)
 
 
-def has_stopped(tree):
-    return list(tree.folder.glob("stopped-*"))
+def stopped_midway(tree, slurm):
+    """The head of a run whose first edit has stopped."""
+    stop_in_its_tracks(tree)
+    head = start(tree, slurm, TARGET)
+    wait_until((tree.folder / "stopped").exists, "the edit", head, tree)
+    return head
 
 
 def numbers(slurm):
@@ -61,7 +65,7 @@ def numbers(slurm):
 
 
 def test_a_job_over_its_time_is_run_again_with_more(tree, slurm, expected):
-    stop_in_its_tracks(tree, attempts=1)
+    stop_in_its_tracks(tree)
     run(tree, slurm, TARGET, "--set-resources", "edit:runtime=attempt")  # 1 minute, then 2
     assert "TIMEOUT" in said(tree) and "Trying to restart" in said(tree)
     assert results(tree) == expected
@@ -74,18 +78,14 @@ def test_a_job_over_its_memory_is_run_again_with_more(tree, slurm, expected):
 
 
 def test_a_cancelled_job_is_run_again(tree, slurm, expected):
-    stop_in_its_tracks(tree, attempts=1)
-    head = start(tree, slurm, TARGET)
-    wait_until(lambda: has_stopped(tree), "the edit", head, tree)
+    head = stopped_midway(tree, slurm)
     slurm.run("scancel", *numbers(slurm))
     finish(head, tree)
     assert results(tree) == expected
 
 
 def test_a_requeued_job_begins_its_segment_again(tree, slurm, expected):
-    stop_in_its_tracks(tree, attempts=1)
-    head = start(tree, slurm, TARGET)
-    wait_until(lambda: has_stopped(tree), "the edit", head, tree)
+    head = stopped_midway(tree, slurm)
     (number,) = numbers(slurm)
     assert slurm.run("scontrol", "requeue", number).returncode == 0
     wait_until(lambda: "PENDING" in slurm.run("squeue", "-h", "-o", "%T").stdout, "the requeued job")
@@ -95,9 +95,7 @@ def test_a_requeued_job_begins_its_segment_again(tree, slurm, expected):
 
 
 def test_a_killed_head_leaves_nothing_that_a_second_start_cannot_use(tree, slurm, expected):
-    stop_in_its_tracks(tree, attempts=1)
-    head = start(tree, slurm, TARGET)
-    wait_until(lambda: has_stopped(tree), "the edit", head, tree)
+    head = stopped_midway(tree, slurm)
     head.kill()
     head.wait()
     (orphan,) = numbers(slurm)
@@ -111,9 +109,7 @@ def test_a_killed_head_leaves_nothing_that_a_second_start_cannot_use(tree, slurm
 
 
 def test_an_interrupted_head_empties_the_queue(tree, slurm, expected):
-    stop_in_its_tracks(tree, attempts=1)
-    head = start(tree, slurm, TARGET)
-    wait_until(lambda: has_stopped(tree), "the edit", head, tree)
+    head = stopped_midway(tree, slurm)
     os.kill(head.pid, signal.SIGINT)
     assert head.wait(180) != 0
     wait_until(lambda: not slurm.queue(), "the end of all jobs")
@@ -122,10 +118,8 @@ def test_an_interrupted_head_empties_the_queue(tree, slurm, expected):
 
 
 def test_a_lost_node_costs_its_segment_only(tree, tmp_path, expected):
-    stop_in_its_tracks(tree, attempts=1)
     with Slurm(tmp_path / "slurm", SlurmdTimeout=5) as slurm:
-        head = start(tree, slurm, TARGET)
-        wait_until(lambda: has_stopped(tree), "the edit", head, tree)
+        head = stopped_midway(tree, slurm)
         (number,) = numbers(slurm)
         slurm.lose_node()
         wait_until(lambda: "PENDING" in slurm.run("squeue", "-h", "-o", "%T").stdout, "the job back in the queue")

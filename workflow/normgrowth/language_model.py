@@ -7,7 +7,7 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from normgrowth.anatomy import Anatomy, anatomy_of
 from normgrowth.errors import ModelError
-from normgrowth.post_norms import PostNorm, find_post_norms
+from normgrowth.post_norms import PostNorm, looking_behind_mlps, post_norms_of
 from normgrowth.prompts import pad, pad_id
 
 
@@ -80,15 +80,16 @@ def language_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
     model.eval().requires_grad_(False)
     anatomy = anatomy_of(model)
     lm = LanguageModel(model, tokenizer, anatomy, post_norms=(None,) * anatomy.n_layers)
-    ids = torch.tensor([[0, 1], [0, 2]], device=lm.device)
-    _check_parts(lm, ids)
-    return replace(lm, post_norms=find_post_norms(model, anatomy, ids))
+    with looking_behind_mlps(anatomy) as behind:
+        _check_parts(lm)
+    return replace(lm, post_norms=post_norms_of(type(model).__name__, anatomy, behind))
 
 
 @torch.no_grad()
-def _check_parts(lm: LanguageModel, ids: torch.Tensor) -> None:
-    """Two rows [2, 2] that differ in their last token show what a module graph does not: direction and scale."""
+def _check_parts(lm: LanguageModel) -> None:
+    """Two rows that differ in their last token show what a module graph does not: direction and scale."""
     kind = type(lm.model).__name__
+    ids = torch.tensor([[0, 1], [0, 2]], device=lm.device)
     mask = torch.ones_like(ids)
     hidden = lm.hidden(ids, mask)
     if not _alike(hidden[0, 0], hidden[1, 0]):

@@ -5,7 +5,8 @@ does not, and what a layer can write is the ellipsoid of all g u with rms(u) = 1
 somewhere has to aim at points of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -75,17 +76,10 @@ class Reach:
         return self.norm.written(self.values + scale * offsets) - self.norm.written(self.values)
 
 
-@torch.no_grad()
-def find_post_norms(model: nn.Module, anatomy: Anatomy, ids: torch.Tensor) -> tuple[PostNorm | None, ...]:
-    """The norm behind each layer's MLP, None where there is none: the child of the block with a weight of the residual
-    width that reads the very tensor which the down-projection gave.
-
-    Args:
-        ids: any tokens [rows, tokens], to run once.
-
-    Raises:
-        ModelError: when what stands there is not g y / rms(y).
-    """
+@contextmanager
+def looking_behind_mlps(anatomy: Anatomy) -> Iterator[dict[int, nn.Module]]:
+    """Find, by layer, what stands between MLP and residual stream, from any pass made inside the block: the child of a
+    block with a weight of the residual width that reads the very tensor which the down-projection gave."""
     given: dict[int, torch.Tensor] = {}
     behind: dict[int, nn.Module] = {}
 
@@ -94,24 +88,28 @@ def find_post_norms(model: nn.Module, anatomy: Anatomy, ids: torch.Tensor) -> tu
 
     def look(layer: int):
         def on_child(module: nn.Module, inputs: Sequence[torch.Tensor]) -> None:
-            if layer in given and inputs and inputs[0].data_ptr() == given[layer].data_ptr():
+            if inputs and inputs[0] is given.get(layer):
                 behind[layer] = module
 
         return on_child
 
-    handles = []
-    for layer, block in enumerate(anatomy.blocks):
-        handles.append(anatomy.down_projections[layer].module.register_forward_hook(keep(layer)))
-        for child in block.children():
-            weight = getattr(child, "weight", None)
-            if weight is not None and weight.shape == (anatomy.hidden_size,):
-                handles.append(child.register_forward_pre_hook(look(layer)))
-    try:
-        anatomy.trunk(input_ids=ids, use_cache=False)
-    finally:
-        for handle in handles:
-            handle.remove()
-    kind = type(model).__name__
+    with ExitStack() as stack:
+        for layer, block in enumerate(anatomy.blocks):
+            stack.callback(anatomy.down_projections[layer].module.register_forward_hook(keep(layer)).remove)
+            for child in block.children():
+                weight = getattr(child, "weight", None)
+                if weight is not None and weight.shape == (anatomy.hidden_size,):
+                    stack.callback(child.register_forward_pre_hook(look(layer)).remove)
+        yield behind
+
+
+@torch.no_grad()
+def post_norms_of(kind: str, anatomy: Anatomy, behind: dict[int, nn.Module]) -> tuple[PostNorm | None, ...]:
+    """The norm behind each layer's MLP, None where there is none, from what `looking_behind_mlps` found.
+
+    Raises:
+        ModelError: when what stands there is not g y / rms(y).
+    """
     return tuple(_post_norm(kind, layer, behind.get(layer), anatomy.home) for layer in range(anatomy.n_layers))
 
 

@@ -15,6 +15,7 @@ from normgrowth.config.site import Site
 from normgrowth.errors import ClusterError, StudyError
 
 SITE_FILE = "profiles/slurm/site.yaml"
+STORAGE = "AccountingStorageType"
 LONGEST_PAUSE = 180
 """Seconds between two looks at the queue, at most: a job that SLURM forgets sooner is waited for for ever."""
 
@@ -51,13 +52,12 @@ def examine(plan: Plan, site: Site, executor: Executor, folder: Path) -> list[st
 
 
 def _status(settings: dict[str, str], executor: Executor) -> Iterator[str]:
-    storage = settings.get("AccountingStorageType", "unset")
-    has_database = storage.endswith("slurmdbd")
+    has_database = _has_database(settings)
     if executor.status_command != "squeue":
         if not has_database:
             yield (
-                f"sacct has no database to ask (AccountingStorageType is {storage}), so that finished jobs would be "
-                "waited for for ever: set slurm-status-command: squeue"
+                f"sacct has no database to ask (AccountingStorageType is {settings.get(STORAGE, 'unset')}), so that "
+                "finished jobs would be waited for for ever: set slurm-status-command: squeue"
             )
         return
     kept = int(settings.get("MinJobAge", "0 sec").split()[0])
@@ -68,6 +68,10 @@ def _status(settings: dict[str, str], executor: Executor) -> Iterator[str]:
             f"SLURM forgets a job {kept} s after its end (MinJobAge), and up to {least} s pass between two looks at "
             f"the queue: set {other}"
         )
+
+
+def _has_database(settings: dict[str, str]) -> bool:
+    return settings.get(STORAGE, "").endswith("slurmdbd")
 
 
 def _jobs(plan: Plan, site: Site, partitions: dict[str, Partition]) -> Iterator[str]:
@@ -124,7 +128,7 @@ def _shortcomings(request, partition: Partition, site: Site, plan: Plan, key: st
 
 
 def _account(settings: dict[str, str], site: Site) -> Iterator[str]:
-    if not site.account or not settings.get("AccountingStorageType", "").endswith("slurmdbd"):
+    if not site.account or not _has_database(settings):
         return
     known = set(scheduler.ask("sacctmgr", "-n", "-P", "show", "assoc", "format=account").split())
     if site.account not in known:

@@ -63,24 +63,28 @@ def configuration() -> dict[str, str]:
 
 def partitions() -> dict[str, Partition]:
     """The partitions, by name."""
-    found: dict[str, Partition] = {}
+    nodes: dict[str, list[list[str]]] = {}
     for line in ask("sinfo", "-h", "-N", "-o", "%P|%a|%l|%c|%m|%G|%N").splitlines():
-        name, available, limit, cpus, megabytes, devices, node = line.split("|")
-        known = found.get(name.rstrip("*"))
-        counted = [_gpus(device) for device in re.split(r",(?![^(]*\))", devices)]
-        models = {model for model, _ in counted if model}
-        found[name.rstrip("*")] = Partition(
-            name.rstrip("*"),
-            name.endswith("*"),
-            available == "up",
-            _minutes(limit),
-            max(_number(cpus), known.cpus if known else 0),
-            max(_number(megabytes), known.megabytes if known else 0),
-            max(sum(count for _, count in counted), known.gpus if known else 0),
-            frozenset(models | (known.gpu_models if known else set())),
-            frozenset({node} | (known.nodes if known else set())),
-        )
-    return found
+        name, *of_node = line.split("|")
+        nodes.setdefault(name, []).append(of_node)
+    return {name.rstrip("*"): _partition(name, of_partition) for name, of_partition in nodes.items()}
+
+
+def _partition(name: str, nodes: list[list[str]]) -> Partition:
+    """A partition from sinfo's lines on its nodes; the default one's name ends in a star."""
+    available, limits, cpus, megabytes, devices, names = zip(*nodes, strict=True)
+    gpus = [[_gpus(device) for device in re.split(r",(?![^(]*\))", of_node)] for of_node in devices]
+    return Partition(
+        name.rstrip("*"),
+        name.endswith("*"),
+        available[0] == "up",
+        _minutes(limits[0]),
+        max(map(_number, cpus)),
+        max(map(_number, megabytes)),
+        max(sum(count for _, count in of_node) for of_node in gpus),
+        frozenset(model for of_node in gpus for model, _ in of_node if model),
+        frozenset(names),
+    )
 
 
 def jobs_of(folder: Path, prefix: str) -> list[Job]:

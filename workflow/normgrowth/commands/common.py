@@ -6,6 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 
+def add_study(parser: argparse.ArgumentParser, default: str = "config.yaml") -> None:
+    """The study that a command is about, as the workflow would read it."""
+    parser.add_argument("study", nargs="?", type=Path, help=f"study file, laid over config.yaml (default: {default})")
+    parser.add_argument("--config", nargs="*", default=[], help="further values, as key=value (as for snakemake)")
+
+
 def add_identity(parser: argparse.ArgumentParser) -> None:
     """The names that go into the identity columns of every table."""
     parser.add_argument("--study", required=True, help="name of the study")

@@ -3,13 +3,13 @@
 import argparse
 import math
 import re
-from pathlib import Path
+
+from normgrowth.commands.common import add_study
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("study", nargs="?", type=Path, help="study file, laid over config.yaml (default: config.yaml)")
-    parser.add_argument("--config", nargs="*", default=[], help="further values, as key=value (as for snakemake)")
+    add_study(parser)
     parser.add_argument("--fit", help="memory of the GPU at hand, as 24GB: say what will not fit, and what would")
 
 

@@ -3,13 +3,14 @@
 import argparse
 from pathlib import Path
 
+from normgrowth.commands.common import add_study
+
 PROFILE = Path("profiles/slurm")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("study", nargs="?", type=Path, help="study file (default: that of the profile)")
-    parser.add_argument("--config", nargs="*", default=[], help="further values, as key=value (as for snakemake)")
+    add_study(parser, default="that of the profile")
     parser.add_argument("--profile", type=Path, default=PROFILE, help=f"the profile (default: {PROFILE})")
 
 

@@ -1,11 +1,13 @@
 """What jobs ask a scheduler for: minutes and memory, with room to spare. Each attempt after the first asks for more."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 from normgrowth.config import costs
 from normgrowth.config.inputs import weights_megabytes
 from normgrowth.config.plan import Plan
+from normgrowth.config.presets import Dimensions
 from normgrowth.config.study import Study
 from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS
 from normgrowth.errors import StudyError
@@ -53,24 +55,20 @@ def megabytes(study: Study, model: str) -> int:
 def minutes_of_segment(plan: Plan, model: str, editor: str) -> int:
     """Of a job of one segment: `MARGIN` times what it should take, and no fewer than `LEAST_MINUTES`; the latter alone
     for a model whose shape is not known yet."""
-    try:
-        shape = costs.dimensions(plan.study, model)
-    except StudyError:
-        return LEAST_MINUTES
-    settings = plan.editor(model, editor).settings
-    each = costs.seconds_per_edit(shape, settings.working) + costs.seconds_per_score(shape)
-    return _minutes(plan.study.segment * each)
+    settings = plan.editor(model, editor).settings.working
+    return _minutes(
+        plan,
+        model,
+        lambda shape: plan.study.segment * (costs.seconds_per_edit(shape, settings) + costs.seconds_per_score(shape)),
+    )
 
 
 def minutes_of_checkpoint(plan: Plan, model: str) -> int:
     """Of a job that measures a checkpoint; see `minutes_of_segment`."""
-    try:
-        shape = costs.dimensions(plan.study, model)
-    except StudyError:
-        return LEAST_MINUTES
     measure = plan.study.measure
     facts = max(measure.retention_facts, measure.baseline_facts) + measure.untouched_facts
-    return _minutes((facts + measure.fact_probes + measure.text_probes) * costs.seconds_per_score(shape))
+    texts = facts + measure.fact_probes + measure.text_probes
+    return _minutes(plan, model, lambda shape: texts * costs.seconds_per_score(shape))
 
 
 def requests(plan: Plan) -> list[Request]:
@@ -98,5 +96,10 @@ def requests(plan: Plan) -> list[Request]:
     return found + [Request(rule, MINUTES[rule], most, 0) for rule, there in on_cpu.items() if there]
 
 
-def _minutes(seconds: float) -> int:
-    return max(LEAST_MINUTES, math.ceil(MARGIN * (costs.figures()["start_seconds"] + seconds) / 60))
+def _minutes(plan: Plan, model: str, seconds: Callable[[Dimensions], float]) -> int:
+    """What to ask for a job that takes so many seconds on a model of some shape."""
+    try:
+        work = seconds(costs.dimensions(plan.study, model))
+    except StudyError:
+        return LEAST_MINUTES
+    return max(LEAST_MINUTES, math.ceil(MARGIN * (costs.figures()["start_seconds"] + work) / 60))
