@@ -60,8 +60,7 @@ onstart:
         told = workflow.executor_settings
         executor = Executor(told.status_command, told.init_seconds_before_status_checks, told.jobname_prefix)
         try:
-            for notice in examine(PLAN, SITE, executor, Path.cwd()):
-                print(f"normgrowth: {notice}", file=sys.stderr)
+            examine(PLAN, SITE, executor, Path.cwd())
         except ClusterError as error:
             sys.exit(f"normgrowth: {error}")
 

@@ -102,10 +102,14 @@ def test_a_killed_head_leaves_nothing_that_a_second_start_cannot_use(tree, slurm
     refused = tree.snakemake("--cores", "1", TARGET)
     assert "--unlock" in refused.stdout
     assert tree.snakemake("--unlock").returncode == 0
-    run(tree, slurm, TARGET)
+    beside = start(tree, slurm, TARGET)
+    assert beside.wait(180) != 0
     assert f"jobs of an earlier run from this folder are still in the queue: {orphan}." in said(tree)
-    assert results(tree) == expected
+    assert slurm.queue("%i") == [orphan]  # nothing was submitted beside it
     slurm.run("scancel", orphan)
+    wait_until(lambda: not slurm.queue(), "the orphan's end")
+    run(tree, slurm, TARGET)
+    assert results(tree) == expected
 
 
 def test_an_interrupted_head_empties_the_queue(tree, slurm, expected):

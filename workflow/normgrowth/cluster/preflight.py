@@ -32,8 +32,8 @@ class Executor:
     prefix: str  # of jobs' names
 
 
-def examine(plan: Plan, site: Site, executor: Executor, folder: Path) -> list[str]:
-    """Look at everything; return notices.
+def examine(plan: Plan, site: Site, executor: Executor, folder: Path) -> None:
+    """Look at everything.
 
     Raises:
         ClusterError: with every fault and its remedy.
@@ -45,10 +45,10 @@ def examine(plan: Plan, site: Site, executor: Executor, folder: Path) -> list[st
         *_account(settings, site),
         *_folder(site, partitions, folder),
         *_disk(plan, folder),
+        *_orphans(executor, folder),
     ]
     if faults:
         raise ClusterError(f"not started, because on this cluster: {'; '.join(faults)}")
-    return list(_orphans(executor, folder))
 
 
 def _status(settings: dict[str, str], executor: Executor) -> Iterator[str]:
@@ -178,10 +178,11 @@ def _disk(plan: Plan, folder: Path) -> Iterator[str]:
 
 
 def _orphans(executor: Executor, folder: Path) -> Iterator[str]:
+    # A job that fails or is cancelled takes its outputs with it, were they by now another job's.
     orphans = scheduler.jobs_of(folder, executor.prefix) if executor.prefix else []
     if orphans:
         numbers = ",".join(job.number for job in orphans)
         yield (
-            f"jobs of an earlier run from this folder are still in the queue: {numbers}. Let them end, or stop this "
-            f"run and `scancel {numbers}` before the next one: a job that is cancelled takes its outputs with it"
+            f"jobs of an earlier run from this folder are still in the queue: {numbers}. Let them end, or "
+            f"`scancel {numbers}`, and start again"
         )

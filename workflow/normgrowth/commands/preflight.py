@@ -30,5 +30,5 @@ def run(arguments: argparse.Namespace) -> None:
         profile.get("slurm-init-seconds-before-status-checks", 40),
         profile.get("slurm-jobname-prefix", ""),
     )
-    notices = examine(Plan(study), read_site(arguments.profile / "site.yaml"), executor, Path.cwd())
-    print("\n".join([*notices, f"{study.study}: nothing stands in the way of a run on this cluster"]))
+    examine(Plan(study), read_site(arguments.profile / "site.yaml"), executor, Path.cwd())
+    print(f"{study.study}: nothing stands in the way of a run on this cluster")
