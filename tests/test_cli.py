@@ -10,6 +10,7 @@ import pytest
 
 from normgrowth import __version__, cli
 from normgrowth.errors import FactError
+from tests.signals import HEEDED
 
 
 def run_command(*arguments: str) -> subprocess.CompletedProcess:
@@ -115,9 +116,7 @@ def test_control_c_ends_with_130(tmp_path):
         "--out",
         str(tmp_path / "x"),
     ]
-    # Jobs that a shell has put in the background ignore the signal, and so would what they start.
-    heeded = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **heeded)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **HEEDED)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1.5)
     process.send_signal(signal.SIGINT)

@@ -10,6 +10,7 @@ import pytest
 
 from normgrowth.artefacts.tables import read_table
 from tests.cluster.slurm import Slurm, why_not
+from tests.signals import HEEDED
 from tests.workflow.conftest import Tree
 
 TIMES = ("timing.parquet", "speed.parquet", "report.html")
@@ -40,6 +41,7 @@ def start(tree: Tree, slurm: Slurm, *arguments: str) -> subprocess.Popen:
             env=environment,
             stdout=log,
             stderr=log,
+            **HEEDED,
         )
 
 

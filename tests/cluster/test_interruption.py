@@ -38,17 +38,34 @@ def tree(undisturbed, tmp_path):
     return tree
 
 
+STOPPING = """\
+#!{python}
+import os, signal, sys
+from pathlib import Path
+from normgrowth import cli
+
+folder = Path({folder!r})
+if sys.argv[1] == "edit" and not (folder / "attempted").exists():
+    (folder / "attempted").touch()
+    from normgrowth.editors.locate import LocateThenEdit
+
+    edit = LocateThenEdit.edit
+
+    def edit_and_stop(*arguments):
+        edit(*arguments)
+        (folder / "stopped").touch()
+        while True:  # the scheduler continues a job before it ends it
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    LocateThenEdit.edit = edit_and_stop
+sys.exit(cli.main())
+"""
+
+
 def stop_in_its_tracks(tree):
-    """Let the first edit stop for good, a while after it began."""
+    """Let the first edit stop for good once it has changed the model, with nothing written."""
     command = tree.folder / "bin" / "normgrowth"
-    real = f'"{sys.executable}" -m normgrowth.cli "$@"'
-    command.write_text(
-        "#!/bin/sh\n"
-        f'if [ "$1" = edit ] && [ ! -e {tree.folder}/attempted ]; then\n'
-        f"  touch {tree.folder}/attempted\n"
-        f"  {real} & sleep 7; kill -STOP $!; touch {tree.folder}/stopped; wait; exit 1\n"
-        f"fi\nexec {real}\n"
-    )
+    command.write_text(STOPPING.format(python=sys.executable, folder=str(tree.folder)))
     command.chmod(0o755)
 
 

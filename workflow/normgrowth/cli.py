@@ -11,6 +11,7 @@ from pathlib import Path
 
 from normgrowth import __version__
 from normgrowth.errors import NormgrowthError
+from normgrowth.preloaded import THREAD_VARIABLES, hand_over
 
 COMMANDS = (
     "world",
@@ -45,12 +46,16 @@ COMMANDS = (
     "status",
 )
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code: 1, and one line on stderr, for an error that a user can act on."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """Run one command and return its exit code: 1, and one line on stderr, for an error that a user can act on.
+
+    Without `arguments`, it is the command that the process was started for, which a fork of another may run instead.
+    """
+    if arguments is None:
+        arguments = sys.argv[1:]
+        if (code := hand_over(arguments)) is not None:
+            return code
     # Only the command that runs is imported: starting must not cost what it does not use.
     chosen = next((word for word in arguments if not word.startswith("-")), None)
     parser = argparse.ArgumentParser(prog="normgrowth", description=__doc__)

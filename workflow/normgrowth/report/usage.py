@@ -16,7 +16,7 @@ OF_THE_WORKFLOW = 300
 """Megabytes of the workflow's own process inside a cluster's job, which the records do not count."""
 
 RECORD = ".benchmark.jsonl"
-_GPU = re.compile(r"used (\d+) MB of GPU memory")
+_USED = r"used (\d+) MB of %s"
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,12 @@ def jobs(folder: Path) -> Iterator[Job]:
         except (OSError, ValueError, IndexError):
             continue
         asked = last.get("resources") or {}
+        log = record.with_name(record.name.removesuffix(RECORD) + ".log")
         yield Job(
             last.get("rule_name") or record.relative_to(folder).parts[0].removesuffix(RECORD),
             _number(last.get("s")) / 60,
-            _number(last.get("max_rss")),
-            _gpu(record.with_name(record.name.removesuffix(RECORD) + ".log")),
+            _most([_number(last.get("max_rss")), _told(log, "memory")]),
+            _told(log, "GPU memory"),
             _number(asked.get("runtime")),
             _number(asked.get("mem_mb")),
         )
@@ -107,10 +108,10 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def _gpu(log: Path) -> float:
-    """The most of a GPU's memory that a log tells of."""
+def _told(log: Path, memory: str) -> float:
+    """Megabytes of a kind of memory that a command used, where its log tells."""
     try:
-        found = _GPU.findall(log.read_text(encoding="utf-8", errors="replace"))
+        found = re.findall(_USED % memory, log.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return math.nan
     return float(found[-1]) if found else math.nan

@@ -1,0 +1,169 @@
+"""Commands in forks of a process that waits for them: the same as alone, down to the signal that ends them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from normgrowth import preloaded
+from tests.signals import HEEDED
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="forks cannot be watched here")
+
+SERVE = """
+import os, signal, sys, time
+from pathlib import Path
+from normgrowth.preloaded import Forks
+
+def run(words):
+    what, *rest = words
+    if what == "echo":
+        print(*rest, os.getcwd(), os.environ.get("GIVEN"), sys.stdin.read())
+        print("to the log", file=sys.stderr)
+    if what == "wait":
+        try:
+            print("begun", os.getpid(), flush=True)
+            time.sleep(60)
+        except KeyboardInterrupt:
+            return 130
+    if what == "fault":
+        raise ValueError("a fault")
+    if what == "leave":
+        sys.exit("that is all")
+    return int(rest[0]) if what == "give" else 0
+
+Forks(Path(sys.argv[1]), run).serve()
+"""
+COMMAND = "import sys; from normgrowth.preloaded import hand_over; sys.exit(hand_over(sys.argv[1:]))"
+ONE_THREAD = dict.fromkeys(preloaded.THREAD_VARIABLES, "1")
+
+
+def until(condition):
+    deadline = time.monotonic() + 60
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+def gone(process: int) -> bool:
+    """Whether a process has ended, waited for or not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.fixture
+def server(tmp_path):
+    call = [sys.executable, "-c", SERVE, str(tmp_path)]
+    process = subprocess.Popen(call, stdin=subprocess.PIPE, env=os.environ | ONE_THREAD, **HEEDED)
+    until(lambda: [file for file in tmp_path.iterdir() if file.name != "new"])
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.fixture
+def command(server, tmp_path):
+    def start(*words: str, **variables: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-c", COMMAND, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env=os.environ | ONE_THREAD | {preloaded.VARIABLE: str(tmp_path)} | variables,
+            **HEEDED,
+        )
+
+    return start
+
+
+def begun(process: subprocess.Popen) -> int:
+    """Process number of the fork of a command that waits."""
+    word, number = process.stdout.readline().split()
+    assert word == "begun"
+    return int(number)
+
+
+def test_a_command_has_its_own_streams_folder_environment_and_exit_code(command, tmp_path):
+    running = [command("echo", f"words {i}", GIVEN=f"given {i}") for i in range(3)]
+    for i, process in enumerate(running):
+        out, err = process.communicate(f"from outside {i}")
+        assert out == f"words {i} {tmp_path} given {i} from outside {i}\n"
+        assert err.startswith("to the log\n") and "MB of memory" in err
+        assert process.returncode == 0
+    assert command("give", "7").wait() == 7
+
+
+def test_a_fault_shows_its_traceback(command):
+    process = command("fault")
+    assert "ValueError: a fault" in process.communicate()[1] and process.returncode == 1
+
+
+def test_a_message_at_exit_is_printed(command):
+    process = command("leave")
+    assert process.communicate()[1].startswith("that is all\n") and process.returncode == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_command_ends_as_its_fork_does(command, number):
+    process = command("wait")
+    os.kill(begun(process), number)
+    assert process.wait() == -number
+
+
+def test_signals_reach_the_fork(command):
+    process = command("wait")
+    begun(process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    process = command("wait")
+    begun(process)
+    process.terminate()
+    assert process.wait() == -signal.SIGTERM
+
+
+def test_a_fork_ends_with_its_command_and_others_go_on(command):
+    killed, other = command("wait"), command("wait")
+    fork, going = begun(killed), begun(other)
+    killed.kill()
+    until(lambda: gone(fork))
+    assert not gone(going)
+    assert command("give", "5").wait() == 5
+    other.kill()
+
+
+def test_forks_end_with_the_process_that_forked_them(command, server):
+    process = command("wait")
+    fork = begun(process)
+    server.kill()
+    assert "has ended" in process.communicate()[1] and process.returncode == 1
+    until(lambda: gone(fork))
+
+
+def test_running_commands_are_finished_when_whoever_started_it_has_gone(command, server):
+    process = command("wait")
+    fork = begun(process)
+    server.stdin.close()
+    until(lambda: command("give", "5").wait() != 5)  # nothing new is taken
+    assert not gone(fork)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert server.wait(60) == 0
+
+
+def test_a_command_of_other_threads_or_before_it_is_ready_runs_alone(command, tmp_path, monkeypatch):
+    assert command("give", "7", OMP_NUM_THREADS="2").wait() == 0  # handed over to nobody
+    monkeypatch.setenv(preloaded.VARIABLE, str(tmp_path / "nowhere"))
+    assert preloaded.hand_over(["give", "7"]) is None
+    monkeypatch.setenv(preloaded.VARIABLE, "")
+    assert preloaded.hand_over(["give", "7"]) is None
+    preloaded.start(1)
+    assert not preloaded._started
