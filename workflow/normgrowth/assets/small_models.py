@@ -61,6 +61,7 @@ def new_model(settings: TrainingSettings, tokenizer: PreTrainedTokenizerFast) ->
             resid_pdrop=0.0,
             embd_pdrop=0.0,
             attn_pdrop=0.0,
+            activation_function="gelu_pytorch_tanh",  # GPT-2's, in one operation
             **shared,
         )
         return GPT2LMHeadModel(config)

@@ -34,15 +34,23 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
 
 
+def make_repeatable(threads: int) -> None:
+    """Set torch up so that the same inputs give the same bits."""
+    import torch
+
+    # Without it, cuBLAS refuses to multiply matrices in a repeatable way; it is read at the first multiplication.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it has not written
+
+
 def load(arguments: argparse.Namespace):
     """The language model that `add_model`'s arguments name, with torch set up for repeatable results."""
     import torch
 
     from normgrowth.assets.models import load_model, pick_device
 
-    # Without it, cuBLAS refuses to multiply matrices in a repeatable way; it is read at the first multiplication.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(arguments.threads)
-    torch.use_deterministic_algorithms(True)
+    make_repeatable(arguments.threads)
     lm = load_model(arguments.model, pick_device(arguments.device), arguments.gpus)
     return replace(lm, precision=getattr(torch, arguments.precision))

@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+from normgrowth.commands.common import make_repeatable
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -17,14 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, check what editing needs, and write the model folder with its manifest."""
-    import torch
-
     from normgrowth.assets.settings import TrainingSettings
     from normgrowth.assets.training import train_model
     from normgrowth.progress import Progress
 
-    torch.set_num_threads(arguments.threads)
-    torch.use_deterministic_algorithms(True)
+    make_repeatable(arguments.threads)
     settings = TrainingSettings(**json.loads(arguments.settings))
     with Progress(settings.token_budget, f"training {settings.architecture}, tokens") as progress:
         train_model(
