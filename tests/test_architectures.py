@@ -7,6 +7,7 @@ import torch
 import transformers
 from safetensors import safe_open
 
+from benchmarks import plain
 from normgrowth.anatomy import frobenius
 from normgrowth.assets.models import load_model
 from normgrowth.capture import SITES, changing, reading
@@ -20,7 +21,7 @@ from normgrowth.errors import ModelError
 from normgrowth.generation import go_on
 from normgrowth.language_model import language_model
 from normgrowth.measure.single_edits import score_single_edits
-from tests import plain, small_models
+from tests import small_models
 from tests.architectures import ARCHITECTURES, INNER, N_LAYERS, OWN_NAMES, WIDTH, Architecture, language_model_of
 
 CONTEXTS = small_models.CONTEXTS["uniform"]

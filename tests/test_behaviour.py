@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from benchmarks import plain
 from normgrowth.artefacts.schemas import SCHEMAS, vector_schema
 from normgrowth.artefacts.tables import read_provenance, write_row_groups
 from normgrowth.generation import go_on
@@ -16,7 +17,7 @@ from normgrowth.measure.checkpoint import measure_checkpoint
 from normgrowth.measure.generation import generation_scores, ngram_entropy, says
 from normgrowth.measure.material import Material
 from normgrowth.measure.vectors import layers_named, site_width, vector_groups
-from tests import plain, small_models
+from tests import small_models
 
 SETTINGS = {
     "fact_probes": 4,

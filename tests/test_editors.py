@@ -6,13 +6,14 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmarks import plain
 from normgrowth.capture import reading
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.editors.subject_activations import at_subject, mean_over_contexts
 from normgrowth.errors import EditError, ModelError
 from normgrowth.measure.single_edits import score_single_edits
 from normgrowth.prompts import encode, fill, last_token_of
-from tests import plain, small_models
+from tests import small_models
 from tests.every_editor import WRITERS, hypernetwork_of, settings_of
 
 

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import plain
 from normgrowth.artefacts.tensors import read_tensors
 from normgrowth.assets.models import load_model
 from normgrowth.commands import hypernetwork as command
@@ -22,7 +23,7 @@ from normgrowth.editors.hypernetworks import edited, ridge_regression
 from normgrowth.editors.interface import Change
 from normgrowth.editors.registry import declaration
 from normgrowth.errors import ArtefactError, FactError
-from tests import plain, small_models
+from tests import small_models
 
 KINDS = ("mend", "malmen")
 TRAINING = {"layers": [1, 2], "rank": 8, "initial_rate": 0.05, "training_steps": 12, "validate_every": 3}

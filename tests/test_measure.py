@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from benchmarks import plain
 from normgrowth.claims.performance import harmonic_mean
 from normgrowth.cli import main
 from normgrowth.commands import statistics as statistics_command
@@ -16,7 +17,7 @@ from normgrowth.measure.ability import read_text, text_rows
 from normgrowth.measure.activations import Where, activations_on, make_probes
 from normgrowth.measure.geometry import compare_activations
 from normgrowth.measure.scores import score_facts
-from tests import plain, small_models
+from tests import small_models
 
 
 def test_scores_equal_those_of_one_prompt_at_a_time(lm):

@@ -3,13 +3,14 @@
 import pytest
 import torch
 
+from benchmarks import plain
 from normgrowth.capture import changing
 from normgrowth.editors import targets as targets_module
 from normgrowth.editors.settings import SearchSettings
 from normgrowth.editors.targets import Relaxation, search_targets
 from normgrowth.errors import EditError
 from normgrowth.prompts import encode, encode_with_target, fill, last_token_of
-from tests import plain, small_models
+from tests import small_models
 
 CONTEXTS = small_models.CONTEXTS["uniform"]
 SETTINGS = SearchSettings(steps=6, learning_rate=0.2, stop_loss=0.0, clamp=3.0)
@@ -19,9 +20,8 @@ SETTINGS = SearchSettings(steps=6, learning_rate=0.2, stop_loss=0.0, clamp=3.0)
 def test_agrees_with_the_plain_search(lm, site):
     facts = small_models.facts()
     found = search_targets(lm, facts, CONTEXTS, ((1, site),), SETTINGS)
-    module = lm.anatomy.blocks[1] if site == "residual" else lm.anatomy.down_projections[1].module
     for i, fact in enumerate(facts):
-        expected = plain.search_target(lm, fact, CONTEXTS, [module], SETTINGS)
+        expected = plain.search(lm, fact, CONTEXTS, [(1, site)], SETTINGS)[0]
         assert (found.values[i] - expected).norm() <= 1e-4 * expected.norm()
         assert found.steps[i] == SETTINGS.steps - 1
 
@@ -81,11 +81,11 @@ def test_a_loss_that_is_no_number_names_the_edit(lm):
 
 def test_offsets_at_two_places_agree_with_the_plain_search(lm):
     """PMET's pair: each with its own decay and clamp, the second's value returned."""
-    modules = [lm.anatomy.attention_outputs[1].module, lm.anatomy.down_projections[1].module]
+    places = ((1, "attention_output"), (1, "mlp_output"))
     settings = SETTINGS.model_copy(update={"clamp": 0.5})
     for fact in small_models.facts()[:2]:
-        found = search_targets(lm, [fact], CONTEXTS, ((1, "attention_output"), (1, "mlp_output")), settings)
-        expected = plain.search_target(lm, fact, CONTEXTS, modules, settings)
+        found = search_targets(lm, [fact], CONTEXTS, places, settings)
+        expected = plain.search(lm, fact, CONTEXTS, list(places), settings)[0]
         assert (found.values[0] - expected).norm() <= 1e-4 * expected.norm()
 
 
