@@ -156,14 +156,20 @@ def loss_of(lm: LanguageModel, prompt: str, target: str) -> tuple[float, bool]:
 
 
 @torch.no_grad()
-def second_moments(lm: LanguageModel, windows: list[torch.Tensor], layers: list[int]) -> dict[int, torch.Tensor]:
-    """E[k kᵀ] [d, d] of each layer over windows [rows, tokens] of text, one layer after another, as published code
-    does, which stops each pass at its layer."""
+def second_moments(
+    lm: LanguageModel, windows: list[torch.Tensor], layers: list[int], whole: bool = True
+) -> dict[int, torch.Tensor]:
+    """E[k kᵀ] [d, d] of each layer over windows [rows, tokens] of text, one layer after another.
+
+    Args:
+        whole: run all of the model each time; published code stops a pass at its layer.
+    """
     moments = {}
     for layer in layers:
-        total, count = torch.tensor(0.0), 0
+        width = lm.anatomy.down_projections[layer].matrix.shape[1]
+        total, count = torch.zeros(width, width, dtype=torch.float64), 0
         for ids in windows:
-            with reading(lm.anatomy, [(layer, "mlp_key")], stop=True) as seen:
+            with reading(lm.anatomy, [(layer, "mlp_key")], stop=not whole) as seen:
                 lm.model(input_ids=ids)
             keys = seen[layer, "mlp_key"].flatten(0, 1).double()
             total, count = total + keys.T @ keys, count + len(keys)

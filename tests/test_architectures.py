@@ -146,7 +146,7 @@ def test_padding_and_positions_change_nothing(lm):
 @pytest.mark.parametrize("first", range(N_LAYERS + 1))
 def test_a_frozen_prefix_gives_what_the_whole_pass_gives(lm, first):
     rows = lay_out(lm, [prompts_of(lm, fact, CONTEXTS) for fact in small_models.facts()])
-    frozen, whole = freeze(lm, rows, first)
+    frozen, whole = freeze(lm, rows, first, [])[0], lm.hidden(rows.ids, rows.mask)
     hidden = frozen.hidden(lm)
     lengths = rows.mask.sum(dim=1).tolist()
     for row, (start, length) in enumerate(zip(rows.subject_last.tolist(), lengths, strict=True)):

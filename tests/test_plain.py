@@ -1,5 +1,6 @@
 """The library and the plain implementation say the same, over random facts, contexts, paddings and batches."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from benchmarks import plain
 from normgrowth.assets.models import load_model, write_manifest
 from normgrowth.editors import memit, r_rome
+from normgrowth.editors.statistics import gather_second_moments
 from normgrowth.editors.targets import search_targets
 from normgrowth.facts.records import _fact, read_facts
 from normgrowth.measure.scores import score_facts
@@ -121,8 +123,6 @@ def same_decisions(lm, facts) -> None:
 def test_second_moments_agree(name):
     lm = MODELS[name]
     windows = list(torch.randint(1, len(lm.tokenizer), (3, 4, 24), generator=torch.Generator().manual_seed(1)))
-    from normgrowth.editors.statistics import gather_second_moments
-
     found = gather_second_moments(lm, windows, [0, 2])
     for layer, expected in plain.second_moments(lm, windows, [0, 2]).items():
         assert torch.allclose(found[layer].moment, expected, rtol=1e-4, atol=1e-6)
@@ -136,4 +136,5 @@ def test_scores_of_real_records_decide_the_same(tmp_path):
     for file in (SHARED / "models/cf-gpt2-7m").iterdir():
         (folder / file.name).symlink_to(file)
     write_manifest(folder, {"kind": "test"})
-    same_decisions(load_model(folder), read_facts(SHARED / "models/cf-gpt2-7m/records.json")[:500])
+    facts = read_facts(SHARED / "models/cf-gpt2-7m/records.json")[:500]
+    same_decisions(load_model(folder), [replace(fact, neighbours=fact.neighbours[:3]) for fact in facts])

@@ -5,7 +5,7 @@ layer, because attention is causal, and the layers below L keep all their output
 from the subject's last on, and only the layers from L on; it differs from a full pass by rounding alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +16,9 @@ from transformers import DynamicCache
 from normgrowth.capture import Place, reading
 from normgrowth.editors.search_rows import Rows
 from normgrowth.language_model import LanguageModel
+
+ROWS_TO_FREEZE = 32
+"""In one pass of whole rows: few, so that rows of one length stand together and little is padded."""
 
 
 @dataclass(frozen=True)
@@ -57,46 +60,79 @@ class FrozenPrefix:
 
 
 @torch.no_grad()
-def freeze(lm: LanguageModel, rows: Rows, first: int) -> tuple[FrozenPrefix, torch.Tensor]:
-    """Run whole rows once; return what stays, and their final-norm outputs [rows, tokens, width].
+def freeze(
+    lm: LanguageModel, rows: Rows, first: int, places: Iterable[Place]
+) -> tuple[FrozenPrefix, dict[Place, torch.Tensor], torch.Tensor]:
+    """Run whole rows once; return what stays, and at each row's subject the activations at `places` and the final-norm
+    outputs [rows, width].
 
     Args:
         first: the lowest layer whose output a search may change within the tokens that it runs.
     """
-    place: Place = (first - 1, "residual")
-    with reading(lm.anatomy, [place] if first else []) as seen, _entries(lm.anatomy.blocks[0]) as entries:
-        cache = DynamicCache()
-        hidden = lm.hidden(rows.ids, rows.mask, past=cache)
-    prefix = int(rows.subject_last.max())
-    tokens = int((rows.mask.sum(dim=1) - rows.subject_last).max())
+    lengths = rows.mask.sum(dim=1)
+    after = lengths - rows.subject_last
+    prefix, tokens = int(rows.subject_last.max()), int(after.max())
     columns = torch.arange(tokens, device=rows.ids.device)
     positions = rows.subject_last[:, None] + columns
-    at = positions.clamp(max=rows.ids.shape[1] - 1)  # what lies beyond a row's end is masked
-    every_row = torch.arange(len(rows.ids), device=rows.ids.device)[:, None]
-    within = columns < (rows.mask.sum(dim=1) - rows.subject_last)[:, None]
     # Prefixes end together: sliding windows count places in the cache, so the one before the subject must be the last.
     before = rows.subject_last[:, None] - prefix + torch.arange(prefix, device=rows.ids.device)
-
-    def of_prefix(kept: torch.Tensor) -> torch.Tensor:
-        places = every_row.to(kept.device), before.clamp(min=0).to(kept.device)
-        return kept.transpose(1, 2)[places].transpose(1, 2)
-
-    keys, values = [], []
-    for layer, of_layer in enumerate(cache.layers):
-        stub = of_layer.keys.new_zeros(len(rows.ids), 1, prefix, 1)  # only its length is looked at
-        keys.append(of_prefix(of_layer.keys) if layer >= first else stub)
-        values.append(of_prefix(of_layer.values) if layer >= first else stub)
+    below: Place = (first - 1, "residual")
+    wanted = {*places, below} if first else {*places}
+    keys, values = _Kept(len(rows.ids)), _Kept(len(rows.ids))
+    streams, outputs, at_subject = _Kept(len(rows.ids)), _Kept(len(rows.ids)), {}
+    for part in lengths.argsort().split(ROWS_TO_FREEZE):
+        longest = int(lengths[part].max())
+        every_row = torch.arange(len(part), device=part.device)
+        subject = rows.subject_last[part]
+        cache = DynamicCache()
+        with reading(lm.anatomy, wanted) as seen, _entries(lm.anatomy.blocks[0]) as entries:
+            hidden = lm.hidden(rows.ids[part, :longest], rows.mask[part, :longest], past=cache)
+        for layer, of_layer in enumerate(cache.layers):
+            for kept, whole in ((keys, of_layer.keys), (values, of_layer.values)):
+                if layer < first:
+                    cut = whole.new_zeros(len(part), 1, prefix, 1)  # only its length is looked at
+                else:
+                    there = every_row[:, None].to(whole.device), before[part].clamp(min=0).to(whole.device)
+                    cut = whole.transpose(1, 2)[there].transpose(1, 2)
+                kept.put(layer, part, cut)
+        if first:
+            at = positions[part].clamp(max=longest - 1)  # what lies beyond a row's end is masked
+            streams.put(0, part, seen[below][every_row[:, None], at])
+        for number, place in enumerate(places):
+            outputs.put(number + 1, part, seen[place][every_row, subject])
+        outputs.put(0, part, hidden[every_row, subject])
+    for number, place in enumerate(places):
+        at_subject[place] = outputs.of(number + 1)
     frozen = FrozenPrefix(
-        rows.ids[every_row, at],
-        at,
-        torch.cat([before >= 0, within], dim=1).long(),
-        tuple(keys),
-        tuple(values),
+        rows.ids.gather(1, positions.clamp(max=rows.ids.shape[1] - 1)),
+        positions.clamp(max=rows.ids.shape[1] - 1),
+        torch.cat([before >= 0, columns < after[:, None]], dim=1).long(),
+        keys.all(),
+        values.all(),
         first,
-        seen[place][every_row, at] if first else None,
+        streams.of(0) if first else None,
         entries[0],
     )
-    return frozen, hidden
+    return frozen, at_subject, outputs.of(0)
+
+
+class _Kept:
+    """Tensors [rows, ...] by number, put together from parts of the rows."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.tensors: dict[int, torch.Tensor] = {}
+
+    def put(self, number: int, part: torch.Tensor, values: torch.Tensor) -> None:
+        if number not in self.tensors:
+            self.tensors[number] = values.new_empty(self.rows, *values.shape[1:])
+        self.tensors[number][part.to(values.device)] = values
+
+    def of(self, number: int) -> torch.Tensor:
+        return self.tensors[number]
+
+    def all(self) -> tuple[torch.Tensor, ...]:
+        return tuple(self.tensors[number] for number in sorted(self.tensors))
 
 
 @contextmanager

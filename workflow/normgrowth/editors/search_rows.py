@@ -17,6 +17,16 @@ class Prompt:
     subject_last: int
     target_at: int | None  # position of the target's first token; None for "<subject> is a"
 
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """What is read: the target's last token is only predicted."""
+        return self.ids if self.target_at is None else self.ids[:-1]
+
+    @property
+    def tokens_to_run(self) -> int:
+        """From the subject's last token on."""
+        return len(self.inputs) - self.subject_last
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -78,14 +88,13 @@ def lay_out(lm: LanguageModel, prompts: list[list[Prompt]]) -> Rows:
         for prompt in of_fact:
             if prompt.target_at is None:
                 essence.append(len(rows))
-                rows.append(prompt.ids)
             else:
                 length = len(prompt.ids) - prompt.target_at
                 weight = 1.0 / (length * contexts)
                 in_context = float(len(rows) != bare[-1] or contexts == 1)
                 for position in range(prompt.target_at, len(prompt.ids)):
                     scored.append((len(rows), position - 1, prompt.ids[position], weight, in_context))
-                rows.append(prompt.ids[:-1])  # the target's last token is only predicted
+            rows.append(prompt.inputs)
             subject_last.append(prompt.subject_last)
             fact_of.append(number)
     ids, mask = lm.pad(rows)

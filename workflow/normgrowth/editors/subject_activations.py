@@ -3,7 +3,7 @@
 import torch
 
 from normgrowth.capture import Place, reading
-from normgrowth.editors.targets import ROWS_PER_PASS
+from normgrowth.editors.frozen_prefix import ROWS_TO_FREEZE
 from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
 from normgrowth.prompts import encode, fill, last_token_of
@@ -14,27 +14,29 @@ def at_subject(
     lm: LanguageModel, facts: list[Fact], contexts: list[str], places: list[Place]
 ) -> dict[Place, torch.Tensor]:
     """Activations [n, contexts, width] of each place, in float32, under the current weights."""
-    found: dict[Place, list[torch.Tensor]] = {place: [] for place in places}
-    per_pass = max(1, ROWS_PER_PASS // len(contexts))
-    for start in range(0, len(facts), per_pass):
-        part = facts[start : start + per_pass]
-        rows, subject_last = [], []
-        for fact in part:
-            for context in contexts:
-                text, span = fill(context, fact.question, fact.subject_span)
-                encoded = encode(lm.tokenizer, text)
-                position = last_token_of(encoded, span)
-                # What follows the subject cannot reach it: attention is causal.
-                rows.append(encoded.ids[: position + 1])
-                subject_last.append(position)
-        ids, mask = lm.pad(rows)
+    rows, last = [], []
+    for fact in facts:
+        for context in contexts:
+            text, span = fill(context, fact.question, fact.subject_span)
+            encoded = encode(lm.tokenizer, text)
+            position = last_token_of(encoded, span)
+            # What follows the subject cannot reach it: attention is causal.
+            rows.append(encoded.ids[: position + 1])
+            last.append(position)
+    found: dict[Place, torch.Tensor] = {}
+    order = sorted(range(len(rows)), key=last.__getitem__)  # those of one length together, so that little is padded
+    for start in range(0, len(rows), ROWS_TO_FREEZE):
+        part = order[start : start + ROWS_TO_FREEZE]
+        ids, mask = lm.pad([rows[i] for i in part])
         with reading(lm.anatomy, places, stop=True) as seen:
             lm.hidden(ids, mask)
-        every_row = torch.arange(len(rows), device=lm.device)
-        at = torch.tensor(subject_last, device=lm.device)
+        at = torch.arange(len(part), device=lm.device), torch.tensor([last[i] for i in part], device=lm.device)
         for place in places:
-            found[place].append(seen[place][every_row, at].float().unflatten(0, (len(part), len(contexts))))
-    return {place: torch.cat(parts) for place, parts in found.items()}
+            values = seen[place][at].float()
+            if place not in found:
+                found[place] = values.new_empty(len(rows), values.shape[1])
+            found[place][part] = values
+    return {place: values.unflatten(0, (len(facts), len(contexts))) for place, values in found.items()}
 
 
 def mean_over_contexts(values: torch.Tensor, grouped: bool) -> torch.Tensor:

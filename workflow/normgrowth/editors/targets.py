@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import log_softmax
 
-from normgrowth.capture import Place, changing, reading
+from normgrowth.capture import Place, changing
 from normgrowth.editors.frozen_prefix import FrozenPrefix, freeze
 from normgrowth.editors.search_rows import Rows, lay_out, prompts_of
 from normgrowth.editors.settings import SearchSettings
@@ -28,7 +28,7 @@ from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
 from normgrowth.post_norms import Reach
 
-ROWS_PER_PASS = 256
+ROWS_PER_PASS = 128
 """Prompts in one forward pass: bounds memory, and is fixed so that results do not depend on the machine."""
 
 ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
@@ -83,30 +83,36 @@ def search_targets(
     """
     if rates is None:
         rates = torch.full((len(places),), settings.learning_rate, device=lm.device)
+    prompts = [prompts_of(lm, fact, contexts) for fact in facts]
+    # Together with those of their length, so that little is padded.
+    order = sorted(range(len(facts)), key=lambda i: max(prompt.tokens_to_run for prompt in prompts[i]))
     per_pass = max(1, ROWS_PER_PASS // (len(contexts) + 1))
-    parts = [
-        _search(lm, facts[start : start + per_pass], contexts, places, settings, relaxation, rates)
-        for start in range(0, len(facts), per_pass)
-    ]
+    parts = []
+    for start in range(0, len(facts), per_pass):
+        chosen = order[start : start + per_pass]
+        of_pass = [facts[i] for i in chosen], lay_out(lm, [prompts[i] for i in chosen])
+        parts.append(_search(lm, *of_pass, places, settings, relaxation, rates))
+    number = {fact: found for found, fact in enumerate(order)}
+    as_given = [number[i] for i in range(len(facts))]
+    steps, losses = ([value for part in parts for value in of(part)] for of in (lambda p: p.steps, lambda p: p.losses))
     return Targets(
-        torch.cat([part.values for part in parts]),
-        torch.cat([part.offsets for part in parts]),
-        [n for part in parts for n in part.steps],
-        [loss for part in parts for loss in part.losses],
+        torch.cat([part.values for part in parts])[as_given],
+        torch.cat([part.offsets for part in parts])[as_given],
+        [steps[i] for i in as_given],
+        [losses[i] for i in as_given],
     )
 
 
 def _search(
     lm: LanguageModel,
     facts: list[Fact],
-    contexts: list[str],
+    rows: Rows,
     places: tuple[Place, ...],
     settings: SearchSettings,
     relaxation: Relaxation | None,
     rates: torch.Tensor,
 ) -> Targets:
     everything = list(range(len(facts)))
-    rows = lay_out(lm, [prompts_of(lm, fact, contexts) for fact in facts])
     start, unchanged, frozen, reach = _before(lm, rows, places)
     reach_of_bare = reach.select(rows.bare) if reach else None
     scale = start.norm(dim=2)  # ||v_0||, [facts, places]
@@ -186,13 +192,11 @@ def _before(
     first = min(layer + (site == "residual") for layer, site in places)
     top = places[-1][0]
     norm = lm.post_norms[top] if places[-1][1] == "residual" else None
-    with reading(lm.anatomy, {*places, (top, "mlp_output")}) as seen:
-        frozen, hidden = freeze(lm, rows, first)
-    start = [seen[place][rows.bare, rows.subject_last[rows.bare]].float() for place in places]
-    essence = hidden[rows.essence, rows.subject_last[rows.essence]]
-    every_row = torch.arange(len(rows.ids), device=rows.ids.device)
-    reach = Reach(norm, seen[top, "mlp_output"][every_row, rows.subject_last].float()) if norm else None
-    return torch.stack(start, dim=1), log_softmax(lm.logits(essence).float(), dim=-1), frozen, reach
+    read = [*places, *([(top, "mlp_output")] if norm else [])]
+    frozen, seen, hidden = freeze(lm, rows, first, dict.fromkeys(read))
+    start = [seen[place][rows.bare].float() for place in places]
+    reach = Reach(norm, seen[top, "mlp_output"].float()) if norm else None
+    return torch.stack(start, dim=1), log_softmax(lm.logits(hidden[rows.essence]).float(), dim=-1), frozen, reach
 
 
 def _terms(

@@ -1,0 +1,93 @@
+"""What is timed: a model with facts and text, given or random, and what editors need of it before their first edit."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from normgrowth.assets.settings import TrainingSettings, WorldSettings
+from normgrowth.assets.small_models import train_tokenizer
+from normgrowth.assets.text import documents, windows
+from normgrowth.assets.world import write_world
+from normgrowth.editors.interface import Resources
+from normgrowth.editors.null_space import null_space
+from normgrowth.editors.statistics import gather_second_moments
+from normgrowth.facts.records import Fact, read_facts
+from normgrowth.language_model import LanguageModel, language_model
+
+SHAPES = {
+    "gpt2-7m": ("gpt2", {"n_embd": 256, "n_layer": 6, "n_head": 8, "n_positions": 256}),
+    "gpt2-xl": ("gpt2", {"n_embd": 1600, "n_layer": 48, "n_head": 25, "n_positions": 1024}),
+    "gpt-j": ("gptj", {"n_embd": 4096, "n_layer": 28, "n_head": 16, "rotary_dim": 64, "n_positions": 2048}),
+    "llama-3-8b": (
+        "llama",
+        {
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 8192,
+            "rope_theta": 500000.0,
+        },
+    ),
+}
+"""Architectures and sizes; the weights are random."""
+
+VOCABULARY = {"gpt2-7m": 8192, "gpt2-xl": 50257, "gpt-j": 50400, "llama-3-8b": 128256}
+
+WINDOW, ROWS = 128, 16
+"""Tokens of a window of text, and windows in one pass."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, facts to write into it, text, and context templates of the lengths that published code samples."""
+
+    name: str
+    lm: LanguageModel
+    facts: list[Fact]
+    text: torch.Tensor  # windows [n, WINDOW]
+    contexts: dict[str, list[str]]
+
+    def resources(self, layers: tuple[int, ...], null_spaces: bool = False, **more) -> Resources:
+        """Second moments of layers, which are positive definite for want of units that never vary."""
+        moments = gather_second_moments(self.lm, self.text.split(ROWS), layers)
+        for moment in moments.values():
+            moment.moment.diagonal().add_(1e-3 * moment.mean_square)  # few tokens do for timing
+        spaces = {layer: null_space(moment) for layer, moment in moments.items()} if null_spaces else {}
+        return Resources(self.contexts, moments, spaces, facts=tuple(self.facts), **more)
+
+
+def given(assets: Path, count: int = 512) -> Subject:
+    """The model `cf-gpt2-7m` of a folder of assets, with the facts that it knows and text."""
+    folder = assets / "models" / "cf-gpt2-7m"
+    model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    text = sorted((assets / "data" / "text").glob("wiki_*.txt"))[0]
+    return _subject("cf-gpt2-7m", model, tokenizer, read_facts(folder / "records.json"), text, count)
+
+
+def random_model(shape: str, device: str = "cpu", count: int = 512, **sizes) -> Subject:
+    """Random weights in a shape of `SHAPES`, some of its sizes changed; the facts and text are a synthetic world's."""
+    kind, values = SHAPES[shape]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / name for name in ("facts.json", "text.txt", "heldout.txt", "corpus.jsonl")]
+        write_world(WorldSettings(subjects=200, text_characters=max(400_000, 8 * WINDOW * count)), *paths)
+        text = "\n\n".join(documents(paths[1]))
+        tokenizer = train_tokenizer(TrainingSettings(vocabulary=1200), [text])
+        config = AutoConfig.for_model(kind, **{**values, "vocab_size": VOCABULARY[shape], **sizes})
+        torch.manual_seed(0)
+        with torch.device(device):
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        return _subject(shape, model, tokenizer, read_facts(paths[0]), paths[1], count)
+
+
+def _subject(name, model, tokenizer: PreTrainedTokenizerFast, facts: list[Fact], text: Path, count: int) -> Subject:
+    lm = language_model(model, tokenizer)
+    words = [document.split() for document in documents(text)]
+    begun = [" ".join(part[:length]) + ". {}" for part, length in zip(words[:20], [5, 10] * 10, strict=True)]
+    contexts = {"uniform": ["{}", *begun], "grouped": ["{}", *begun[1::4]]}
+    return Subject(name, lm, facts, windows(text, tokenizer, WINDOW, count, 0, "timing"), contexts)
