@@ -23,6 +23,10 @@ demo: $(ENV)/ready  ## Run the default study and say where its report is
 test: check  ## Check the style and run all tests
 	@python -m pytest -n $(WORKERS)
 
+.PHONY: bench
+bench: $(ENV)/ready  ## Time the library beside a plain implementation, on a random model or that of ASSETS=DIR
+	@python benchmarks/speed.py $(if $(ASSETS),--assets $(ASSETS))
+
 .PHONY: check
 check: $(ENV)/ready  ## Check style, workflow and generated files
 	@ruff check

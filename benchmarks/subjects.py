@@ -36,6 +36,7 @@ SHAPES = {
 }
 """Architectures and sizes; the weights are random."""
 
+NO_TOKENS = {"bos_token_id": None, "eos_token_id": None}
 VOCABULARY = {"gpt2-7m": 8192, "gpt2-xl": 50257, "gpt-j": 50400, "llama-3-8b": 128256}
 
 WINDOW, ROWS = 128, 16
@@ -57,7 +58,7 @@ class Subject:
         moments = gather_second_moments(self.lm, self.text.split(ROWS), layers)
         for moment in moments.values():
             moment.moment.diagonal().add_(1e-3 * moment.mean_square)  # few tokens do for timing
-        spaces = {layer: null_space(moment) for layer, moment in moments.items()} if null_spaces else {}
+        spaces = {n: null_space(moment, moment.mean_square) for n, moment in moments.items()} if null_spaces else {}
         return Resources(self.contexts, moments, spaces, facts=tuple(self.facts), **more)
 
 
@@ -78,7 +79,7 @@ def random_model(shape: str, device: str = "cpu", count: int = 512, **sizes) -> 
         write_world(WorldSettings(subjects=200, text_characters=max(400_000, 8 * WINDOW * count)), *paths)
         text = "\n\n".join(documents(paths[1]))
         tokenizer = train_tokenizer(TrainingSettings(vocabulary=1200), [text])
-        config = AutoConfig.for_model(kind, **{**values, "vocab_size": VOCABULARY[shape], **sizes})
+        config = AutoConfig.for_model(kind, **{**values, "vocab_size": VOCABULARY[shape], **NO_TOKENS, **sizes})
         torch.manual_seed(0)
         with torch.device(device):
             model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)

@@ -1,0 +1,75 @@
+"""Seconds per edit of every editor, one fact at a time and a hundred at once, and where they go."""
+
+from dataclasses import replace
+
+import torch
+
+from benchmarks.ratios import SEARCH, undone
+from benchmarks.subjects import Subject
+from benchmarks.timing import seconds, table
+from normgrowth.editors import locate
+from normgrowth.editors.control_settings import ControlSettings
+from normgrowth.editors.hypernetwork_settings import HypernetworkSettings
+from normgrowth.editors.hypernetworks import input_output_widths
+from normgrowth.editors.registry import EDITORS, declaration
+from normgrowth.editors.settings import OneAtATime, SearchSettings
+from normgrowth.measure.scores import score_facts
+
+BATCH = 100
+WRITERS = [kind for kind in sorted(EDITORS) if not issubclass(declaration(kind).Settings, ControlSettings)]
+
+
+def every_editor(subject: Subject, kinds: list[str] = WRITERS) -> str:
+    """A table of seconds per edit; searches take all their steps, gradient descent stops as published."""
+    rows = []
+    for kind in kinds:
+        settings = declaration(kind).Settings
+        batches = [1] if issubclass(settings, OneAtATime) else [1, BATCH]
+        rows += [(kind, batch, *_timed(subject, kind, batch)) for batch in batches]
+    columns = ("editor", "batch", "seconds per edit", "of them search", "update", "scoring, a fact")
+    return table(columns, rows)
+
+
+def settings_of(subject: Subject, kind: str, batch: int):
+    """The editor's defaults, its searches without an early end."""
+    declared = declaration(kind).Settings
+    values: dict = {"batch": batch}
+    if issubclass(declared, SearchSettings):
+        values |= SEARCH
+    return declared(**values).resolved(len(subject.lm.anatomy.blocks))
+
+
+def prepared(subject: Subject, kind: str, settings):
+    """The editor and its memory before the first edit."""
+    lm = subject.lm
+    resources = subject.resources(settings.layers, null_spaces="null_spaces" in settings.needs)
+    if isinstance(settings, HypernetworkSettings):
+        d, o = input_output_widths(lm, settings.layers)
+        network = declaration(kind).network(settings).initial(d, o, 0)  # untrained: as fast as a trained one
+        resources = replace(resources, hypernetwork=network | {"mean": torch.zeros(d + o), "std": torch.ones(d + o)})
+    editor = declaration(kind).build(settings)
+    editor.prepare(lm, resources)
+    return editor, editor.begin(lm)
+
+
+def _timed(subject: Subject, kind: str, batch: int) -> tuple[float, float | None, float | None, float]:
+    lm, settings = subject.lm, settings_of(subject, kind, batch)
+    editor, memory = prepared(subject, kind, settings)
+    facts = subject.facts[: max(batch, 3)]
+    searching: list[float] = []
+
+    def search(self, *arguments):
+        found: list = []
+        searching.append(seconds(lambda: found.append(own(self, *arguments))))
+        return found[0]
+
+    own, locate.LocateThenEdit.search = locate.LocateThenEdit.search, search
+    try:
+        with undone([lm.anatomy.down_projections[layer] for layer in editor.layers]):
+            batches = [facts[start : start + batch] for start in range(0, len(facts), batch)]
+            whole = seconds(lambda: [editor.edit(lm, memory, chosen) for chosen in batches]) / len(facts)
+    finally:
+        locate.LocateThenEdit.search = own
+    spent = sum(searching) / len(facts) if searching else None
+    scoring = seconds(lambda: score_facts(lm, facts)) / len(facts)
+    return whole, spent, whole - spent if searching else None, scoring

@@ -1,0 +1,41 @@
+"""The benchmarks run, on a model so small that what they say of speed means nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.editors import WRITERS, every_editor
+from benchmarks.growth import growth
+from benchmarks.large import projected
+from benchmarks.ratios import telemetry_share
+from benchmarks.subjects import random_model
+
+SMALL = {"n_embd": 32, "n_layer": 3, "n_head": 2, "vocab_size": 1300}
+
+
+def test_a_large_run_is_projected_from_a_batch():
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 6, "vocab_size": 1300}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    for precision in ("float32", "bfloat16"):
+        table = projected("llama-3-8b", "cpu", precision, batch=3, steps=2, **sizes, **heads)
+        assert "| memit | " in table and "| alphaedit | " in table
+
+
+def test_every_editor_is_timed():
+    table = every_editor(random_model("gpt2-7m", count=32, **SMALL), ["encore", "ft", "mend", "rome"])
+    assert table.count("| 1 | ") == 4 and table.count("| 100 | ") == 3
+    assert {"ft", "memit", "pmet"} < set(WRITERS)
+
+
+def test_growth_has_exponents():
+    table = growth(random_model("gpt2-7m", count=32, **SMALL), edits=4, widths=(32, 64))
+    assert table.count("\n") == 6
+
+
+def test_norms_are_timed():
+    assert "%" in telemetry_share(random_model("gpt2-7m", count=32, **SMALL), edits=2)
+
+
+def test_the_command_says_what_it_takes():
+    command = [sys.executable, Path(__file__).parents[1] / "benchmarks" / "speed.py", "--help"]
+    assert "--assets" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
