@@ -2,6 +2,7 @@
 
 import argparse
 
+import matplotlib
 import pandas as pd
 import pytest
 from matplotlib.text import Text
@@ -81,8 +82,13 @@ def test_nothing_is_cut_and_the_legend_covers_no_panel(name, shape):
     runs, tables = shape
     if name not in figures_of(run.editor for run in runs):
         pytest.skip("a study without arms does not draw it")
-    figure = render.draw(name, tables, Style())
-    figure.draw_without_rendering()
+    style = Style()
+    figure = render.draw(name, tables, style)
+    with matplotlib.rc_context(style.rc):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        figure.set_dpi(style.settings.dpi)  # what was placed at one resolution is drawn at others
+        figure.draw_without_rendering()
     whole = figure.bbox
     legend = figure.legends[0].get_window_extent() if figure.legends else Bbox.from_extents(1, 0, 1, 0)
     for ax in (ax for ax in figure.axes if ax.get_visible()):
@@ -91,6 +97,9 @@ def test_nothing_is_cut_and_the_legend_covers_no_panel(name, shape):
         assert box.y1 <= whole.y1 + 1
     assert whole.x0 <= legend.x0 and legend.x1 <= whole.x1 and legend.y0 >= whole.y0
     titles = [ax.title.get_window_extent() for ax in figure.axes if ax.get_visible() and ax.get_title()]
+    for part in [figure, *figure.subfigs]:
+        sides = [text for text in (part._suptitle, part._supylabel) if text is not None]
+        titles += [text.get_window_extent() for text in sides if text.get_text()]
     assert not any(a.overlaps(b) for i, a in enumerate(titles) for b in titles[:i])
 
 

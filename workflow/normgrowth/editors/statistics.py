@@ -10,9 +10,16 @@ from normgrowth.editors.second_moment import SecondMoment
 from normgrowth.language_model import LanguageModel
 
 
+BLOCKS = 8
+"""Into so many blocks of rows a sum is cut; more spare more of its lower half, but make thinner products."""
+
+
 @dataclass
 class Sums:
-    """Sums of k kᵀ [d, d] in float64 by layer, over `count` tokens in `batches` batches."""
+    """Sums of k kᵀ [d, d] in float64 by layer, over `count` tokens in `batches` batches.
+
+    They are symmetric: what lies under the diagonal is not kept up to date.
+    """
 
     by_layer: dict[int, torch.Tensor] = field(default_factory=dict)
     count: int = 0
@@ -20,7 +27,18 @@ class Sums:
 
     def moments(self) -> dict[int, SecondMoment]:
         """The second moments that they are the sums of."""
-        return {layer: SecondMoment(total / self.count, self.count, layer) for layer, total in self.by_layer.items()}
+        wholes = {layer: total.triu() + total.triu(1).T for layer, total in self.by_layer.items()}
+        return {layer: SecondMoment(whole / self.count, self.count, layer) for layer, whole in wholes.items()}
+
+    def add(self, layer: int, keys: torch.Tensor) -> None:
+        """Add k kᵀ of every key of a batch [rows, tokens, d] to a layer's sum."""
+        flat = keys.flatten(0, 1).double()
+        width = flat.shape[1]
+        total = self.by_layer.setdefault(layer, flat.new_zeros(width, width))
+        height = -(-width // BLOCKS)
+        for start in range(0, width, height):
+            rows = slice(start, start + height)
+            total[rows, start:].addmm_(flat[:, rows].T, flat[:, start:])
 
 
 @torch.no_grad()
@@ -45,11 +63,7 @@ def gather_second_moments(
         with reading(lm.anatomy, places, stop=True) as seen:
             lm.hidden(ids, torch.ones_like(ids))
         for (layer, _), keys in seen.items():
-            flat = keys.flatten(0, 1).double()
-            if layer in sums.by_layer:
-                sums.by_layer[layer].addmm_(flat.T, flat)
-            else:
-                sums.by_layer[layer] = flat.T @ flat
+            sums.add(layer, keys)
         sums.count += ids.numel()
         sums.batches += 1
         keep(sums)

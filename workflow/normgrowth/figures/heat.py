@@ -104,15 +104,13 @@ def colour_bar(
     part: FigureBase, axes: Sequence[Axes], norm: Normalize, label: str, colours: str = RATIOS, extend: str = "both"
 ) -> None:
     """The scale of colours, beside all panels of a block."""
-    around_one = isinstance(norm, LogNorm)
     scalars = ScalarMappable(norm, colormaps[colours])
     bar = part.colorbar(scalars, ax=list(axes), label=label, fraction=0.02, pad=0.01, extend=extend)
     bar.outline.set_visible(False)
-    if not around_one:
-        return
     end = norm.vmax
     middle = float(np.sqrt(end))
-    ticks = [1 / end, 1 / middle, 1.0, middle, end]
+    # Ticks that matplotlib picks depend on the height of the bar, and the room found for their labels with them.
+    ticks = [1 / end, 1 / middle, 1.0, middle, end] if isinstance(norm, LogNorm) else np.linspace(norm.vmin, end, 3)
     bar.ax.yaxis.set_major_locator(FixedLocator(ticks))
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))

@@ -23,6 +23,7 @@ CROWD = 5
 """Editors beyond which a family's panels are wider than the others'."""
 
 PAGE_WIDTH = 10.8  # inches: the report shows a wider figure smaller than it is
+NAME_HEIGHT = 0.3  # inches, of a model's name over its block
 THIN = "controlled editor"
 
 
@@ -115,10 +116,11 @@ def draw_mean(ax: Axes, line: pd.DataFrame, broke: bool, look: Look, thinly: boo
 
 def blocks(style: Style, models: Sequence[str], heights: Sequence[float], width: float = PAGE_WIDTH):
     """A figure of one block per model under its name, of these heights in inches, and the blocks."""
-    figure = Figure(figsize=(width, sum(heights) + 0.3 * len(models)), layout="constrained")
+    heights = [height + NAME_HEIGHT for height in heights]
+    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.07)
     # Names stand at the left, where a reader of a narrow window begins.
-    parts = figure.subfigures(len(models), 1, squeeze=False, height_ratios=list(heights))[:, 0]
+    parts = figure.subfigures(len(models), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, model in zip(parts, models, strict=True):
         part.suptitle(model, x=0.01, ha="left", fontsize=style.settings.font_size + 2, fontweight="bold")
     return figure, parts

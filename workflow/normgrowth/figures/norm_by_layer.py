@@ -51,7 +51,7 @@ def _by_blocks(norms: pd.DataFrame, runs: dict[str, list[str]], style: Style) ->
     columns = BLOCK_COLUMNS
     rows = {model: -(-len(editors) // columns) for model, editors in runs.items()}
     height = style.settings.panel_height * 0.62
-    figure, parts = blocks(style, list(runs), [height * number for number in rows.values()])
+    figure, parts = blocks(style, list(runs), [height * number + 0.3 for number in rows.values()])
     for part, (model, editors) in zip(parts, runs.items(), strict=True):
         places = part.subplots(rows[model], columns, squeeze=False).ravel()
         _run_panels(places, norms[norms["model"] == model], editors, style)
@@ -62,7 +62,7 @@ def _by_blocks(norms: pd.DataFrame, runs: dict[str, list[str]], style: Style) ->
             below = number + columns < len(editors)
             ax.set_xlabel("" if below else "layer")
             ax.tick_params(labelbottom=not below, labelleft=number % columns == 0)
-        part.supylabel("Frobenius norm relative to unedited", fontsize=style.settings.font_size)
+        part.supylabel("Frobenius norm\nrelative to unedited", fontsize=style.settings.font_size)
     panels.add_legend(figure, _handles(), entry_width=2.1)
     return figure
 

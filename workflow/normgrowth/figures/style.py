@@ -111,6 +111,7 @@ class Style:
             "lines.linewidth": 1.6,
             "lines.markersize": 4.5,
             "lines.markeredgewidth": 1.0,
+            "text.hinting": "none",  # else the width of a text depends on the resolution, and what fitted is cut
             "savefig.dpi": self.settings.dpi,
             "savefig.facecolor": "white",
             "figure.facecolor": "white",
