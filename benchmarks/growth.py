@@ -1,12 +1,16 @@
 """How the cost of an edit grows: with the edits before it, with the size of a batch, with the width of the model."""
 
+import torch
+
 from benchmarks.editors import prepared, settings_of
 from benchmarks.ratios import undone
 from benchmarks.subjects import Subject, random_model
 from benchmarks.timing import exponent, seconds, table
+from normgrowth.editors.locate import past_keys
 
 BATCHES = (1, 3, 10, 30, 100)
 WIDTHS = (128, 256, 512, 1024)
+REMEMBERED = (100, 300, 1000, 3000, 10_000)
 
 
 def growth(subject: Subject, edits: int = 60, widths: tuple[int, ...] = WIDTHS) -> str:
@@ -14,6 +18,7 @@ def growth(subject: Subject, edits: int = 60, widths: tuple[int, ...] = WIDTHS) 
     rows = [
         _row("R-ROME, edits done", *_against_edits(subject, "r_rome", 1, edits)),
         _row("MEMIT in batches of 10, edits done", *_against_edits(subject, "memit", 10, 2 * edits)),
+        _row("AlphaEdit in batches of 10, keys of earlier edits", *_against_memory(subject)),
         _row("MEMIT, size of the batch", *_against_batch(subject)),
         _row("R-ROME, width of the model", *_against_width(widths)),
     ]
@@ -35,6 +40,18 @@ def _against_edits(subject: Subject, kind: str, batch: int, edits: int) -> tuple
             times.append(seconds(lambda chosen=chosen: editor.edit(subject.lm, memory, chosen)) / batch)
             done.append(start + batch)
     return done, times
+
+
+def _against_memory(subject: Subject, batch: int = 10) -> tuple[list[int], list[float]]:
+    times = []
+    editor, memory = prepared(subject, "alphaedit", settings_of(subject, "alphaedit", batch))
+    projections = [subject.lm.anatomy.down_projections[layer] for layer in editor.layers]
+    for count in REMEMBERED:
+        for layer, projection in zip(editor.layers, projections, strict=True):
+            memory[past_keys(layer)] = torch.randn(projection.matrix.shape[1], count)
+        with undone(projections):
+            times.append(seconds(lambda: editor.edit(subject.lm, memory, subject.facts[:batch])) / batch)
+    return list(REMEMBERED), times
 
 
 def _against_batch(subject: Subject) -> tuple[list[int], list[float]]:

@@ -93,9 +93,9 @@ def model_of(architecture: str, seed: int = 0, context: int = 64):
     return LlamaForCausalLM(config)
 
 
-def language_model_of(architecture: str, seed: int = 0) -> LanguageModel:
+def language_model_of(architecture: str, seed: int = 0, context: int = 64) -> LanguageModel:
     """The random model, ready to be edited."""
-    return language_model(model_of(architecture, seed), tokenizer(architecture))
+    return language_model(model_of(architecture, seed, context), tokenizer(architecture))
 
 
 def save(architecture: str, folder: Path, context: int = 64) -> Path:

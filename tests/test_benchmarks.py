@@ -29,7 +29,7 @@ def test_every_editor_is_timed():
 
 def test_growth_has_exponents():
     table = growth(random_model("gpt2-7m", count=32, **SMALL), edits=10, widths=(32, 64))
-    assert table.count("\n") == 6
+    assert table.count("\n") == 7
 
 
 def test_norms_are_timed():

@@ -19,7 +19,8 @@ from tests import small_models
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 WORDS = ("It", "rained", "and", "the", "home", "of", "Oslo", "was", "Ñuble", "born")
-MODELS = {name: small_models.language_model_of(name) for name in small_models.ARCHITECTURES}
+CONTEXT = 256  # tokens, of the longest prompts that are drawn
+MODELS = {name: small_models.language_model_of(name, context=CONTEXT) for name in small_models.ARCHITECTURES}
 
 words = st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join)
 
@@ -67,7 +68,7 @@ def test_targets_agree(name, site, facts, contexts, stop, layer):
 
 def update(name: str, layers: tuple[int, ...], edit) -> list[torch.Tensor]:
     """What an edit adds to the down-projections of a fresh model."""
-    lm = small_models.language_model_of(name)
+    lm = small_models.language_model_of(name, context=CONTEXT)
     before = [lm.anatomy.down_projections[layer].matrix.double().clone() for layer in layers]
     edit(lm, small_models.resources(lm))
     return [lm.anatomy.down_projections[layer].matrix.double() - old for layer, old in zip(layers, before, strict=True)]

@@ -158,7 +158,7 @@ class LocateThenEdit:
         else:
             share = residual / (layers_left if self.method.spread == "linear" else math.sqrt(layers_left))
         keys = mean_over_contexts(seen[place], grouped)
-        return Located(keys.T, seen[place][:, 0].T, share.T, memory.get(_past(layer))), residual
+        return Located(keys.T, seen[place][:, 0].T, share.T, memory.get(past_keys(layer))), residual
 
     def _share_before_norm(
         self, lm: LanguageModel, facts: list[Fact], layer: int, wanted: torch.Tensor, layers_left: int
@@ -189,11 +189,12 @@ class LocateThenEdit:
             _append(memory, layer, mean_over_contexts(keys, self.method.contexts == "grouped").T)
 
 
-def _past(layer: int) -> str:
+def past_keys(layer: int) -> str:
+    """Where a run's memory holds the keys [d, m] of earlier edits of a layer."""
     return f"past_keys.{layer}"
 
 
 def _append(memory: Memory, layer: int, keys: torch.Tensor) -> None:
     """Add keys [d, b] to those remembered of a layer."""
-    past = memory.get(_past(layer))
-    memory[_past(layer)] = keys.contiguous() if past is None else torch.cat([past, keys], dim=1)
+    past = memory.get(past_keys(layer))
+    memory[past_keys(layer)] = keys.contiguous() if past is None else torch.cat([past, keys], dim=1)

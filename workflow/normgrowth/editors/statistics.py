@@ -9,7 +9,6 @@ from normgrowth.capture import reading
 from normgrowth.editors.second_moment import SecondMoment
 from normgrowth.language_model import LanguageModel
 
-
 BLOCKS = 8
 """Into so many blocks of rows a sum is cut; more spare more of its lower half, but make thinner products."""
 
