@@ -1,5 +1,7 @@
 """Seconds per edit of every editor, one fact at a time and a hundred at once, and where they go."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -7,6 +9,7 @@ import torch
 from benchmarks.ratios import SEARCH, undone
 from benchmarks.subjects import Subject
 from benchmarks.timing import seconds, table
+from normgrowth.anatomy import Projection
 from normgrowth.editors import locate
 from normgrowth.editors.control_settings import ControlSettings
 from normgrowth.editors.hypernetwork_settings import HypernetworkSettings
@@ -35,7 +38,9 @@ def settings_of(subject: Subject, kind: str, batch: int):
     declared = declaration(kind).Settings
     values: dict = {"batch": batch}
     if issubclass(declared, SearchSettings):
-        values |= SEARCH
+        values |= {**SEARCH, "most_probable_stop": 0}
+    if "divergence_stop" in declared.model_fields:
+        values["divergence_stop"] = 0.0
     return declared(**values).resolved(len(subject.lm.anatomy.blocks))
 
 
@@ -52,24 +57,42 @@ def prepared(subject: Subject, kind: str, settings):
     return editor, editor.begin(lm)
 
 
-def _timed(subject: Subject, kind: str, batch: int) -> tuple[float, float | None, float | None, float]:
-    lm, settings = subject.lm, settings_of(subject, kind, batch)
-    editor, memory = prepared(subject, kind, settings)
-    facts = subject.facts[: max(batch, 3)]
-    searching: list[float] = []
+def edited_by(subject: Subject, editor) -> list[Projection]:
+    """The matrices that an editor changes."""
+    return [subject.lm.anatomy.down_projections[layer] for layer in editor.layers]
+
+
+def warm_up(subject: Subject, editor, memory) -> None:
+    """One edit, taken back: the first of a run factors what later ones only solve with."""
+    with undone(edited_by(subject, editor)):
+        editor.edit(subject.lm, dict(memory), subject.facts[-1:])
+
+
+@contextmanager
+def searches() -> Iterator[list[float]]:
+    """Gather the seconds of each target search."""
+    spent: list[float] = []
 
     def search(self, *arguments):
         found: list = []
-        searching.append(seconds(lambda: found.append(own(self, *arguments))))
+        spent.append(seconds(lambda: found.append(own(self, *arguments))))
         return found[0]
 
     own, locate.LocateThenEdit.search = locate.LocateThenEdit.search, search
     try:
-        with undone([lm.anatomy.down_projections[layer] for layer in editor.layers]):
-            batches = [facts[start : start + batch] for start in range(0, len(facts), batch)]
-            whole = seconds(lambda: [editor.edit(lm, memory, chosen) for chosen in batches]) / len(facts)
+        yield spent
     finally:
         locate.LocateThenEdit.search = own
+
+
+def _timed(subject: Subject, kind: str, batch: int) -> tuple[float, float | None, float | None, float]:
+    lm, settings = subject.lm, settings_of(subject, kind, batch)
+    editor, memory = prepared(subject, kind, settings)
+    facts = subject.facts[: max(batch, 3)]
+    warm_up(subject, editor, memory)
+    with undone(edited_by(subject, editor)), searches() as searching:
+        batches = [facts[start : start + batch] for start in range(0, len(facts), batch)]
+        whole = seconds(lambda: [editor.edit(lm, memory, chosen) for chosen in batches]) / len(facts)
     spent = sum(searching) / len(facts) if searching else None
     scoring = seconds(lambda: score_facts(lm, facts)) / len(facts)
     return whole, spent, whole - spent if searching else None, scoring

@@ -27,6 +27,8 @@ def projected(shape: str, device: str, precision: str = "float32", batch: int = 
     layers = tuple(layer for layer in LAYERS.get(shape, (0, 1)) if layer < blocks) or (0,)
     rows = []
     for kind in ("memit", "alphaedit"):
+        if device.startswith("cuda"):
+            torch.cuda.reset_peak_memory_stats()
         settings = declaration(kind).Settings(batch=batch, layers=layers, steps=steps, **SEARCH)
         editor, memory = prepared(subject, kind, settings)
         facts = subject.facts[: 2 * batch]
@@ -35,6 +37,7 @@ def projected(shape: str, device: str, precision: str = "float32", batch: int = 
         score = seconds(lambda f=facts: score_facts(subject.lm, f[:batch])) / batch
         hours = EDITS * (edit + 2 * score) / 3600  # each fact is scored after its edit and at the end
         rows.append((kind, edit, score, hours, peak_memory(device)))
+        del editor, memory  # and what it has gathered, which the next one gathers anew
     columns = (
         "editor",
         "seconds per edit",

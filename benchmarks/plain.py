@@ -5,6 +5,7 @@ times one beside the other. It shares with the library only the reading of model
 """
 
 import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import torch
@@ -125,16 +126,50 @@ def r_rome(lm: LanguageModel, resources: Resources, settings, fact: Fact) -> Non
     lm.anatomy.down_projections[layer].matrix.add_((torch.outer(r, u) / (k @ u)).float())
 
 
+Losses = list[tuple[tuple[float, bool], tuple[float, bool]]]
+"""Of prompts of one kind: loss of the object that counts and whether it is most probable; the other one's."""
+
+
 @torch.no_grad()
 def score(lm: LanguageModel, fact: Fact) -> dict[str, float]:
     """Shares `es, ps, ns` and accuracies `ea, pa, na` of a fact (ROME, arXiv 2202.05262, section 3.4)."""
-    scores: dict[str, float] = {}
-    for kind, prompts, wanted, other in (
+    return _scores(
+        {
+            kind: [(loss_of(lm, prompt, wanted), loss_of(lm, prompt, other)) for prompt in prompts]
+            for kind, prompts, wanted, other in _kinds(fact)
+        }
+    )
+
+
+@torch.no_grad()
+def score_in_one_pass(lm: LanguageModel, fact: Fact) -> dict[str, float]:
+    """As `score`, from one padded pass of all prompts of the fact, each with either object, as published code does."""
+    rows = [
+        encode_with_target(lm.tokenizer, prompt, target)
+        for _, prompts, wanted, other in _kinds(fact)
+        for prompt in prompts
+        for target in (wanted, other)
+    ]
+    ids, mask = lm.pad([ids for ids, _ in rows])
+    logits = lm.model(input_ids=ids, attention_mask=mask).logits
+    losses = iter(
+        _loss(of_row[first - 1 : len(ids) - 1], ids[first:]) for of_row, (ids, first) in zip(logits, rows, strict=True)
+    )
+    return _scores({kind: [(next(losses), next(losses)) for _ in prompts] for kind, prompts, _, _ in _kinds(fact)})
+
+
+def _kinds(fact: Fact) -> list[tuple[str, Sequence[str], str, str]]:
+    """Kind of score, its prompts, the object that counts, the other one."""
+    return [
         ("e", (fact.question,), fact.target_new, fact.target_true),
         ("p", fact.paraphrases, fact.target_new, fact.target_true),
         ("n", fact.neighbours, fact.target_true, fact.target_new),
-    ):
-        pairs = [(loss_of(lm, prompt, wanted), loss_of(lm, prompt, other)) for prompt in prompts]
+    ]
+
+
+def _scores(losses: dict[str, Losses]) -> dict[str, float]:
+    scores = {}
+    for kind, pairs in losses.items():
         shares = [float(good < bad) for (good, _), (bad, _) in pairs]
         right = [float(right) for (_, right), _ in pairs]
         scores[f"{kind}s"] = sum(shares) / len(shares) if shares else math.nan
@@ -147,12 +182,15 @@ def loss_of(lm: LanguageModel, prompt: str, target: str) -> tuple[float, bool]:
     """Mean of -log p over an object's tokens, and whether each is the most probable one."""
     ids, first = encode_with_target(lm.tokenizer, prompt, target)
     logits = lm.model(input_ids=torch.tensor([ids])).logits[0]
+    return _loss(logits[first - 1 : len(ids) - 1], ids[first:])
+
+
+def _loss(logits: torch.Tensor, target: Sequence[int]) -> tuple[float, bool]:
     total, right = 0.0, True
-    for position in range(first, len(ids)):
-        predicted = logits[position - 1].log_softmax(dim=-1)
-        total -= predicted[ids[position]].item()
-        right &= predicted.argmax().item() == ids[position]
-    return total / (len(ids) - first), right
+    for predicted, token in zip(logits.log_softmax(dim=-1), target, strict=True):
+        total -= predicted[token].item()
+        right &= predicted.argmax().item() == token
+    return total / len(target), right
 
 
 @torch.no_grad()

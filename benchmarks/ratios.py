@@ -10,7 +10,7 @@ from normgrowth.anatomy import Projection
 from normgrowth.editors import memit, r_rome
 from normgrowth.editors.statistics import gather_second_moments
 from normgrowth.measure.scores import score_facts
-from normgrowth.telemetry import NormTelemetry
+from normgrowth.telemetry import RECOUNT, NormTelemetry
 
 SEARCH = {"learning_rate": 0.5, "stop_loss": 0.0}
 """Every search takes all its steps, so that both sides do the same work."""
@@ -55,8 +55,15 @@ def ratios(subject: Subject, facts: int = 100, repeats: int = 3) -> str:
 
         compare(name, by_plain, len(few) if plainly else 1, by_editor, len(chosen))
     compare(
-        "scoring, a fact",
+        "scoring, a fact; plain passes of one prompt with one object",
         lambda: [plain.score(lm, fact) for fact in few],
+        len(few),
+        lambda: score_facts(lm, subject.facts[:facts]),
+        facts,
+    )
+    compare(
+        "scoring, a fact; plain passes of a fact's prompts with both objects",
+        lambda: [plain.score_in_one_pass(lm, fact) for fact in few],
         len(few),
         lambda: score_facts(lm, subject.facts[:facts]),
         facts,
@@ -76,7 +83,7 @@ def ratios(subject: Subject, facts: int = 100, repeats: int = 3) -> str:
 
 
 def telemetry_share(subject: Subject, edits: int = 10) -> str:
-    """Seconds of norms after every step, beside the edits that they follow."""
+    """Seconds of norms after every step, recounts among them, beside the edits that they follow."""
     lm, rows = subject.lm, []
     for name, kind, settings, size in (
         ("R-ROME, batch 1", r_rome, R_ROME, 1),
@@ -91,7 +98,9 @@ def telemetry_share(subject: Subject, edits: int = 10) -> str:
             for step in range(1, (edits if size == 1 else 1) + 1):
                 chosen = subject.facts[(step - 1) * size : step * size]
                 editing += seconds(lambda chosen=chosen: editor.edit(lm, memory, chosen))  # noqa: B023
-                following += seconds(lambda step=step: telemetry.rows(step))  # noqa: B023
+                following += seconds(lambda step=step: telemetry.rows(step * size))  # noqa: B023
+            if size < RECOUNT:  # a batch of as many has them in each step
+                following += seconds(lambda: telemetry.recount(edits)) * edits / RECOUNT  # noqa: B023
         rows.append((name, editing, following, f"{100 * following / editing:.2f}%"))
     return table(("seconds for", "edits", "norms", "share"), rows)
 

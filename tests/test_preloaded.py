@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 from normgrowth import preloaded
 from tests.signals import HEEDED
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="forks cannot be watched here")
+pytestmark = pytest.mark.skipif(not preloaded._can_watch(), reason="forks cannot be watched here")
 
 SERVE = """
 import os, signal, sys, time
@@ -24,6 +25,8 @@ def run(words):
     if what == "echo":
         print(*rest, os.getcwd(), os.environ.get("GIVEN"), sys.stdin.read())
         print("to the log", file=sys.stderr)
+    if what == "say":
+        print(*rest)
     if what == "wait":
         try:
             print("begun", os.getpid(), flush=True)
@@ -61,7 +64,8 @@ def gone(process: int) -> bool:
 @pytest.fixture
 def server(tmp_path):
     call = [sys.executable, "-c", SERVE, str(tmp_path)]
-    process = subprocess.Popen(call, stdin=subprocess.PIPE, env=os.environ | ONE_THREAD, **HEEDED)
+    buffered = {"PYTHONUNBUFFERED": ""}
+    process = subprocess.Popen(call, stdin=subprocess.PIPE, env=os.environ | ONE_THREAD | buffered, **HEEDED)
     until(lambda: [file for file in tmp_path.iterdir() if file.name != "new"])
     yield process
     process.kill()
@@ -138,6 +142,42 @@ def test_a_fork_ends_with_its_command_and_others_go_on(command):
     assert not gone(going)
     assert command("give", "5").wait() == 5
     other.kill()
+
+
+def test_a_signal_that_comes_with_the_end_of_a_fork_harms_nobody(command, server):
+    process, other = command("wait"), command("wait")
+    fork, going = begun(process), begun(other)
+    server.send_signal(signal.SIGSTOP)  # so that both are found at once
+    os.kill(fork, signal.SIGKILL)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    server.send_signal(signal.SIGCONT)
+    assert process.wait() == -signal.SIGKILL
+    assert command("give", "5").wait() == 5 and not gone(going)
+    other.kill()
+
+
+def test_a_fork_that_cannot_write_fails_and_others_go_on(command, tmp_path):
+    code = f"import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 1); {COMMAND}"
+    environment = os.environ | ONE_THREAD | {preloaded.VARIABLE: str(tmp_path)}
+    failed = subprocess.run([sys.executable, "-c", code, "say", "it"], env=environment)
+    assert failed.returncode == preloaded.UNWRITTEN
+    assert command("give", "5").wait() == 5
+
+
+def test_what_ends_or_stays_silent_before_it_has_asked_holds_up_nobody(command, server, tmp_path):
+    files = Path(f"/proc/{server.pid}/fd")
+    before = len(list(files.iterdir()))
+    (place,) = tmp_path.iterdir()
+    for _ in range(5):
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(str(place))
+            socket.send_fds(line, [preloaded.LENGTH.pack(10)], [0, 1, 2])
+    silent = socket.socket(socket.AF_UNIX)
+    silent.connect(str(place))
+    assert command("give", "5").wait(60) == 5
+    silent.close()
+    until(lambda: len(list(files.iterdir())) == before)
 
 
 def test_forks_end_with_the_process_that_forked_them(command, server):

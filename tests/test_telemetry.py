@@ -42,10 +42,14 @@ def test_a_control_that_is_written_to_is_seen_at_once(lm):
     assert by_matrix(telemetry.rows(3))[control.name]["frobenius_ratio"] == pytest.approx(3.0)
 
 
-def test_a_control_that_moves_unseen_is_an_error_at_the_next_recount(lm):
+@pytest.mark.parametrize("step", [RECOUNT, RECOUNT + 13, 3 * RECOUNT + 1])
+def test_a_control_that_moves_unseen_is_an_error_at_the_next_recount(lm, step):
+    unseen = f"at step {step}, though nothing is known to have written to it"
     control = lm.anatomy.attention_outputs[0]
     telemetry = NormTelemetry(lm, (0,))
     control.weight.data.mul_(2.0)
     telemetry.rows(RECOUNT - 1)
-    with pytest.raises(EditError, match="though nothing is known to have written to it"):
-        telemetry.rows(RECOUNT)
+    with pytest.raises(EditError, match=unseen):
+        telemetry.rows(step)
+    with pytest.raises(EditError, match=unseen):
+        telemetry.recount(step)

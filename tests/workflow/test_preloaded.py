@@ -20,7 +20,7 @@ def test_commands_in_forks_leave_the_same_bytes(tmp_path, monkeypatch):
     done = tree.snakemake("--cores", "2", "edits")
     assert done.returncode == 0, done.stdout
     logs = [log.read_text() for log in (tree.folder / "logs").rglob("edit/**/*.log")]
-    assert all("MB of memory" in log for log in logs[-1:]) and logs
+    assert any("MB of memory" in log for log in logs)  # all that began once the process was ready
     found = results(tree)
     assert any(name.endswith("state.safetensors") for name in found)
     monkeypatch.setenv(preloaded.VARIABLE, "")

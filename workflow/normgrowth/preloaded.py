@@ -25,6 +25,7 @@ from importlib import import_module
 from pathlib import Path
 from subprocess import PIPE, Popen
 from tempfile import mkdtemp
+from typing import NoReturn
 
 VARIABLE = "NORMGROWTH_PRELOADED"
 """Of the environment: the folder of the socket on which a process waits for commands. Empty, none is started."""
@@ -49,8 +50,11 @@ SLOW = (
 
 RELAYED = (signal.SIGINT, signal.SIGTERM)
 DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
+PATIENCE = struct.pack("ll", 5, 0)  # seconds and microseconds that a command has to say what it wants
 LENGTH = struct.Struct("!Q")
 CODE = struct.Struct("!i")
+UNWRITTEN = 120
+"""Python's exit code where the last that it had to say could not be written."""
 
 _started: list[Popen] = []
 
@@ -61,13 +65,21 @@ def start(threads: int) -> None:
     It ends with this process, however that ends. Nothing happens where forks cannot be watched (Linux alone has what it
     takes), and where the environment says that none is to be started.
     """
-    if VARIABLE in os.environ or not hasattr(os, "pidfd_open"):
+    if VARIABLE in os.environ or not _can_watch():
         return
     folder = mkdtemp(prefix="normgrowth-")
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
     command = [sys.executable, "-m", "normgrowth.preloaded", folder]
     _started.append(Popen(command, stdin=PIPE, env=environment, start_new_session=True))
     os.environ[VARIABLE] = folder
+
+
+def _can_watch() -> bool:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):  # another system; a kernel or a container that forbids it
+        return False
+    return True
 
 
 def _name() -> str:
@@ -90,10 +102,14 @@ def hand_over(arguments: list[str]) -> int | None:
         request["environment"].pop(VARIABLE)
         data = json.dumps(request).encode()
         heeded = [number for number in RELAYED if signal.getsignal(number) != signal.SIG_IGN]
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, RELAYED)  # none may be relayed in the midst of the request
         handlers = {number: signal.signal(number, lambda number, _: line.send(bytes([number]))) for number in heeded}
         try:
-            socket.send_fds(line, [LENGTH.pack(len(data))], [0, 1, 2])
-            line.sendall(data)
+            try:
+                socket.send_fds(line, [LENGTH.pack(len(data))], [0, 1, 2])
+                line.sendall(data)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             answer = line.recv(CODE.size, socket.MSG_WAITALL)
         except OSError:
             answer = b""
@@ -136,26 +152,36 @@ class Forks:
         self.listener.close()
 
     def _accept(self, listener: socket.socket) -> None:
+        if listener.fileno() < 0:  # closed by what was found ready with it
+            return
         line, _ = listener.accept()
+        # One that says nothing must not hold up the others.
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, PATIENCE)
+        streams: list[int] = []
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, RELAYED)  # till the fork is ready for them
         try:
             data, streams, _, _ = socket.recv_fds(line, LENGTH.size, 3)
             (length,) = LENGTH.unpack(data)
             request = json.loads(line.recv(length, socket.MSG_WAITALL))
-        except (OSError, ValueError, struct.error):  # it ended before it had said what it wanted
+            process = os.fork()
+        except (OSError, ValueError, struct.error):  # it ended before it had said what it wanted; no room for a fork
             line.close()
-            return
-        process = os.fork()
-        if process == 0:
-            self._become(request, streams)
-        for stream in streams:
-            os.close(stream)
-        ended = os.pidfd_open(process)
-        self.running[line] = process
-        self.selector.register(line, selectors.EVENT_READ, self._relay)
-        self.selector.register(ended, selectors.EVENT_READ, lambda ended: self._answer(ended, line))
+        else:
+            if process == 0:
+                self._become(request, streams, mask)
+            ended = os.pidfd_open(process)
+            self.running[line] = process
+            self.selector.register(line, selectors.EVENT_READ, self._relay)
+            self.selector.register(ended, selectors.EVENT_READ, lambda ended: self._answer(ended, line))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            for stream in streams:
+                os.close(stream)
 
     def _relay(self, line: socket.socket) -> None:
         """Pass a signal on; a command that has gone takes its fork with it."""
+        if line not in self.running:  # the fork's end was found ready with it
+            return
         try:
             numbers = line.recv(16)
         except OSError:
@@ -175,7 +201,7 @@ class Forks:
             line.send(CODE.pack(os.waitstatus_to_exitcode(status)))
         line.close()
 
-    def _become(self, request: dict, streams: list[int]) -> None:
+    def _become(self, request: dict, streams: list[int], mask: set[signal.Signals]) -> NoReturn:
         """Be the command that was asked for, to its end."""
         code = 1
         try:
@@ -187,22 +213,28 @@ class Forks:
             self.listener.close()
             for line in self.running:
                 line.close()
-            os.environ.clear()
-            os.environ.update(request["environment"])
-            os.chdir(request["folder"])
-            code = _as_alone(self.run, request["arguments"])
+            code = _as_alone(self._run, request, mask)
             most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10
             print(f"used {most} MB of memory", file=sys.stderr)  # the workflow's records miss what a fork uses
-        finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(code)
+        except OSError:
+            code = code or UNWRITTEN
+        finally:
+            os._exit(code)  # nothing of what the server has yet to do is the fork's
+
+    def _run(self, request: dict, mask: set[signal.Signals]) -> int:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        os.chdir(request["folder"])
+        return self.run(request["arguments"])
 
 
-def _as_alone(run: Callable[[list[str]], int], arguments: list[str]) -> int:
+def _as_alone(run: Callable[..., int], *arguments: object) -> int:
     """What the interpreter makes of a command's end."""
     try:
-        return run(arguments)
+        return run(*arguments)
     except SystemExit as asked:
         if asked.code is None or isinstance(asked.code, int):
             return asked.code or 0
@@ -221,7 +253,7 @@ def serve(folder: Path) -> None:
             import_module(name)
         Forks(folder, run).serve()
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -110,6 +110,9 @@ def run_segment(
             scores.append(scored.assign(step=step, edited_at=range(first + start, step + 1), moment="immediate"))
             worst = max(row["frobenius_ratio"] for row in rows)
             progress.update(len(chosen), f"norm x{worst:.3f}")
+    began = time.perf_counter()
+    telemetry.recount(first + len(facts) - 1)
+    seconds["telemetry"] += time.perf_counter() - began
 
     folder = segment_folder(chain, number)
     metadata = provenance(**run.fixed, device=lm.device.type, dtype="float32")

@@ -9,7 +9,7 @@ from normgrowth.errors import EditError
 from normgrowth.language_model import LanguageModel
 
 RECOUNT = 50
-"""Steps after which controls are measured though nothing has written to them."""
+"""Edits after which controls are measured though nothing has written to them."""
 
 
 @dataclass
@@ -29,7 +29,7 @@ class NormTelemetry:
     """Watches the MLP down-projections and attention output projections of an unedited model.
 
     The editor's layers' down-projections are `edited`; all other watched matrices are `control`: they should not move,
-    and are measured whenever something has written to them and every `RECOUNT` steps. No copies of controls are kept:
+    and are measured whenever something has written to them and every `RECOUNT` edits. No copies of controls are kept:
     their drift is the change of their norm, which is a lower bound, and zero to the last bit only if nothing moved.
     What is told of a step follows from the weights alone, so that a split run tells the same.
     """
@@ -43,6 +43,7 @@ class NormTelemetry:
         self._original_norm |= {control.projection.name: control.norm for control in self._control}
         self._original = {p.name: p.matrix.clone() for p in self._edited}
         self._previous = {p.name: p.matrix.clone() for p in self._edited}
+        self._recounts = 0
         self._difference = {p.name: torch.empty_like(self._original[p.name]) for p in self._edited}
 
     def rebase(self) -> None:
@@ -56,10 +57,27 @@ class NormTelemetry:
         Raises:
             EditError: when a control has moved unseen.
         """
+        if step // RECOUNT != self._recounts:
+            self.recount(step)
         rows = [self._edited_row(projection, step) for projection in self._edited]
         rows += [self._control_row(control, step) for control in self._control]
         self.rebase()
         return rows
+
+    def recount(self, step: int) -> None:
+        """Measure controls that nothing is known to have written to; asked for at the end of a run too.
+
+        Raises:
+            EditError: when one has moved unseen.
+        """
+        self._recounts = step // RECOUNT
+        for control in self._control:
+            name, written = control.projection.name, _written(control.projection)
+            if written == control.written and (norm := frobenius(control.projection.matrix)) != control.norm:
+                raise EditError(
+                    f"{name} had a norm of {control.norm} and has {norm} at step {step}, though nothing is known to "
+                    "have written to it: what edits a matrix has to do so through torch, without `.data`"
+                )
 
     def _edited_row(self, projection: Projection, step: int) -> dict:
         now, original = projection.matrix, self._original[projection.name]
@@ -85,11 +103,6 @@ class NormTelemetry:
         projection, written = control.projection, _written(control.projection)
         if written != control.written:
             control.norm, control.written = frobenius(projection.matrix), written
-        elif step % RECOUNT == 0 and (norm := frobenius(projection.matrix)) != control.norm:
-            raise EditError(
-                f"{projection.name} had a norm of {control.norm} and has {norm} at step {step}, though nothing is "
-                "known to have written to it: what edits a matrix has to do so through torch, without `.data`"
-            )
         difference = abs(control.norm - self._original_norm[projection.name])
         return self._row(
             projection,

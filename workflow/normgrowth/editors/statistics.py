@@ -26,14 +26,19 @@ class Sums:
 
     def moments(self) -> dict[int, SecondMoment]:
         """The second moments that they are the sums of."""
-        wholes = {layer: total.triu() + total.triu(1).T for layer, total in self.by_layer.items()}
-        return {layer: SecondMoment(whole / self.count, self.count, layer) for layer, whole in wholes.items()}
+        found = {}
+        for layer, total in self.by_layer.items():
+            whole = total.triu().div_(self.count)
+            found[layer] = SecondMoment(whole.add_(whole.triu(1).T), self.count, layer)
+        return found
 
     def add(self, layer: int, keys: torch.Tensor) -> None:
         """Add k kᵀ of every key of a batch [rows, tokens, d] to a layer's sum."""
         flat = keys.flatten(0, 1).double()
         width = flat.shape[1]
-        total = self.by_layer.setdefault(layer, flat.new_zeros(width, width))
+        if layer not in self.by_layer:
+            self.by_layer[layer] = flat.new_zeros(width, width)
+        total = self.by_layer[layer]
         height = -(-width // BLOCKS)
         for start in range(0, width, height):
             rows = slice(start, start + height)
