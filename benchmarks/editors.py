@@ -9,7 +9,6 @@ import torch
 from benchmarks.ratios import SEARCH, undone
 from benchmarks.subjects import Subject
 from benchmarks.timing import seconds, table
-from normgrowth.anatomy import Projection
 from normgrowth.editors import locate
 from normgrowth.editors.control_settings import ControlSettings
 from normgrowth.editors.hypernetwork_settings import HypernetworkSettings
@@ -38,7 +37,7 @@ def settings_of(subject: Subject, kind: str, batch: int):
     declared = declaration(kind).Settings
     values: dict = {"batch": batch}
     if issubclass(declared, SearchSettings):
-        values |= {**SEARCH, "most_probable_stop": 0}
+        values |= SEARCH
     if "divergence_stop" in declared.model_fields:
         values["divergence_stop"] = 0.0
     return declared(**values).resolved(len(subject.lm.anatomy.blocks))
@@ -57,14 +56,9 @@ def prepared(subject: Subject, kind: str, settings):
     return editor, editor.begin(lm)
 
 
-def edited_by(subject: Subject, editor) -> list[Projection]:
-    """The matrices that an editor changes."""
-    return [subject.lm.anatomy.down_projections[layer] for layer in editor.layers]
-
-
 def warm_up(subject: Subject, editor, memory) -> None:
     """One edit, taken back: the first of a run factors what later ones only solve with."""
-    with undone(edited_by(subject, editor)):
+    with undone(subject.lm, editor.layers):
         editor.edit(subject.lm, dict(memory), subject.facts[-1:])
 
 
@@ -90,7 +84,7 @@ def _timed(subject: Subject, kind: str, batch: int) -> tuple[float, float | None
     editor, memory = prepared(subject, kind, settings)
     facts = subject.facts[: max(batch, 3)]
     warm_up(subject, editor, memory)
-    with undone(edited_by(subject, editor)), searches() as searching:
+    with undone(lm, editor.layers), searches() as searching:
         batches = [facts[start : start + batch] for start in range(0, len(facts), batch)]
         whole = seconds(lambda: [editor.edit(lm, memory, chosen) for chosen in batches]) / len(facts)
     spent = sum(searching) / len(facts) if searching else None

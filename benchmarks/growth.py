@@ -2,7 +2,7 @@
 
 import torch
 
-from benchmarks.editors import edited_by, prepared, searches, settings_of, warm_up
+from benchmarks.editors import prepared, searches, settings_of, warm_up
 from benchmarks.ratios import undone
 from benchmarks.subjects import Subject, random_model
 from benchmarks.timing import exponent, seconds, table
@@ -35,7 +35,7 @@ def _against_edits(subject: Subject, kind: str, batch: int, edits: int) -> tuple
     editor, memory = prepared(subject, kind, settings)
     done, times = [], []
     warm_up(subject, editor, memory)
-    with undone(edited_by(subject, editor)):
+    with undone(subject.lm, editor.layers):
         for start in range(0, edits, batch):
             chosen = subject.facts[start : start + batch]
             times.append(seconds(lambda chosen=chosen: editor.edit(subject.lm, memory, chosen)) / batch)
@@ -47,11 +47,11 @@ def _against_memory(subject: Subject, batch: int = 10) -> tuple[list[int], list[
     times = []
     editor, memory = prepared(subject, "alphaedit", settings_of(subject, "alphaedit", batch))
     warm_up(subject, editor, memory)
-    projections = edited_by(subject, editor)
     for count in REMEMBERED:
-        for layer, projection in zip(editor.layers, projections, strict=True):
-            memory[past_keys(layer)] = torch.randn(projection.matrix.shape[1], count)
-        with undone(projections), searches() as searching:
+        for layer in editor.layers:
+            width = subject.lm.anatomy.down_projections[layer].matrix.shape[1]
+            memory[past_keys(layer)] = torch.randn(width, count)
+        with undone(subject.lm, editor.layers), searches() as searching:
             whole = seconds(lambda: editor.edit(subject.lm, memory, subject.facts[:batch]))
         times.append((whole - sum(searching)) / batch)
     return list(REMEMBERED), times
@@ -62,7 +62,7 @@ def _against_batch(subject: Subject) -> tuple[list[int], list[float]]:
     for batch in BATCHES:
         editor, memory = prepared(subject, "memit", settings_of(subject, "memit", batch))
         warm_up(subject, editor, memory)
-        with undone(edited_by(subject, editor)):
+        with undone(subject.lm, editor.layers):
             times.append(seconds(lambda e=editor, m=memory, n=batch: e.edit(subject.lm, m, subject.facts[:n])) / batch)
     return list(BATCHES), times
 

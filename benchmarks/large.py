@@ -7,7 +7,7 @@ import torch
 from benchmarks.editors import BATCH, declaration, prepared
 from benchmarks.ratios import SEARCH
 from benchmarks.subjects import random_model
-from benchmarks.timing import peak_memory, seconds, table
+from benchmarks.timing import forget_peak_memory, peak_memory, seconds, table
 from normgrowth.measure.scores import score_facts
 
 EDITS = 10_000
@@ -27,8 +27,7 @@ def projected(shape: str, device: str, precision: str = "float32", batch: int = 
     layers = tuple(layer for layer in LAYERS.get(shape, (0, 1)) if layer < blocks) or (0,)
     rows = []
     for kind in ("memit", "alphaedit"):
-        if device.startswith("cuda"):
-            torch.cuda.reset_peak_memory_stats()
+        forget_peak_memory(device)
         settings = declaration(kind).Settings(batch=batch, layers=layers, steps=steps, **SEARCH)
         editor, memory = prepared(subject, kind, settings)
         facts = subject.facts[: 2 * batch]

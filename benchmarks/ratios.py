@@ -1,18 +1,18 @@
 """The library beside the plain implementation: how many times faster, in turns on one machine."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from benchmarks import plain
 from benchmarks.subjects import ROWS, Subject
 from benchmarks.timing import interleaved, seconds, table
-from normgrowth.anatomy import Projection
 from normgrowth.editors import memit, r_rome
 from normgrowth.editors.statistics import gather_second_moments
+from normgrowth.language_model import LanguageModel
 from normgrowth.measure.scores import score_facts
 from normgrowth.telemetry import RECOUNT, NormTelemetry
 
-SEARCH = {"learning_rate": 0.5, "stop_loss": 0.0}
+SEARCH = {"learning_rate": 0.5, "stop_loss": 0.0, "most_probable_stop": 0}
 """Every search takes all its steps, so that both sides do the same work."""
 
 MEMIT = memit.Settings(layers=(0, 1), steps=25, preservation_weight=100.0, norm_weight=0.0, batch=100, **SEARCH)
@@ -40,34 +40,30 @@ def ratios(subject: Subject, facts: int = 100, repeats: int = 3) -> str:
         editor = kind.build(settings)
         editor.prepare(lm, resources)
         memory = editor.begin(lm)
-        edited = [lm.anatomy.down_projections[layer] for layer in settings.layers]
 
-        def by_editor(editor=editor, memory=memory, chosen=chosen, edited=edited):
-            with undone(edited):
+        def by_editor(editor=editor, memory=memory, chosen=chosen):
+            with undone(lm, editor.layers):
                 editor.edit(lm, dict(memory), chosen)
 
-        def by_plain(plainly=plainly, resources=resources, settings=settings, chosen=chosen, edited=edited):
-            with undone(edited):
+        def by_plain(plainly=plainly, resources=resources, settings=settings, chosen=chosen):
+            with undone(lm, settings.layers):
                 if plainly:
                     plainly(lm, resources, settings, few)
                 else:
                     plain.r_rome(lm, resources, settings, chosen[0])
 
         compare(name, by_plain, len(few) if plainly else 1, by_editor, len(chosen))
-    compare(
-        "scoring, a fact; plain passes of one prompt with one object",
-        lambda: [plain.score(lm, fact) for fact in few],
-        len(few),
-        lambda: score_facts(lm, subject.facts[:facts]),
-        facts,
-    )
-    compare(
-        "scoring, a fact; plain passes of a fact's prompts with both objects",
-        lambda: [plain.score_in_one_pass(lm, fact) for fact in few],
-        len(few),
-        lambda: score_facts(lm, subject.facts[:facts]),
-        facts,
-    )
+    for of, score in (
+        ("one prompt with one object", plain.score),
+        ("a fact's prompts with both objects", plain.score_in_one_pass),
+    ):
+        compare(
+            f"scoring, a fact; plain passes of {of}",
+            lambda score=score: [score(lm, fact) for fact in few],
+            len(few),
+            lambda: score_facts(lm, subject.facts[:facts]),
+            facts,
+        )
     layers = list(range(len(lm.anatomy.blocks)))[:5]
     windows = list(subject.text.split(ROWS))[:8]
     for whole in (True, False):
@@ -92,7 +88,7 @@ def telemetry_share(subject: Subject, edits: int = 10) -> str:
         editor = kind.build(settings)
         editor.prepare(lm, subject.resources(settings.layers))
         memory = editor.begin(lm)
-        with undone([lm.anatomy.down_projections[layer] for layer in settings.layers]):
+        with undone(lm, settings.layers):
             telemetry = NormTelemetry(lm, settings.layers)
             editing = following = 0.0
             for step in range(1, (edits if size == 1 else 1) + 1):
@@ -106,8 +102,9 @@ def telemetry_share(subject: Subject, edits: int = 10) -> str:
 
 
 @contextmanager
-def undone(projections: list[Projection]) -> Iterator[None]:
-    """Let weights be after the block what they were before it."""
+def undone(lm: LanguageModel, layers: Sequence[int]) -> Iterator[None]:
+    """Let the down-projections of layers be after the block what they were before it."""
+    projections = [lm.anatomy.down_projections[layer] for layer in layers]
     before = [projection.matrix.clone() for projection in projections]
     try:
         yield

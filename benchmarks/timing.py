@@ -44,6 +44,12 @@ def peak_memory(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
+def forget_peak_memory(device: str) -> None:
+    """Let a GPU's peak begin anew; a process's own cannot."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+
+
 def machine(device: str) -> str:
     """In words: processor or GPU, threads and versions."""
     import transformers
