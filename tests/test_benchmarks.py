@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.editors import WRITERS, every_editor
 from benchmarks.growth import growth
 from benchmarks.large import projected
-from benchmarks.ratios import telemetry_share
+from benchmarks.ratios import ratios, telemetry_share
 from benchmarks.subjects import random_model
 
 SMALL = {"n_embd": 32, "n_layer": 3, "n_head": 2, "vocab_size": 1300}
@@ -19,6 +19,11 @@ def test_a_large_run_is_projected_from_a_batch():
     for precision in ("float32", "bfloat16"):
         table = projected("llama-3-8b", "cpu", precision, batch=3, steps=2, **sizes, **heads)
         assert "| memit | " in table and "| alphaedit | " in table
+
+
+def test_the_library_is_timed_beside_the_plain_implementation():
+    table = ratios(random_model("gpt2-7m", count=160, **SMALL), facts=5, repeats=1)
+    assert table.count("| scoring") == table.count("| statistics") == 2 and table.count("\n") == 8
 
 
 def test_every_editor_is_timed():
