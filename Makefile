@@ -34,6 +34,7 @@ check: $(ENV)/ready  ## Check style, workflow and generated files
 	@snakefmt --check Snakefile workflow/rules
 	@snakemake --lint
 	@python -m pytest tests/test_reference.py
+	@python docs/results/page.py check
 
 .PHONY: env
 env: $(ENV)/ready  ## Set up the environment in .venv
@@ -46,6 +47,24 @@ $(ENV)/ready: envs/lock.txt pyproject.toml
 	@python -m pip install -qq --disable-pip-version-check -r envs/lock.txt
 	@python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+# The studies of docs/results.md. Without ASSETS, what it says of real facts stays as it was recorded last.
+REAL_FACTS := --configfile studies/counterfact-local.yaml --config assets=$(ASSETS)
+LONG_RUNS  := study=counterfact-500 edits=500 editors=[ft,memit,r_rome,norm_restored-memit,scale_only-memit]
+SHORT_RUNS := study=counterfact-50 edits=50
+
+.PHONY: results
+results: $(ENV)/ready  ## Make docs/results.md from its studies; those of real facts with ASSETS=DIR
+	@snakemake
+	@python docs/results/page.py record $(STUDY)
+	@cp results/$(STUDY)/figures/norm_against_edits.png docs/norm_against_edits.png
+ifdef ASSETS
+	@snakemake $(REAL_FACTS) $(LONG_RUNS)
+	@python docs/results/page.py record counterfact-500 $(REAL_FACTS) $(LONG_RUNS)
+	@snakemake $(REAL_FACTS) $(SHORT_RUNS)
+	@python docs/results/page.py record counterfact-50 $(REAL_FACTS) $(SHORT_RUNS)
+endif
+	@python docs/results/page.py write
 
 .PHONY: reference
 reference: $(ENV)/ready  ## Generate the schema and the reference page of the configuration

@@ -1,0 +1,186 @@
+"""Make docs/results.md: words from a template, numbers from records of finished studies.
+
+    python docs/results/page.py record STUDY [--configfile FILE] [--config KEY=VALUE ...]
+    python docs/results/page.py write
+    python docs/results/page.py check
+
+`record` reads results/STUDY and keeps its numbers, and what made them, in docs/results/STUDY.json. `write` fills the
+template `page.md.j2` with them. `check` fails where the page is not what template and records give, and says which
+records were made by other code, settings or libraries than those at hand. `make results` runs the studies and all this.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import jinja2
+import record
+
+from normgrowth.artefacts.atomic import write_text
+from normgrowth.claims.markdown import number
+from normgrowth.errors import NormgrowthError
+from normgrowth.families import PLURAL, family_of, in_order, is_control
+from normgrowth.fingerprint import numerics
+
+HERE = Path(__file__).parent
+TEMPLATE, PAGE = "page.md.j2", HERE.parent / "results.md"
+
+
+class Record:
+    """A record as the template asks it."""
+
+    def __init__(self, kept: dict) -> None:
+        self.made_by = kept["made_by"]
+        self.models = kept["models"]
+        self.course = kept["course"]
+        self._kept = kept
+
+    def run(self, model: str, editor: str, order: int = 0) -> dict:
+        """Numbers of one run, as `claims.collapse.Collapse` has them."""
+        return self._only(self._kept["runs"], model=model, editor=editor, order=order)
+
+    def runs(self, model: str) -> list[dict]:
+        """The runs of a model, editors in the order of their families."""
+        mine = [run for run in self._kept["runs"] if run["model"] == model]
+        return [run for editor in in_order({run["editor"] for run in mine}) for run in mine if run["editor"] == editor]
+
+    def at(self, model: str, editor: str, step: int, order: int = 0) -> dict:
+        """Numbers of one run at a checkpoint."""
+        return self._only(self.course, model=model, editor=editor, step=step, order=order)
+
+    def single(self, model: str, editor: str) -> dict:
+        """Scores of facts edited alone."""
+        return self._only(self._kept["single_edits"], model=model, editor=editor)
+
+    def rotation(self, model: str, editor: str) -> float:
+        """Largest angle, in degrees, by which an edited matrix's leading right singular vectors have turned."""
+        return self._only(self._kept["rotation"], model=model, editor=editor)["right_rotation"]
+
+    def growth(self, model: str, without: tuple[str, ...] = ()) -> str:
+        """Least and largest growth of the norm over a model's editors, control arms left out, in words."""
+        kept = [run for run in self.runs(model) if run["editor"] not in without and not is_control(run["editor"])]
+        ratios = [run["norm_ratio"] for run in kept]
+        return f"{min(ratios):.3g} to {max(ratios):.3g} times"
+
+    def angles(self, model: str, family: str) -> str:
+        """Least and largest rotation of a family's edited matrices, in words."""
+        found = [row for row in self._kept["rotation"] if row["model"] == model and family_of(row["editor"]) == family]
+        turned = [row["right_rotation"] for row in found]
+        return f"{min(turned):.0f} to {max(turned):.0f}"
+
+    def claim(self, name: str) -> dict:
+        """Title, counts of verdicts, and verdicts."""
+        return self._kept["claims"][name]
+
+    def verdict(self, claim: str, model: str, editor: str) -> dict:
+        """One verdict."""
+        return self._only(self.claim(claim)["verdicts"], model=model, editor=editor)
+
+    def measure(self, claim: str, model: str, editor: str, name: str) -> dict:
+        """One of the measures beside a verdict."""
+        return self._only(self.verdict(claim, model, editor)["measures"], name=name)
+
+    def claims(self) -> list[dict]:
+        """All claims that were judged."""
+        return [claim for claim in self._kept["claims"].values() if claim["verdicts"]]
+
+    @staticmethod
+    def _only(rows: list[dict], **wanted) -> dict:
+        found = [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+        if len(found) != 1:
+            raise LookupError(f"{len(found)} rows of {wanted} in the record, not one")
+        return found[0]
+
+
+def page(records: dict[str, dict]) -> str:
+    """The text of docs/results.md."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"number": _number, "percent": _percent, "family": lambda editor: PLURAL[family_of(editor)]}
+    made = {name: Record(kept) for name, kept in records.items()}
+    return environment.get_template(TEMPLATE).render(records=made)
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    """A measured number: `digits` decimals where they say something, four significant digits elsewhere."""
+    if value is None:
+        return "not finite"
+    return f"{value:.{digits}f}" if abs(value) < 100 else number(value)
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def read_records() -> dict[str, dict]:
+    """Every record beside this file, by the name of its study."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(HERE.glob("*.json"))}
+
+
+def stale(made_by: dict) -> list[str]:
+    """What a record was made by that is different now; empty for one that is up to date."""
+    then, now = (dict(entry.split("@") for entry in entries) for entries in (made_by["code"], record.code()))
+    found = [f"code of {name}" for name in sorted(then | now) if then.get(name) != now.get(name)]
+    found += [f"{entry} then" for entry in made_by["libraries"] if entry not in numerics()]
+    try:
+        settings = record.settings_of(made_by["configfile"] and Path(made_by["configfile"]), made_by["config"])
+    except NormgrowthError:
+        return [*found, "settings not compared: the study's inputs are not on this machine"]
+    then = made_by["settings"]
+    return found + [f"setting {key}" for key in sorted(then | settings) if then.get(key) != settings.get(key)]
+
+
+def check() -> int:
+    """Say what is out of date; 1 where the page is not what template and records give."""
+    records = read_records()
+    for name, made in records.items():
+        if differences := stale(made["made_by"]):
+            shown = ", ".join(differences[:4]) + (f" and {len(differences) - 4} more" if len(differences) > 4 else "")
+            print(f"docs/results.md: the numbers of study {name} may be stale ({shown}): run `make results`")
+    if PAGE.read_text(encoding="utf-8") != page(records):
+        print("docs/results.md is not what docs/results makes: run `python docs/results/page.py write`")
+        return 1
+    return 0
+
+
+def _one_entry_a_line(value: dict) -> str:
+    """JSON whose lists of objects have a line for each, so that differences between versions can be read."""
+    parts = []
+    for key, inner in value.items():
+        if isinstance(inner, list) and inner:
+            text = "[\n  " + ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in inner) + "\n ]"
+        else:
+            text = json.dumps(inner, ensure_ascii=False)
+        parts.append(f" {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def main() -> int:
+    """Run one of the three commands."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    recording = commands.add_parser("record", help="keep the numbers of a finished study")
+    recording.add_argument("study")
+    recording.add_argument("--configfile", type=Path)
+    recording.add_argument("--config", nargs="*", default=[])
+    commands.add_parser("write", help="make the page")
+    commands.add_parser("check", help="say whether page and records are up to date")
+    arguments = parser.parse_args()
+    if arguments.command == "check":
+        return check()
+    if arguments.command == "record":
+        made = record.record(arguments.study, arguments.configfile, arguments.config)
+        write_text(HERE / f"{arguments.study}.json", _one_entry_a_line(made))
+    else:
+        write_text(PAGE, page(read_records()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""The numbers of a finished study, and what they were made by: small enough to keep beside the page that shows them."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from normgrowth.artefacts.schemas import UNEDITED
+from normgrowth.claims.collapse import collapses
+from normgrowth.claims.judge import TABLES
+from normgrowth.claims.performance import PARTS_OF_S, harmonic_mean
+from normgrowth.claims.probes import PLACES, at_place, place_layer
+from normgrowth.config.files import read_study
+from normgrowth.config.plan import Plan
+from normgrowth.editors.registry import EDITORS
+from normgrowth.fingerprint import closure, numerics
+from normgrowth.results import read_results
+
+COMMANDS = ("world", "train", "contexts", "statistics", "null_spaces", "hypernetwork", "vet", "intervene", "edit")
+COMMANDS += ("single_edits", "measure", "collect", "claims")
+"""The commands whose code decides the numbers."""
+
+CLAIMS_OF_ARMS = ("norm_alone_harms", "restoring_norm_protects")
+
+
+def record(study: str, configfile: Path | None, config: list[str], results: Path = Path("results")) -> dict:
+    """The numbers of the finished study `results`/`study`, and what they were made by.
+
+    Args:
+        configfile: the study's file, laid over config.yaml; None for the default study.
+        config: values laid over both, as `key=value`.
+    """
+    folder = results / study
+    tables = read_results(folder / "tables", [*TABLES, "spectra"])
+    tables = {name: frame[frame["editor"] != UNEDITED] for name, frame in tables.items()}
+    provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    judged = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
+    singles = folder / "tables" / "single_edits.parquet"
+    return _rounded(
+        {
+            "study": study,
+            "made_by": {
+                "configfile": str(configfile) if configfile else None,
+                "config": config,
+                "settings": settings_of(configfile, config),
+                "code": code(),
+                "libraries": numerics(),
+                "commit": _git("rev-parse", "--short=12", "HEAD"),
+                "processor": _processor(),
+            },
+            "models": provenance["models"],
+            "runs": [asdict(run) for run in collapses(tables)],
+            "course": list(_course(tables)),
+            "rotation": _rotation(tables["spectra"]),
+            "single_edits": _single_edits(pd.read_parquet(singles)) if singles.exists() else [],
+            "claims": {claim["id"]: _claim(claim) for claim in judged["claims"]},
+        }
+    )
+
+
+def settings_of(configfile: Path | None, config: list[str]) -> dict:
+    """Every setting of a study, those of its editors filled in."""
+    return json.loads(Plan(read_study(configfile, config)).as_json)
+
+
+def code() -> list[str]:
+    """`module@hash` of all code that decides the numbers."""
+    return closure(*(f"normgrowth.commands.{name}" for name in COMMANDS), *EDITORS.values())
+
+
+def _course(tables: dict[str, pd.DataFrame]) -> Iterator[dict]:
+    """What each run shows at its checkpoints: one entry per model, editor, order and step."""
+    keys = ["model", "editor", "order"]
+    for run, norms in tables["norms"].groupby(keys):
+        parts = {name: _rows_of(frame, dict(zip(keys, run, strict=True))) for name, frame in tables.items()}
+        unedited = parts["downstream"].query("metric == 'perplexity' and step == 0")["value"].mean()
+        for step in sorted(set(parts["activations"]["step"]) - {0}):
+            edited = norms[(norms["role"] == "edited") & (norms["step"] == step)]
+            perplexity = parts["downstream"].query("metric == 'perplexity' and step == @step")["value"].mean()
+            yield {
+                **dict(zip(keys, run, strict=True)),
+                "step": int(step),
+                "norm_ratio": float(np.exp(np.log(edited["frobenius_ratio"].astype(float)).mean())),
+                "drift": float(np.sqrt((edited["drift_frobenius"] ** 2).sum() / _start(norms, edited))),
+                "perplexity_ratio": float(perplexity / unedited),
+                "places": _places(parts["activations"], norms, step),
+                "scores": _scores(parts["scores"], step),
+            }
+
+
+def _start(norms: pd.DataFrame, edited: pd.DataFrame) -> float:
+    """Sum of the squared norms of the edited matrices before any edit."""
+    start = norms[(norms["step"] == 0) & norms["matrix"].isin(edited["matrix"])]
+    return float((start["frobenius"] ** 2).sum())
+
+
+def _places(activations: pd.DataFrame, norms: pd.DataFrame, step: int) -> dict[str, dict]:
+    """Norm ratio and cosine to the unedited model at each place of `claims.probes`."""
+    found = {}
+    for place in PLACES:
+        rows = at_place(activations, place, place_layer(place, activations, norms))
+        rows = rows[rows["step"] == step]
+        if len(rows):
+            found[place.name] = {
+                "norm_ratio": float(rows["norm_ratio"].iloc[0]),
+                "cosine": float(rows["cosine_to_unedited"].iloc[0]),
+            }
+    return found
+
+
+def _scores(scores: pd.DataFrame, step: int) -> dict[str, list[float]]:
+    """ES, PS, NS and S by moment: those of a checkpoint, and those just after every edit so far."""
+    parts = {
+        moment: scores[(scores["moment"] == moment) & (scores["step"] == step)] for moment in ("retention", "final")
+    }
+    parts["immediate"] = scores[(scores["moment"] == "immediate") & (scores["step"] <= step)]
+    means = {moment: part[PARTS_OF_S].mean().to_numpy() for moment, part in parts.items() if len(part)}
+    return {moment: [*map(float, mean), float(harmonic_mean(mean))] for moment, mean in means.items()}
+
+
+def _rotation(spectra: pd.DataFrame) -> list[dict]:
+    """Angles in degrees by which leading right singular vectors of edited matrices have turned at the end of runs."""
+    last = spectra[spectra["step"] == spectra.groupby(["model", "editor"])["step"].transform("max")]
+    turned = last.groupby(["model", "editor"])["right_rotation"].max().reset_index()
+    return turned.to_dict("records")
+
+
+def _single_edits(singles: pd.DataFrame) -> list[dict]:
+    """ES, PS, NS and S of facts edited alone."""
+    rows = []
+    for (model, editor), run in singles.groupby(["model", "editor"]):
+        means = run[PARTS_OF_S].mean().to_numpy()
+        scores = [*map(float, means), float(harmonic_mean(means))]
+        rows.append({"model": model, "editor": editor, "facts": len(run), "scores": scores})
+    return rows
+
+
+def _claim(claim: dict) -> dict:
+    """Title, counts and verdicts of a claim; of the claims about control arms also what was measured beside them."""
+    kept = ("model", "editor", "status", "effect", "low", "high", "n")
+    verdicts = [
+        {
+            **{name: verdict[name] for name in kept},
+            "measures": [
+                {name: measure[name] for name in ("name", "effect", "low", "high")}
+                for measure in verdict["measures"] * (claim["id"] in CLAIMS_OF_ARMS)
+            ],
+        }
+        for verdict in claim["verdicts"]
+    ]
+    return {"title": claim["title"], "counts": claim["counts"], "verdicts": verdicts}
+
+
+def _rows_of(frame: pd.DataFrame, run: dict) -> pd.DataFrame:
+    return frame[np.logical_and.reduce([frame[name] == value for name, value in run.items()])]
+
+
+def _rounded(value):
+    """Numbers to six digits, so that the last bits of different libraries do not show; what is no number is None."""
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.6g}") if np.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _processor() -> str:
+    """Name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

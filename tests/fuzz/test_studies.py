@@ -1,0 +1,32 @@
+"""Studies: the default one with something changed, removed or added anywhere."""
+
+import copy
+from pathlib import Path
+
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from normgrowth.config.costs import costs
+from normgrowth.config.load import load_study
+from normgrowth.config.plan import Plan
+from normgrowth.errors import StudyError
+from tests.fuzz.oracle import change_somewhere, fuzz
+
+ROOT = Path(__file__).parents[2]
+STUDY = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+
+
+@fuzz(500)
+@given(st.data())
+def test_a_study_can_be_planned_or_is_refused_in_one_line(data):
+    study = copy.deepcopy(STUDY)
+    for _ in range(data.draw(st.integers(1, 3))):
+        change_somewhere(data.draw, study)
+    try:
+        plan = Plan(load_study(study))
+    except StudyError as error:
+        assert str(error).strip() and "\n" not in str(error).strip()
+        return
+    assert plan.as_json and plan.checkpoints
+    assert costs(plan.study) is not None

@@ -1,0 +1,86 @@
+"""The page of results says what the tables say, and its check tells when numbers are not of the code at hand."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from normgrowth.commands import claims
+from tests import planted
+from tests.planted import Run
+from tests.test_report import call
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "docs" / "results"))
+
+import page  # noqa: E402  (stands beside the page that it makes, not in the package)
+import record  # noqa: E402
+
+SMALL = {"edits": 20, "checkpoints": (10, 20), "n_layers": 3, "cases": 20}
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return planted.tables(Run(**SMALL), Run(editor="memit", orders=2, **SMALL))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, tables):
+    folder = tmp_path_factory.mktemp("results") / "demo"
+    planted.write(folder / "tables", tables)
+    call(claims, "--tables", folder / "tables", "--out-json", folder / "claims.json", "--out-md", folder / "claims.md")
+    (folder / "provenance.json").write_text(json.dumps({"models": {}}))
+    return record.record("demo", None, [], folder.parent)
+
+
+def test_the_page_is_what_template_and_records_give():
+    assert page.PAGE.read_text(encoding="utf-8") == page.page(page.read_records())
+
+
+def test_a_record_holds_the_numbers_of_the_tables(made, tables):
+    kept = page.Record(made)
+    for editor, order in (("r_rome", 0), ("memit", 0), ("memit", 1)):
+        run = {name: t[(t["editor"] == editor) & (t["order"] == order)] for name, t in tables.items()}
+        last = run["norms"][(run["norms"]["step"] == 20) & (run["norms"]["role"] == "edited")]
+        growth = np.exp(np.log(last["frobenius_ratio"]).mean())
+        perplexity = run["downstream"][run["downstream"]["metric"] == "perplexity"].groupby("step")["value"].mean()
+        for numbers in (kept.run("tiny-gpt2", editor, order), kept.at("tiny-gpt2", editor, 20, order)):
+            assert numbers["norm_ratio"] == pytest.approx(growth, rel=1e-5)
+            assert numbers["perplexity_ratio"] == pytest.approx(perplexity[20] / perplexity[0], rel=1e-5)
+        immediate = run["scores"][run["scores"]["moment"] == "immediate"][["es", "ps", "ns"]].mean()
+        scores = kept.at("tiny-gpt2", editor, 20, order)["scores"]["immediate"]
+        assert scores == pytest.approx([*immediate, 3 / (1 / immediate).sum()], rel=1e-5)
+
+
+def test_a_number_that_is_not_in_the_record_is_no_number(made):
+    with pytest.raises(LookupError, match="0 rows"):
+        page.Record(made).run("tiny-gpt2", "rome")
+
+
+def test_what_is_up_to_date_is_not_stale(made):
+    assert page.stale(made["made_by"]) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda by: by["code"].__setitem__(0, by["code"][0].split("@")[0] + "@0"), "code of normgrowth"),
+        (lambda by: by["libraries"].__setitem__(0, "torch==0.1"), "torch==0.1 then"),
+        (lambda by: by["settings"].__setitem__("edits", 49), "setting edits"),
+    ],
+)
+def test_what_was_made_otherwise_is_stale(made, change, said):
+    by = json.loads(json.dumps(made["made_by"]))
+    change(by)
+    (found,) = page.stale(by)
+    assert found.startswith(said)
+
+
+def test_a_number_changed_by_hand_is_found(tmp_path, monkeypatch, capsys):
+    changed = tmp_path / "results.md"
+    changed.write_text(page.PAGE.read_text(encoding="utf-8").replace("1.", "2.", 1), encoding="utf-8")
+    monkeypatch.setattr(page, "PAGE", changed)
+    assert page.check() == 1
+    assert "is not what docs/results makes" in capsys.readouterr().out
