@@ -30,14 +30,15 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.sequence import Run
 
     fixed = {"model_revision": revision(arguments.model), "kind": arguments.kind, "seed": arguments.seed}
+    # Whatever may be missing is asked for before the work.
     if arguments.result:
-        rows = compare_checkpoints(arguments.model, arguments.result)
         metadata = provenance(**fixed, result_revision=revision(arguments.result))
+        rows = compare_checkpoints(arguments.model, arguments.result)
     else:
         settings = InterventionTraining(**json.loads(arguments.settings))
-        rows = _trained(arguments, settings)
         data = arguments.text or arguments.facts
         metadata = provenance(**fixed, settings=settings.model_dump(), data=file_sha256(data))
+        rows = _trained(arguments, settings)
     run = Run(arguments.study, arguments.model_name, arguments.editor_name, arguments.order, fixed)
     write_table(arguments.out, run.identify(rows.assign(kind=arguments.kind)), "interventions", metadata)
 

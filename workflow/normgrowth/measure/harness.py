@@ -6,7 +6,7 @@ The harness defines each task and versions it; here it is only given the model a
 import copy
 import difflib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 from pathlib import Path
 
@@ -51,6 +51,7 @@ def evaluate(
         from lm_eval import __version__, simple_evaluate
         from lm_eval.models.huggingface import HFLM
         from lm_eval.tasks import TaskManager
+        from lm_eval.utils import hash_string
     except ImportError as error:
         raise AbilityError(
             f"tasks need lm_eval, which cannot be imported ({error}): install it by {INSTALL_HARNESS}"
@@ -75,7 +76,7 @@ def evaluate(
         )
     except (OSError, ValueError, ImportError) as error:
         raise AbilityError(f"tasks {', '.join(tasks)} cannot be evaluated by lm_eval: {error}") from error
-    return pd.DataFrame(_rows(results)), {"lm_eval": __version__, "tasks": _versions(results)}
+    return pd.DataFrame(_rows(results)), {"lm_eval": __version__, "tasks": _versions(results, hash_string)}
 
 
 def _require_known(task: str, known: list[str], version: str, task_folder: Path | None) -> None:
@@ -119,9 +120,7 @@ def _holds_nan(answer: object) -> bool:
     return isinstance(answer, float) and math.isnan(answer)
 
 
-def _versions(results: dict) -> dict[str, dict]:
-    from lm_eval.utils import hash_string
-
+def _versions(results: dict, hash_string: Callable[[str], str]) -> dict[str, dict]:
     parts = ("doc_hash", "prompt_hash", "target_hash")
     return {
         task: {
