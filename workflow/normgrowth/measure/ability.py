@@ -65,11 +65,12 @@ def text_rows(now: Reading, unedited: Reading) -> list[dict]:
 
 
 class Item(NamedTuple):
-    """One item of the cloze: a prompt, the objects to choose from, and which of them is true."""
+    """One item of the cloze: a prompt, the objects to choose from, which of them is true, and the fact that is asked."""
 
     prompt: str
     choices: tuple[str, ...]
     true: int
+    fact: Fact
 
 
 def cloze_items(facts: Sequence[Fact], all_facts: Sequence[Fact], seed: int) -> list[Item]:
@@ -87,7 +88,7 @@ def cloze_items(facts: Sequence[Fact], all_facts: Sequence[Fact], seed: int) -> 
             random = Random(derive(seed, "cloze", fact.case_id))
             chosen = [fact.target_true, *random.sample(others, min(CHOICES - 1, len(others)))]
             random.shuffle(chosen)
-            items.append(Item(fact.question, tuple(chosen), chosen.index(fact.target_true)))
+            items.append(Item(fact.question, tuple(chosen), chosen.index(fact.target_true), fact))
     return items
 
 

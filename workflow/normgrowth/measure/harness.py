@@ -60,10 +60,11 @@ def evaluate(
     manager = TaskManager(include_path=None if task_folder is None else str(task_folder))
     for task in tasks:
         _require_known(task, manager.all_tasks, __version__, task_folder)
+    window = {} if lm.context is None else {"max_length": lm.context}
     try:
         results = simple_evaluate(
             # The harness gives the tokenizer a padding token, which must not reach other measurements.
-            HFLM(pretrained=lm.model, tokenizer=copy.deepcopy(lm.tokenizer), batch_size=ROWS_PER_PASS),
+            HFLM(pretrained=lm.model, tokenizer=copy.deepcopy(lm.tokenizer), batch_size=ROWS_PER_PASS, **window),
             tasks=list(tasks),
             num_fewshot=few_shot,
             limit=limit,
@@ -74,7 +75,7 @@ def evaluate(
             torch_random_seed=SEED,
             fewshot_random_seed=SEED,
         )
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, AssertionError) as error:  # it asserts that generations leave room
         raise AbilityError(f"tasks {', '.join(tasks)} cannot be evaluated by lm_eval: {error}") from error
     return pd.DataFrame(_rows(results)), {"lm_eval": __version__, "tasks": _versions(results, hash_string)}
 
