@@ -56,9 +56,10 @@ def text_rows(now: Reading, unedited: Reading) -> list[dict]:
     perplexity = math.exp(loss) if loss < 700 else math.inf if loss == loss else math.nan
     task = {"task": "heldout_text", "n": now.tokens}
     windows = {"task": "heldout_text", "n": len(now.loss)}
-    change = now.loss - unedited.loss
+    change, error = now.loss - unedited.loss, _error(now.loss)
+    relative = None if error is None else perplexity * error
     return [
-        task | {"metric": "perplexity", "value": perplexity, "stderr": perplexity * _error(now.loss)},
+        task | {"metric": "perplexity", "value": perplexity, "stderr": relative},
         windows | {"metric": "log_perplexity_change", "value": change.mean().item(), "stderr": _error(change)},
         task | {"metric": "accuracy", "value": now.right.mean().item(), "stderr": _error(now.right)},
     ]
