@@ -2,6 +2,7 @@
 # `snakemake` runs the default study; `snakemake --configfile studies/FILE.yaml` lays another one over it.
 
 import gc
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from snakemake.utils import min_version
 
 from normgrowth import preloaded
 from normgrowth.cluster.preflight import Executor, examine
+from normgrowth.config.files import default_file, laid_over, read_file
 from normgrowth.config.load import load_study
 from normgrowth.config.plan import Plan
 from normgrowth.config.site import read_site
@@ -20,23 +22,32 @@ min_version("9.19")
 gc.set_threshold(200_000, 50, 100)
 
 
-configfile: "config.yaml"
+configfile: default_file()
 
 
 # What Snakemake's own report opens with.
 report: "workflow/report/workflow.rst"
 
 
+def of_repository(path):
+    """A file of the repository, wherever the workflow runs; what a study makes stands in the working directory."""
+    return os.path.relpath(Path(workflow.basedir) / path)
+
+
 # The software as an image, for `--sdm apptainer`; without that option the environment of `make env` is used.
-container: "envs/normgrowth.sif"
+container: of_repository("envs/normgrowth.sif")
 
 
 try:
+    if not workflow.config_settings.replace_workflow_config:
+        # As Snakemake merges them, less what belongs to the default study alone.
+        config = laid_over(read_file(default_file()), workflow.config_settings.overwrite_config)
     STUDY = load_study(config)
     SITE = read_site(Path(workflow.basedir) / "profiles" / "slurm" / "site.yaml")
 except StudyError as error:
     sys.exit(str(error))  # one line for the user, no traceback
 PLAN = Plan(STUDY)
+config["description"] = PLAN.description  # for Snakemake's own report
 if workflow.is_main_process and (notice := PLAN.notice):
     print(notice, file=sys.stderr)
 

@@ -1,7 +1,11 @@
 """Files appear whole or not at all, equal content is equal bytes, and damage is named."""
 
 import errno
+import importlib.metadata
+import json
 import subprocess
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +13,9 @@ import pyarrow as pa
 import pytest
 import torch
 
+from normgrowth import __version__, cli
 from normgrowth.artefacts.atomic import whole_or_not_at_all, write_json, write_text
+from normgrowth.artefacts.provenance import LIBRARIES, UNKNOWN, file_sha256, provenance
 from normgrowth.artefacts.schemas import IDENTITY, SCHEMAS, segment_schema
 from normgrowth.artefacts.tables import read_provenance, read_table, write_table
 from normgrowth.artefacts.tensors import read_tensors, write_tensors
@@ -128,3 +134,29 @@ def test_every_writer_survives_a_disk_that_is_really_full(small_disk):
             write()
     assert [p.name for p in small_disk.iterdir()] == ["kept"]
     assert (small_disk / "kept").read_text() == "finished before"
+
+
+def test_versions_that_are_not_recorded_cost_no_result(tmp_path, monkeypatch):
+    """As where the code is there and the record of its installation is not."""
+    monkeypatch.setattr(importlib.metadata, "distribution", missing)
+    said = provenance(seed=1)
+    assert said == {"seed": 1, "versions": {"normgrowth": __version__, **dict.fromkeys(LIBRARIES, UNKNOWN)}}
+    study, out = tmp_path / "facts.json", tmp_path / "provenance.json"
+    study.write_text("[]")
+    lock = tmp_path / "elsewhere" / "lock.txt"
+    lock.parent.mkdir()
+    lock.write_text("torch==1\n")
+    command = ["provenance", "--study", "{}", "--inputs", str(study), "--lock", str(lock), "--out", str(out)]
+    assert cli.main(command) == 0
+    written = json.loads(out.read_text())
+    assert written["versions"] == said["versions"]
+    assert written["inputs"] == {str(study): file_sha256(study), "envs/lock.txt": file_sha256(lock)}
+
+
+def missing(name: str):
+    raise importlib.metadata.PackageNotFoundError(name)
+
+
+def test_the_package_has_one_version():
+    stated = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["version"]
+    assert stated == __version__

@@ -1,6 +1,7 @@
 """The command line: lean to start, and one line for an error that a user can act on."""
 
 import errno
+import os
 import signal
 import subprocess
 import sys
@@ -130,6 +131,44 @@ def test_threads_bound_the_numerical_libraries(monkeypatch):
         monkeypatch.delenv(variable, raising=False)
     cli._limit_threads(3)
     assert {cli.os.environ[variable] for variable in cli.THREAD_VARIABLES} == {"3"}
+
+
+BUFFERED = os.environ | {"PYTHONUNBUFFERED": ""}
+"""As a terminal's user has it: what is printed to a pipe is written in large pieces, the last of them at the end."""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "words",
+    [("--help",), ("plan", "--help"), ("plan",), ("status",), ("schema",), ("presets", "list"), ("presets", "show", "ft")],
+)
+def test_a_reader_that_ends_first_ends_a_command_quietly(words, unbuffered):
+    reads, writes = os.pipe()
+    os.close(reads)
+    environment = BUFFERED | {"PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "normgrowth.cli", *words]
+    run = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=60, env=environment)
+    os.close(writes)
+    assert run.stderr == ""
+    swallowed = unbuffered and "--help" in words  # by argparse
+    assert run.returncode == (0 if swallowed else 141)
+
+
+def test_a_reader_of_errors_that_ends_first_ends_a_command_quietly(tmp_path):
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "normgrowth.cli", "summary", "--tables", str(tmp_path)]
+    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=writes, text=True, timeout=60, env=BUFFERED)
+    os.close(writes)
+    assert (run.returncode, run.stdout) == (141, "")
+
+
+def test_a_full_disk_under_what_is_printed_is_one_line():
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "normgrowth.cli", "presets", "list"]
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, env=BUFFERED)
+    assert run.returncode == 1
+    assert run.stderr == "normgrowth presets: the disk is full; what was finished before is kept\n"
 
 
 def test_a_summary_of_tables_that_do_not_exist_is_one_line(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """A wrong study ends before any work, in one line that names the key, its value and what is allowed."""
 
 import json
+import re
 import sys
 from copy import deepcopy
 from pathlib import Path
@@ -11,6 +12,8 @@ import yaml
 from normgrowth.artefacts.schemas import UNEDITED as UNEDITED_IN_TABLES
 from normgrowth.assets.settings import WorldSettings
 from normgrowth.assets.world import build_world
+from normgrowth.config.files import laid_over as over_the_default
+from normgrowth.config.files import read_study
 from normgrowth.config.inputs import editable_facts, local_path
 from normgrowth.config.load import load_study
 from normgrowth.config.plan import UNEDITED, Plan, compact
@@ -349,3 +352,80 @@ def test_an_editor_left_out_of_a_model_does_not_run_on_it():
     study = load_study(laid_over(STUDY, {"left_out": {"world-gpt2": ["memit"]}}))
     runs = Plan(study).runs
     assert "world-gpt2/memit" not in runs and all(f"{model}/ft" in runs for model in study.models)
+
+
+OF_THE_DEFAULT = ("description", "more_orders", "left_out", "contexts", "measure", "interventions", "vectors")
+"""What `config.yaml` chooses for its own study alone."""
+
+
+def test_every_choice_of_the_default_study_alone_is_known():
+    """A key that is new in `config.yaml` either defines, selects or is here."""
+    selecting = {"study", "models", "editors", "facts", "text", "heldout_text", "edits", "segment"}
+    defining = {"model_sources", "fact_sources", "editor_settings"}
+    assert set(SHIPPED) == {*OF_THE_DEFAULT, *selecting, *defining}
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).parents[1] / "studies").glob("*.yaml")), ids=lambda f: f.stem)
+def test_studies_that_come_along_take_no_choice_of_the_default_study(file):
+    given = yaml.safe_load(file.read_text())
+    config = over_the_default(SHIPPED, given)
+    assert not (config.keys() & set(OF_THE_DEFAULT)) - given.keys()
+    assert config["description"] == given["description"]  # each has its own
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).parents[1] / "studies").glob("*.yaml")), ids=lambda f: f.stem)
+def test_a_study_without_a_description_gets_one_of_what_it_is(file, tmp_path):
+    given = {key: value for key, value in yaml.safe_load(file.read_text()).items() if key != "description"}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(given))
+    for name in ("model", "facts.json", "text.txt"):
+        (tmp_path / name).mkdir() if name == "model" else (tmp_path / name).write_text('"subject": "x"' * 9999)
+    (tmp_path / "model/config.json").write_text('{"n_layer": 6}')
+    sources = {
+        "model_sources": {"cf-gpt2-7m": {"path": str(tmp_path / "model")}},
+        "fact_sources": {"counterfact": {"path": str(tmp_path / "facts.json")}},
+        "text_sources": {name: {"paths": [str(tmp_path / "text.txt")]} for name in ("wikipedia", "wikitext")},
+    }
+    local = [f"{key}={json.dumps(value)}" for key, value in sources.items()] if "local" in file.stem else []
+    local += ["unique_subjects=false"] if local else []
+    said = Plan(read_study(tmp_path / "study.yaml", local)).description
+    assert "synthetic world" not in said and all(model in said for model in given["models"])
+    assert said.startswith(f"{given['edits']:,} edits in sequence, of facts of counterfact, by {len(given['editors'])}")
+    assert json.loads(Plan(read_study(tmp_path / "study.yaml", local)).as_json)["description"] == said
+
+
+@pytest.mark.parametrize("changed", [{"models": ["world-llama"]}, {"editors": ["ft"]}, {"study": "other"}])
+def test_a_description_that_would_no_longer_hold_stays_behind(changed):
+    assert "description" not in over_the_default(SHIPPED, changed)
+
+
+@pytest.mark.parametrize("changed", [{}, {"edits": 100}, {"study": "demo"}, {"models": SHIPPED["models"]}])
+def test_the_default_study_keeps_its_choices_where_it_stays_itself(changed):
+    assert over_the_default(SHIPPED, changed) == SHIPPED | changed
+
+
+def test_what_a_study_says_itself_stands():
+    own = {"study": "own", "description": "Mine.", "vectors": SHIPPED["vectors"], "measure": {"fact_probes": 60}}
+    config = over_the_default(SHIPPED, own)
+    assert config["vectors"] == SHIPPED["vectors"] and config["measure"] == {"fact_probes": 60}
+    assert Plan(load_study(config)).description == "Mine."
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- a\n", "holds no configuration: a study's file maps keys to values"),
+        ("a: [\n", "is not YAML: "),
+        ("", "holds no configuration"),
+        (b"\xff\xfea", "is not UTF-8: "),
+        (None, "does not exist: name a study's file; the studies that come with the software stand in "),
+    ],
+)
+def test_a_file_that_is_no_study_is_said_in_one_line(tmp_path, text, said):
+    file = tmp_path / "study.yaml"
+    if text is not None:
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(StudyError, match=re.escape(f"{file} {said}")) as raised:
+        read_study(file)
+    assert "\n" not in str(raised.value)
+    with pytest.raises(StudyError, match="is not YAML"):
+        read_study(None, ["models=["])

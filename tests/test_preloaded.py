@@ -39,6 +39,8 @@ def run(words):
         sys.exit("that is all")
     return int(rest[0]) if what == "give" else 0
 
+if len(sys.argv) > 2:
+    from normgrowth.cli import main as run
 Forks(Path(sys.argv[1]), run).serve()
 """
 COMMAND = "import sys; from normgrowth.preloaded import hand_over; sys.exit(hand_over(sys.argv[1:]))"
@@ -62,8 +64,8 @@ def gone(process: int) -> bool:
 
 
 @pytest.fixture
-def server(tmp_path):
-    call = [sys.executable, "-c", SERVE, str(tmp_path)]
+def server(tmp_path, request):
+    call = [sys.executable, "-c", SERVE, str(tmp_path), *getattr(request, "param", [])]
     buffered = {"PYTHONUNBUFFERED": ""}
     process = subprocess.Popen(call, stdin=subprocess.PIPE, env=os.environ | ONE_THREAD | buffered, **HEEDED)
     until(lambda: [file for file in tmp_path.iterdir() if file.name != "new"])
@@ -163,6 +165,16 @@ def test_a_fork_that_cannot_write_fails_and_others_go_on(command, tmp_path):
     failed = subprocess.run([sys.executable, "-c", code, "say", "it"], env=environment)
     assert failed.returncode == preloaded.UNWRITTEN
     assert command("give", "5").wait() == 5
+
+
+@pytest.mark.parametrize("server", [["the command line"]], indirect=True)
+def test_a_reader_that_ends_first_ends_a_fork_quietly(command, tmp_path):
+    code = f"import os, sys; r, w = os.pipe(); os.close(r); os.dup2(w, 1); {COMMAND}"
+    environment = os.environ | ONE_THREAD | {preloaded.VARIABLE: str(tmp_path)}
+    gone = subprocess.run([sys.executable, "-c", code, "presets", "list"], env=environment, stderr=subprocess.PIPE)
+    assert gone.returncode == 141
+    assert b"MB of memory" in gone.stderr and len(gone.stderr.splitlines()) == 1
+    assert command("presets", "list").wait() == 0
 
 
 def test_what_ends_or_stays_silent_before_it_has_asked_holds_up_nobody(command, server, tmp_path):

@@ -13,7 +13,7 @@ from normgrowth.assets.small_models import new_model, train_tokenizer
 from normgrowth.assets.training import pack, train_model
 from normgrowth.assets.vetting import causal_trace, make_quiz, recall, vet
 from normgrowth.assets.world import write_world
-from normgrowth.errors import QualityError
+from normgrowth.errors import QualityError, StudyError
 from tests import small_models
 
 TINY = {
@@ -160,3 +160,18 @@ def test_initial_weights_follow_the_seed():
     ]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("architecture", small_models.ARCHITECTURES)
+def test_a_context_that_does_not_hold_the_prompts_is_refused_before_training(architecture, world, tmp_path):
+    with pytest.raises(
+        StudyError, match=r"training.context is 16, and the world's prompts take up to \d\d tokens, .*: set it to \d\d or"
+    ) as raised:
+        train(tiny(architecture, context=16), world, tmp_path / "model")
+    least = int(str(raised.value).split("set it to ")[1].split()[0])
+    assert train(tiny(architecture, context=least), world, tmp_path / "model")
+
+
+def test_a_context_longer_than_the_texts_is_refused_before_training(world, tmp_path):
+    with pytest.raises(StudyError, match=r"training.context is 4096, and a text of its world holds \d+ tokens: set it"):
+        train(tiny("gpt2", context=4096), world, tmp_path / "model")

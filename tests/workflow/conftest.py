@@ -19,8 +19,9 @@ PARTS = ("Snakefile", "config.yaml", "profiles", "envs", "studies", "workflow")
 class Tree:
     """A copy of the repository whose workflow runs with stand-ins for the commands."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cwd: Path | None = None) -> None:
         self.folder = folder
+        self.cwd = cwd or folder  # where the workflow runs
         self.package = folder / "workflow" / "normgrowth"
 
     @classmethod
@@ -59,7 +60,7 @@ class Tree:
             environment[preloaded.VARIABLE] = ""  # stand-ins import nothing that is slow to import
         return subprocess.run(
             [sys.executable, "-m", "snakemake", *arguments],
-            cwd=self.folder,
+            cwd=self.cwd,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -4,6 +4,7 @@ import argparse
 import ast
 import errno
 import os
+import signal
 import sys
 import traceback
 from importlib import import_module
@@ -46,6 +47,10 @@ COMMANDS = (
     "status",
 )
 
+READER_GONE = 128 + signal.SIGPIPE
+"""Exit code where what reads the output has ended first, as `| head` does: what a shell says of programs that the
+signal ends."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code: 1, and one line on stderr, for an error that a user can act on.
@@ -56,6 +61,15 @@ def main(arguments: list[str] | None = None) -> int:
         arguments = sys.argv[1:]
         if (code := hand_over(arguments)) is not None:
             return code
+    try:
+        return _run(arguments)
+    except BrokenPipeError:
+        return READER_GONE
+    finally:
+        _give_up_broken_streams()
+
+
+def _run(arguments: list[str]) -> int:
     # Only the command that runs is imported: starting must not cost what it does not use.
     chosen = next((word for word in arguments if not word.startswith("-")), None)
     parser = argparse.ArgumentParser(prog="normgrowth", description=__doc__)
@@ -68,10 +82,13 @@ def main(arguments: list[str] | None = None) -> int:
             command = commands.add_parser(name, help=_summary(name), description=_summary(name))
             if module is not None:
                 module.add_arguments(command)
-        parsed = parser.parse_args(arguments)
+        parsed = _parsed(parser, arguments)
         _limit_threads(getattr(parsed, "threads", None))
         module.run(parsed)
         _tell_gpu_memory()
+        _flush()
+    except BrokenPipeError:
+        raise
     except KeyboardInterrupt:
         return _stop(chosen, "interrupted; what was finished before is kept", 130)
     except Exception as error:
@@ -82,6 +99,30 @@ def main(arguments: list[str] | None = None) -> int:
             traceback.print_exc()
         return _stop(chosen, message, 1)
     return 0
+
+
+def _parsed(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
+    try:
+        return parser.parse_args(arguments)
+    finally:
+        _flush()  # help, where that was asked for
+
+
+def _flush() -> None:
+    # Here and not as the process ends, where a failure is only complained about.
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _give_up_broken_streams() -> None:
+    """Send what a stream cannot get rid of nowhere, so that the interpreter does not try again as it ends."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def _module_name(command: str) -> str:

@@ -20,7 +20,13 @@ def go_on(
 
     Every prompt has draws of its own, from the seed and its place in `prompts`; which others run beside it changes
     nothing but rounding.
+
+    Raises:
+        ModelError: when a prompt and what follows it are longer than the model's context.
     """
+    if length < 1 or not prompts:
+        return [[] for _ in prompts]
+    lm.require_room(max(map(len, prompts)) + length - 1)  # the last token is not read
     followed = []
     for start in range(0, len(prompts), ROWS_PER_PASS):
         rows = prompts[start : start + ROWS_PER_PASS]

@@ -8,6 +8,7 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.activations import NewGELUActivation
 
 from normgrowth.anatomy import Anatomy, anatomy_of
+from normgrowth.context_length import context_length
 from normgrowth.errors import ModelError
 from normgrowth.post_norms import PostNorm, looking_behind_mlps, post_norms_of
 from normgrowth.prompts import pad, pad_id
@@ -28,16 +29,27 @@ class LanguageModel:
     def device(self) -> torch.device:
         return self.anatomy.home
 
+    @property
+    def context(self) -> int | None:
+        """Tokens that the model reads at once; None where its configuration names no bound."""
+        return context_length(vars(self.model.config.get_text_config()))
+
+    def require_room(self, tokens: int) -> None:
+        """Refuse a text that is longer than the context.
+
+        Raises:
+            ModelError: naming both lengths.
+        """
+        if self.context is not None and tokens > self.context:
+            raise ModelError(f"a text of {tokens} tokens does not fit the model's context of {self.context}")
+
     def pad(self, rows: list[tuple[int, ...]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Right-padded ids and attention mask, both [rows, tokens].
 
         Raises:
             ModelError: when a row is longer than the model's context.
         """
-        limit = getattr(self.model.config, "max_position_embeddings", None)
-        longest = max(map(len, rows))
-        if limit is not None and longest > limit:
-            raise ModelError(f"a text of {longest} tokens does not fit the model's context of {limit}")
+        self.require_room(max(map(len, rows)))
         return pad(rows, pad_id(self.tokenizer), self.device)
 
     def hidden(
@@ -53,7 +65,12 @@ class LanguageModel:
             mask: [rows, tokens], or [rows, past + tokens] after what `past` holds.
             positions: of the tokens [rows, tokens]; counted from the first when left out.
             past: attention keys and values of the tokens before; those of `ids` are added to it.
+
+        Raises:
+            ModelError: when a text without `positions` is longer than the model's context.
         """
+        if positions is None:
+            self.require_room(mask.shape[1])
         places = {} if positions is None else {"position_ids": positions}
         trunk = self.anatomy.trunk
         with self._products():

@@ -32,6 +32,9 @@ rule fetch_model:
         mem_mb=1000,
         runtime=600,
     params:
+        # What the study reads is looked at once the model is there. As a parameter that is worked out with the output
+        # at hand it fetches nothing again, nor has to: what is there is looked at before any job.
+        lambda w, output: as_words(lengths_asked(STUDY, w.model)),
         *closure("normgrowth.commands.fetch_model"),
         repo=lambda w: source_of_model(w).repo,
         revision=lambda w: source_of_model(w).revision,
@@ -41,7 +44,7 @@ rule fetch_model:
         "Fetch the model {wildcards.model} from {params.repo} at {params.revision}"
     shell:
         "normgrowth fetch-model --repo {params.repo} --revision {params.revision} --layers {params.layers} "
-        "--out {params.out} > {log} 2>&1"
+        "--to-read {params[0]} --out {params.out} > {log} 2>&1"
 
 
 rule fetch_file:

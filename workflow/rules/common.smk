@@ -7,10 +7,12 @@ from shlex import quote
 from normgrowth.config.downloads import FOLDER as DOWNLOADS
 from normgrowth.config.downloads import downloads_of, every_download, format_of, needed_downloads, needed_models
 from normgrowth.config.inputs import layers_of, local_path, model_files, task_files
+from normgrowth.config.lengths import lengths_asked
 from normgrowth.config.plan import UNEDITED, compact
 from normgrowth.config.requests import MINUTES, ONE_PROCESS, megabytes, minutes_of_checkpoint, minutes_of_segment
 from normgrowth.config.sections import CheckpointDifference
 from normgrowth.config.study import HELDOUT_SUFFIX
+from normgrowth.context_length import as_words
 from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS, TRAJECTORY
 from normgrowth.figures.catalogue import FIGURES, figures_of
 from normgrowth.fingerprint import beyond, closure, numerics, versions

@@ -195,6 +195,8 @@ rule edit:
         mem_mb=memory,
         runtime=minutes_to_edit,
     params:
+        # Not compared, as what is worked out with the outputs at hand: more edits only append segments.
+        lambda w, output: STUDY.edits,
         *closure(EDIT),
         *numerics(),
         editor=lambda w: editor_options(w, gathered_before_segment(w)),
@@ -210,7 +212,7 @@ rule edit:
     shell:
         "normgrowth edit --study {wildcards.study} --model-name {wildcards.model} --editor-name {wildcards.editor} "
         "--order {wildcards.order} --segment {wildcards.segment} "
-        "--first {params.edits[0]} --last {params.edits[1]} --model resources/models/{wildcards.model} "
+        "--first {params.edits[0]} --last {params.edits[1]} --of {params[0]} --model resources/models/{wildcards.model} "
         "--facts {input.facts} --contexts {input.contexts} {params.editor} --seed {params.seed} "
         "{params.order} --chain {params.chain} {params.device} --threads {threads} > {log} 2>&1"
 

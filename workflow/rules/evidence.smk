@@ -150,7 +150,7 @@ rule provenance:
     input:
         models=expand("resources/models/{model}/manifest.json", model=STUDY.models),
         data=sorted({FACTS, TEXT, HELDOUT}),
-        lock="envs/lock.txt",
+        lock=of_repository("envs/lock.txt"),
         figures=vetted_models(),
     output:
         json=report(
@@ -174,8 +174,8 @@ rule provenance:
     message:
         "Write down what the results were made from"
     shell:
-        "normgrowth provenance --study {params.study:q} --inputs {input.models} {input.data} {input.lock} "
-        "--figures {input.figures} --out {output.json} > {log} 2>&1"
+        "normgrowth provenance --study {params.study:q} --inputs {input.models} {input.data} "
+        "--lock {input.lock:q} --figures {input.figures} --out {output.json} > {log} 2>&1"
 
 
 rule report:

@@ -1,10 +1,14 @@
 """What made a file: hashes, settings and versions, and never a time or a place, so that equal work is equal bytes."""
 
 import hashlib
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from normgrowth import __version__
+
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pandas", "pyarrow")
+
+UNKNOWN = "unknown"
 
 
 def file_sha256(path: Path | str) -> str:
@@ -14,8 +18,16 @@ def file_sha256(path: Path | str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package and of the libraries that results depend on."""
-    return {name: version(name) for name in ("normgrowth", *LIBRARIES)}
+    """Versions of this package and of the libraries that results depend on; `unknown` where none is recorded."""
+    return {"normgrowth": __version__, **{name: _version(name) for name in LIBRARIES}}
+
+
+def _version(name: str) -> str:
+    # The record of what is installed may lack where the code is there: it must not cost a result.
+    try:
+        return version(name) or UNKNOWN
+    except PackageNotFoundError:
+        return UNKNOWN
 
 
 def provenance(**facts: object) -> dict:

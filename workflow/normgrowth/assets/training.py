@@ -21,7 +21,7 @@ from normgrowth.assets.settings import TrainingSettings
 from normgrowth.assets.small_models import new_model, train_tokenizer
 from normgrowth.assets.text import documents
 from normgrowth.assets.vetting import Recall, make_quiz, perplexity, recall, vet
-from normgrowth.errors import QualityError
+from normgrowth.errors import QualityError, StudyError
 from normgrowth.facts.records import Fact, read_facts
 from normgrowth.language_model import language_model
 from normgrowth.seeds import derive
@@ -32,6 +32,8 @@ LOWEST_RATE = 0.05
 """Share of the peak learning rate that is left when the budget is spent."""
 AT_BEGINNING = 0.5
 """Share of windows that begin where a document does; the others begin anywhere."""
+TEMPLATE_TOKENS = 12
+"""The longest context template: ten tokens, a full stop, and one more where the start of a text has one of its own."""
 TESTED_FACTS = 200
 """Facts tested while training; all of them are before it ends."""
 
@@ -65,8 +67,10 @@ def train_model(
     corpus = [json.loads(line) for line in Path(corpus_path).read_text(encoding="utf-8").splitlines()]
     facts = read_facts(facts_path)
     tokenizer = train_tokenizer(settings, [document["text"] for document in corpus])
+    stream = pack(corpus, tokenizer, settings)
+    _require_room(settings, tokenizer, stream, facts, documents(heldout_path))
     model = new_model(settings, tokenizer)
-    tokens_seen, reached = fit(model, tokenizer, settings, pack(corpus, tokenizer, settings), facts, progress)
+    tokens_seen, reached = fit(model, tokenizer, settings, stream, facts, progress)
     _require_bars(settings, reached, tokens_seen)
     lm = language_model(model, tokenizer)
     figures = {
@@ -83,6 +87,31 @@ def train_model(
         write_json(folder / "figures.json", figures)
         write_manifest(folder, {"kind": "trained", "settings": settings.model_dump(mode="json")})
     return figures
+
+
+def _require_room(
+    settings: TrainingSettings,
+    tokenizer: PreTrainedTokenizerFast,
+    stream: Stream,
+    facts: list[Fact],
+    heldout: list[str],
+) -> None:
+    """Refuse a context that does not hold the world's prompts, or is longer than its texts, before any training.
+
+    Raises:
+        StudyError: naming the key, its value and the least or most that would do.
+    """
+    key = f"model_sources.*.training.context is {settings.context}"
+    texts = [f"{prompt} {fact.target_new}" for fact in facts for prompt in (fact.question, *fact.paraphrases)]
+    longest = max(map(len, tokenizer(texts)["input_ids"]))
+    if longest + TEMPLATE_TOKENS > settings.context:
+        raise StudyError(
+            f"{key}, and the world's prompts take up to {longest} tokens, with {TEMPLATE_TOKENS} of a context template "
+            f"before them: set it to {longest + TEMPLATE_TOKENS} or more"
+        )
+    shortest = min(len(stream.tokens) - 1, sum(len(ids) + 1 for ids in tokenizer(heldout)["input_ids"]))
+    if settings.context > shortest:
+        raise StudyError(f"{key}, and a text of its world holds {shortest} tokens: set it to {shortest} or less")
 
 
 def fit(

@@ -19,5 +19,8 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.artefacts.atomic import write_json
     from normgrowth.commands.common import load
     from normgrowth.contexts import sample_contexts
+    from normgrowth.prompt_lengths import require_windows
 
-    write_json(arguments.out, sample_contexts(load(arguments), arguments.seed, arguments.per_length))
+    lm = load(arguments)
+    require_windows(lm, {})
+    write_json(arguments.out, sample_contexts(lm, arguments.seed, arguments.per_length))

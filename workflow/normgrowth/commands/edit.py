@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from normgrowth.commands.common import add_identity, add_model, load
-from normgrowth.commands.gathering import add_editor, add_gathered, editor_and_settings, gathered
+from normgrowth.commands.gathering import add_editor, add_gathered, editor_and_settings, gathered, templates_of
 from normgrowth.commands.ordering import add_order, facts_and_order
 
 
@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--segment", required=True, type=int, help="number of the segment, from 1")
     parser.add_argument("--first", required=True, type=int, help="first edit of the segment, from 1")
     parser.add_argument("--last", required=True, type=int, help="last edit of the segment")
+    parser.add_argument("--of", type=int, help="edits of the run: its first segment looks at all of them beforehand")
     add_gathered(parser)
     parser.add_argument("--trajectory", type=Path, nargs="+", help="norms of the run that a control arm follows")
     add_editor(parser)
@@ -29,13 +30,17 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.assets.models import revision
     from normgrowth.editors.gathered import read_trajectory
     from normgrowth.facts.orders import steps_of
+    from normgrowth.prompt_lengths import require_edits
     from normgrowth.seeds import derive
     from normgrowth.sequence import Run, run_segment
 
     kind, settings = editor_and_settings(arguments)
     _, order = facts_and_order(arguments)
     chosen = steps_of(order, arguments.first, arguments.last)
+    # A prompt that is too long is found now, and not at its edit, hours later.
+    ahead = steps_of(order, 1, arguments.of) if arguments.segment == 1 and arguments.of else chosen
     lm = load(arguments)
+    require_edits(lm, ahead, templates_of(arguments, settings))
     names = arguments.model_name, arguments.editor_name, arguments.order
     resources = gathered(arguments, lm, settings, order, derive(arguments.seed, "edit", *names))
     if arguments.trajectory:

@@ -20,12 +20,14 @@ def run(arguments: argparse.Namespace) -> None:
     """Bring the model to the step and write one file for each site."""
     from normgrowth.artefacts.schemas import vector_schema
     from normgrowth.artefacts.tables import write_row_groups
+    from normgrowth.measure.material import require_material
     from normgrowth.measure.vectors import layers_named, site_width, vector_groups
     from normgrowth.state import restore
 
     chosen = run_of(arguments)
     material, metadata = material_of(arguments, chosen.fixed)
     lm = load(arguments)
+    require_material(lm, material)
     if arguments.segments:
         restore(lm, arguments.chain, arguments.segments, chosen.fixed)
     probes, layers = material.probes(lm), layers_named(lm, arguments.layers)

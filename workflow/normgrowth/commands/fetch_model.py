@@ -1,6 +1,7 @@
 """Fetch a model from the Hugging Face Hub at a pinned commit, and link its files."""
 
 import argparse
+import json
 from pathlib import Path
 
 
@@ -9,6 +10,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repo", required=True, help="repository, as owner/name")
     parser.add_argument("--revision", required=True, help="full hash of the commit")
     parser.add_argument("--layers", type=int, default=None, help="transformer blocks that it must have")
+    parser.add_argument(
+        "--to-read", nargs="*", default=[], metavar="KEY=TOKENS", help="what the study has it read at once, by key"
+    )
     parser.add_argument("--out", type=Path, default=None, help="model folder to make (default: only fill the cache)")
 
 
@@ -17,6 +21,7 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.assets.hub import CONFIG, fetch_model
     from normgrowth.assets.links import link_model
     from normgrowth.assets.model_config import layers_in
+    from normgrowth.context_length import context_length, from_words, too_long
     from normgrowth.errors import ModelError
 
     files = fetch_model(arguments.repo, arguments.revision)
@@ -26,6 +31,9 @@ def run(arguments: argparse.Namespace) -> None:
             f"{arguments.repo} has {found} layers, but the study took it for a model of {arguments.layers}: correct "
             "layers or published_as of its source"
         )
+    length = context_length(json.loads(config.read_text(encoding="utf-8")))
+    if faults := too_long(from_words(arguments.to_read), length, arguments.repo):
+        raise ModelError("; ".join(faults))
     if arguments.out is not None:
         source = {"kind": "hub", "repo": arguments.repo, "revision": arguments.revision}
         link_model(files, arguments.out, source)

@@ -48,5 +48,19 @@ def gathered(arguments: argparse.Namespace, lm, settings, facts=(), seed: int = 
         null_spaces = read.read_null_spaces(arguments.null_spaces, arguments.model, lm, threshold)
     if arguments.hypernetwork:
         hypernetwork = read.read_hypernetwork(arguments.hypernetwork, arguments.model, lm, settings.working)
-    contexts = json.loads(arguments.contexts.read_text(encoding="utf-8"))
-    return Resources(contexts, second_moments, null_spaces, hypernetwork, facts=tuple(facts), seed=seed)
+    return Resources(contexts_of(arguments), second_moments, null_spaces, hypernetwork, facts=tuple(facts), seed=seed)
+
+
+def contexts_of(arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """The context templates, by the name of their set."""
+    return json.loads(arguments.contexts.read_text(encoding="utf-8"))
+
+
+def templates_of(arguments: argparse.Namespace, settings) -> list[str]:
+    """The templates that an editor may put before a prompt: only a search does."""
+    from normgrowth.editors.settings import SearchSettings
+    from normgrowth.prompts import SLOT
+
+    if not isinstance(settings.working, SearchSettings):
+        return [SLOT]
+    return [template for templates in contexts_of(arguments).values() for template in templates]

@@ -30,11 +30,13 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.facts.records import read_facts
     from normgrowth.fingerprint import closure
     from normgrowth.measure.single_edits import score_single_edits
+    from normgrowth.prompt_lengths import require_edits
 
     kind, settings = editor_and_settings(arguments)
     facts = reserved_facts(read_facts(arguments.facts), arguments.seed, arguments.reserved)
     parts = split(facts, settings.validation_share, arguments.seed)
     lm = load(arguments)
+    require_edits(lm, facts)
     identity = {
         "model": revision(arguments.model),
         "kind": arguments.editor,

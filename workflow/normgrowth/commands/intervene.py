@@ -30,14 +30,15 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.sequence import Run
 
     fixed = {"model_revision": revision(arguments.model), "kind": arguments.kind, "seed": arguments.seed}
+    # Whatever may be missing is asked for before the work.
     if arguments.result:
-        rows = compare_checkpoints(arguments.model, arguments.result)
         metadata = provenance(**fixed, result_revision=revision(arguments.result))
+        rows = compare_checkpoints(arguments.model, arguments.result)
     else:
         settings = InterventionTraining(**json.loads(arguments.settings))
-        rows = _trained(arguments, settings)
         data = arguments.text or arguments.facts
         metadata = provenance(**fixed, settings=settings.model_dump(), data=file_sha256(data))
+        rows = _trained(arguments, settings)
     run = Run(arguments.study, arguments.model_name, arguments.editor_name, arguments.order, fixed)
     write_table(arguments.out, run.identify(rows.assign(kind=arguments.kind)), "interventions", metadata)
 
@@ -48,13 +49,19 @@ def _trained(arguments: argparse.Namespace, settings):
     from normgrowth.interventions import training
     from normgrowth.interventions.settings import CONTINUED_PRETRAINING, FULL_FINE_TUNING
     from normgrowth.progress import Progress
+    from normgrowth.prompt_lengths import require_prompts, require_windows
 
     lm = load(arguments)
+    facts = read_facts(arguments.facts) if arguments.facts else []
+    for fact in facts:
+        require_prompts(lm, fact, [f"{fact.question} {fact.target_true}"])
+    if arguments.kind == CONTINUED_PRETRAINING:
+        require_windows(lm, {f"interventions.{arguments.editor_name}.training.window": settings.window})
     with Progress(settings.steps, f"{arguments.editor_name} of {arguments.model_name}, steps") as progress:
         if arguments.kind == CONTINUED_PRETRAINING:
             count = settings.steps * settings.batch
             text = windows(arguments.text, lm.tokenizer, settings.window, count, arguments.seed, arguments.kind)
             return training.continued_pretraining(lm, text, settings, progress.update)
         train = training.full_fine_tuning if arguments.kind == FULL_FINE_TUNING else training.lora_fine_tuning
-        pairs = [(fact.question, fact.target_true) for fact in read_facts(arguments.facts)]
+        pairs = [(fact.question, fact.target_true) for fact in facts]
         return train(lm, pairs, settings, arguments.seed, progress.update)

@@ -19,16 +19,17 @@ def run(arguments: argparse.Namespace) -> None:
     import yaml
 
     from normgrowth.cluster.preflight import Executor, examine
-    from normgrowth.config.files import read_study
+    from normgrowth.config.files import in_repository, read_study
     from normgrowth.config.plan import Plan
     from normgrowth.config.site import read_site
 
-    profile = yaml.safe_load((arguments.profile / "profile.yaml").read_text(encoding="utf-8"))
-    study = read_study(arguments.study or Path(profile["configfile"]), arguments.config)
+    folder = in_repository(arguments.profile)
+    profile = yaml.safe_load((folder / "profile.yaml").read_text(encoding="utf-8"))
+    study = read_study(arguments.study or in_repository(profile["configfile"]), arguments.config)
     executor = Executor(
         profile.get("slurm-status-command"),
         profile.get("slurm-init-seconds-before-status-checks", 40),
         profile.get("slurm-jobname-prefix", ""),
     )
-    examine(Plan(study), read_site(arguments.profile / "site.yaml"), executor, Path.cwd())
+    examine(Plan(study), read_site(folder / "site.yaml"), executor, Path.cwd())
     print(f"{study.study}: nothing stands in the way of a run on this cluster")

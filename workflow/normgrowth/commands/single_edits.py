@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from normgrowth.commands.common import add_identity, add_model, load
-from normgrowth.commands.gathering import add_editor, add_gathered, editor_and_settings, gathered
+from normgrowth.commands.gathering import add_editor, add_gathered, editor_and_settings, gathered, templates_of
 from normgrowth.commands.ordering import add_order, facts_and_order
 
 
@@ -26,6 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.assets.models import revision
     from normgrowth.facts.orders import steps_of
     from normgrowth.measure.single_edits import score_single_edits
+    from normgrowth.prompt_lengths import require_edits
     from normgrowth.seeds import derive
     from normgrowth.sequence import Run
 
@@ -33,6 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
     _, order = facts_and_order(arguments)
     chosen = steps_of(order, 1, arguments.edits)
     lm = load(arguments)
+    require_edits(lm, chosen, templates_of(arguments, settings))
     names = arguments.model_name, arguments.editor_name, arguments.order
     editor = kind.build(settings)
     editor.prepare(lm, gathered(arguments, lm, settings, order, derive(arguments.seed, "edit", *names)))

@@ -34,8 +34,10 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.commands.common import load
     from normgrowth.editors.statistics import gather_second_moments
     from normgrowth.progress import Progress
+    from normgrowth.prompt_lengths import require_windows
 
     lm = load(arguments)
+    require_windows(lm, {"second_moments.window": arguments.window})
     count = -(-arguments.tokens // arguments.window)
     metadata = provenance(
         model=revision(arguments.model),

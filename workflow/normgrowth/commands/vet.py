@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from normgrowth.commands.common import add_model, load
-from normgrowth.commands.gathering import add_gathered, gathered
+from normgrowth.commands.gathering import add_gathered, gathered, templates_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,12 +27,14 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.facts.orders import subset
     from normgrowth.facts.records import read_facts
     from normgrowth.measure.single_edits import score_single_edits
+    from normgrowth.prompt_lengths import require_edits
 
     bars = json.loads(arguments.settings)
     settings = Settings(**json.loads(arguments.editor_settings))
     every = read_facts(arguments.facts)
     facts = subset(every, bars.pop("facts"), arguments.seed, "vetting")
     lm = load(arguments)
+    require_edits(lm, facts, templates_of(arguments, settings))
     editor = build(settings)
     editor.prepare(lm, gathered(arguments, lm, settings, every))
     scores = score_single_edits(lm, editor, editor.begin(lm), facts)

@@ -8,6 +8,7 @@ from normgrowth.config import presets
 from normgrowth.config.downloads import published_sets
 from normgrowth.config.editors import choose, controlled_editor, settings_faults
 from normgrowth.config.inputs import ASSETS, editable_facts, layers_of, local_path
+from normgrowth.config.lengths import length_faults
 from normgrowth.config.messages import unknown
 from normgrowth.config.sections import (
     CheckpointDifference,
@@ -32,7 +33,7 @@ FEWEST_RESERVED = 20
 def faults_of(study: Study) -> list[str]:
     """Everything wrong with the study; faults that would only follow from others are left out."""
     faults = [*_selections(study), *settings_faults(study)]
-    later = (_too_few_facts, _untrainable, _unmeasured_vectors, _misfits)
+    later = (_too_few_facts, _untrainable, _unmeasured_vectors, _misfits, length_faults)
     return faults or list(_missing_inputs(study)) or [fault for check in later for fault in check(study)]
 
 

@@ -1,7 +1,8 @@
-"""A study file read as the workflow reads it: laid over `config.yaml`, dictionaries merged."""
+"""A study as the workflow reads it: what the user gives, laid over a default study."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -9,46 +10,95 @@ from normgrowth.config.load import load_study
 from normgrowth.config.study import Study
 from normgrowth.errors import StudyError
 
-DEFAULT = Path("config.yaml")
+REPOSITORY = Path(__file__).parents[3]
+DEFAULT = "config.yaml"
+
+SUBJECT = ("models", "editors", "facts")
+"""Keys without which a description no longer says what is there."""
+
+OF_ONE_STUDY = ("orders", "more_orders", "single_edits", "left_out", "contexts", "measure", "interventions", "vectors")
+OF_ONE_STUDY += ("ability",)
+"""Keys that say what a single study does: one of another name has them at their defaults, and not at those of the
+default study, which are chosen for two small models."""
+
+
+def in_repository(path: Path | str) -> Path:
+    """A file of the working directory, or else the one of the same name in the repository."""
+    here = Path(path)
+    return here if here.exists() else REPOSITORY / here
+
+
+def default_file() -> Path:
+    """The default study: `config.yaml` of the working directory, or else that of the repository."""
+    return in_repository(DEFAULT)
 
 
 def read_study(path: Path | None, values: Sequence[str] = ()) -> Study:
-    """The study of a file in the working directory's repository.
+    """The study of a file.
 
     Args:
-        path: laid over config.yaml; None for config.yaml alone.
+        path: laid over the default study; None for that one alone.
         values: `key=value`, laid over both; the value is YAML.
 
     Raises:
         StudyError: when a file is missing or no YAML, or the study is faulty.
     """
-    config = _read(DEFAULT)
-    if path is not None:
-        config = merged(config, _read(path))
+    above = {} if path is None else read_file(path)
     for item in values:
         key, sign, value = item.partition("=")
         if not sign:
             raise StudyError(f"--config {item!r}: give key=value")
-        config = merged(config, {key: yaml.safe_load(value)})
-    return load_study(config)
+        try:
+            above = merged(above, {key: yaml.safe_load(value)})
+        except yaml.YAMLError as error:
+            raise StudyError(f"--config {item!r} is not YAML: {' '.join(str(error).split())}") from None
+    return load_study(laid_over(read_file(default_file()), above))
 
 
-def merged(below: dict, above: dict) -> dict:
+def laid_over(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration laid over the default study: dictionaries are merged, all else is replaced.
+
+    What belongs to the default study alone does not reach another one: `OF_ONE_STUDY` stays behind where `above` names
+    a study of its own, and the description wherever it would speak of something else.
+    """
+    left = set()
+    if _changes(base, above, "study"):
+        left.update(OF_ONE_STUDY)
+    if any(_changes(base, above, key) for key in ("study", *SUBJECT)):
+        left.add("description")
+    return merged({key: value for key, value in base.items() if key not in left}, above)
+
+
+def _changes(base: Mapping, above: Mapping, key: str) -> bool:
+    return key in above and above[key] != base.get(key)
+
+
+def merged(below: Mapping, above: Mapping) -> dict:
     """Two configurations: dictionaries are merged, all else is replaced."""
     both = dict(below)
     for key, value in above.items():
         mine = both.get(key)
-        both[key] = merged(mine, value) if isinstance(mine, dict) and isinstance(value, dict) else value
+        both[key] = merged(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
     return both
 
 
-def _read(path: Path) -> dict:
+def read_file(path: Path) -> dict[str, Any]:
+    """The keys of a study's file.
+
+    Raises:
+        StudyError: when it is missing, cannot be read or holds none.
+    """
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StudyError(f"{path} does not exist: run this in the repository, and name a file of studies/") from None
+        hint = f"; the studies that come with the software stand in {REPOSITORY / 'studies'}"
+        raise StudyError(f"{path} does not exist: name a study's file{hint}") from None
+    except OSError as error:
+        raise StudyError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path} is not UTF-8: {error}") from None
     except yaml.YAMLError as error:
         raise StudyError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
-        raise StudyError(f"{path} holds no configuration")
+        raise StudyError(f"{path} holds no configuration: a study's file maps keys to values")
     return found

@@ -1,5 +1,6 @@
 """What the study can learn about its inputs before any work: cheaply, at every start of the workflow."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -18,6 +19,7 @@ from normgrowth.config.sections import (
     World,
 )
 from normgrowth.config.study import Study
+from normgrowth.context_length import context_length
 from normgrowth.errors import FactError
 from normgrowth.facts.zsre import read_zsre
 
@@ -82,6 +84,19 @@ def layers_of(study: Study, model: str) -> int:
         f"nothing says how many layers {source.repo} has before it is fetched: set layers, or published_as to one of "
         f"{', '.join(presets.models())}"
     )
+
+
+def context_of(study: Study, model: str) -> int | None:
+    """Tokens that a model reads at once; None where nothing says so yet."""
+    source = study.model_sources[model]
+    if isinstance(source, TrainedModel):
+        return source.training.context
+    try:
+        config = json.loads((model_folder(source, study.assets) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        published = published_model(model, source)
+        return presets.context(published) if published else None
+    return context_length(config) if isinstance(config, dict) else None
 
 
 def weights_megabytes(study: Study, model: str) -> int:

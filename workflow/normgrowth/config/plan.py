@@ -187,6 +187,18 @@ class Plan:
         )
 
     @property
+    def description(self) -> str:
+        """What the study says of itself, or else a sentence that follows from what it is."""
+        study = self.study
+        if study.description.strip():
+            return study.description
+        trained = self.trained()
+        models = [f"{name} (trained here)" if name in trained else name for name in study.models]
+        editors = f"{len(study.editors)} editors" if len(study.editors) > 1 else study.editors[0]
+        edits = f"{study.edits:,} edits" if study.edits > 1 else "One edit"
+        return f"{edits} in sequence, of facts of {study.facts}, by {editors} on {_listed(models)}."
+
+    @property
     def as_json(self) -> str:
         """The study with the settings of every editor and model filled in; it names no folder of this machine."""
         editors = {
@@ -198,4 +210,10 @@ class Plan:
             for model in self.study.models
         }
         study = self.study.model_dump(mode="json", exclude={"assets", "editor_settings"})
-        return compact({**study, "editor_settings": editors, "settings_from": origins})
+        study |= {"description": self.description, "editor_settings": editors, "settings_from": origins}
+        return compact(study)
+
+
+def _listed(names: list[str]) -> str:
+    """Names as a sentence lists them."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -77,6 +77,11 @@ def dimensions(model: str) -> Dimensions:
     return Dimensions(**_file("models")[model]["shape"])
 
 
+def context(model: str) -> int:
+    """Tokens that a published model reads at once, by the name that presets use."""
+    return _file("models")[model]["context"]
+
+
 def editors(source: str) -> list[str]:
     """The editors that a source has settings of."""
     return list(_file(source)["presets"])

@@ -56,20 +56,22 @@ def text_rows(now: Reading, unedited: Reading) -> list[dict]:
     perplexity = math.exp(loss) if loss < 700 else math.inf if loss == loss else math.nan
     task = {"task": "heldout_text", "n": now.tokens}
     windows = {"task": "heldout_text", "n": len(now.loss)}
-    change = now.loss - unedited.loss
+    change, error = now.loss - unedited.loss, _error(now.loss)
+    relative = None if error is None else perplexity * error
     return [
-        task | {"metric": "perplexity", "value": perplexity, "stderr": perplexity * _error(now.loss)},
+        task | {"metric": "perplexity", "value": perplexity, "stderr": relative},
         windows | {"metric": "log_perplexity_change", "value": change.mean().item(), "stderr": _error(change)},
         task | {"metric": "accuracy", "value": now.right.mean().item(), "stderr": _error(now.right)},
     ]
 
 
 class Item(NamedTuple):
-    """One item of the cloze: a prompt, the objects to choose from, and which of them is true."""
+    """One item of the cloze: a prompt, the objects to choose from, which of them is true, and the fact that is asked."""
 
     prompt: str
     choices: tuple[str, ...]
     true: int
+    fact: Fact
 
 
 def cloze_items(facts: Sequence[Fact], all_facts: Sequence[Fact], seed: int) -> list[Item]:
@@ -87,7 +89,7 @@ def cloze_items(facts: Sequence[Fact], all_facts: Sequence[Fact], seed: int) -> 
             random = Random(derive(seed, "cloze", fact.case_id))
             chosen = [fact.target_true, *random.sample(others, min(CHOICES - 1, len(others)))]
             random.shuffle(chosen)
-            items.append(Item(fact.question, tuple(chosen), chosen.index(fact.target_true)))
+            items.append(Item(fact.question, tuple(chosen), chosen.index(fact.target_true), fact))
     return items
 
 

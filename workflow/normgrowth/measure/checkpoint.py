@@ -8,13 +8,14 @@ from normgrowth.artefacts.schemas import UNEDITED
 from normgrowth.facts.orders import subset
 from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
-from normgrowth.measure.ability import ability, cloze_items, read_text
+from normgrowth.measure.ability import Item, ability, cloze_items, read_text
 from normgrowth.measure.activations import activations_on, layer_groups
-from normgrowth.measure.generation import generation_scores
+from normgrowth.measure.generation import generation_scores, require_generations
 from normgrowth.measure.geometry import Geometry, compare_activations
-from normgrowth.measure.material import Material
+from normgrowth.measure.material import Material, require_material
 from normgrowth.measure.scores import UNASKED, score_facts
 from normgrowth.measure.spectra import compare_spectra, leading_of, watched
+from normgrowth.prompt_lengths import require_prompts, scored
 from normgrowth.state import EditedModel
 
 
@@ -29,31 +30,56 @@ def measure_checkpoint(
         expected: metadata that the run's states must carry.
     """
     rank = material.settings["singular_values"]
-    text = material.heldout_windows(lm)
-    untouched = material.untouched(step)
+    facts, untouched = _facts(material, step), material.untouched(step)
     items = cloze_items(untouched, material.facts, material.seed)
+    _require_room(lm, material, facts, untouched, items)
+    text = material.heldout_windows(lm)
     edited = EditedModel(lm, chain, segments, expected)
     with edited.undone():
         unedited_text, unedited_spectra = read_text(lm, text), leading_of(watched(lm), rank)
     return {
-        "scores": _scores(lm, material, step, untouched),
+        "scores": _scores(lm, material, step, facts, untouched),
         "downstream": ability(lm, text, unedited_text, items),
         "spectra": compare_spectra(lm, rank, unedited_spectra, edited.projections),
         **_geometry(lm, material, edited)._asdict(),
     }
 
 
-def _scores(lm: LanguageModel, material: Material, step: int, untouched: list[Fact]) -> pd.DataFrame:
-    """Edited facts (of the unedited model, the first that will be edited) and facts that stay untouched."""
-    settings, seed = material.settings, material.seed
+def _facts(material: Material, step: int) -> list[Fact]:
+    """The edited facts that are scored; of the unedited model, the first that will be edited."""
     if step:
-        facts = subset(material.order[:step], settings["retention_facts"], seed, "retention")
-    else:
-        facts = material.order[: settings["baseline_facts"]]
+        return subset(material.order[:step], material.settings["retention_facts"], material.seed, "retention")
+    return material.order[: material.settings["baseline_facts"]]
+
+
+def _generated(material: Material, facts: list[Fact]) -> list[Fact]:
+    """Those that the model is also let go on freely about."""
+    return subset(facts, material.settings["generation_facts"], material.seed, "generation")
+
+
+def _require_room(
+    lm: LanguageModel, material: Material, facts: list[Fact], untouched: list[Fact], items: list[Item]
+) -> None:
+    """Refuse what is longer than the model's context before anything is measured.
+
+    Raises:
+        ModelError: naming the key of the study, its value and the context's length.
+        FactError: naming the case whose prompt is too long.
+    """
+    require_material(lm, material)
+    for fact in [*facts, *untouched]:
+        require_prompts(lm, fact, scored(fact))
+    for item in items:
+        require_prompts(lm, item.fact, [f"{item.prompt} {choice}" for choice in item.choices])
+    require_generations(lm, _generated(material, facts), material.settings["generation_tokens"])
+
+
+def _scores(lm: LanguageModel, material: Material, step: int, facts: list[Fact], untouched: list[Fact]) -> pd.DataFrame:
+    """Edited facts (of the unedited model, the first that will be edited) and facts that stay untouched."""
     edited_at = {fact.case_id: number for number, fact in enumerate(material.order[:step], start=1)}
     scores = score_facts(lm, facts).assign(moment="retention" if step else UNEDITED)
     scores["edited_at"] = scores["case_id"].map(edited_at) if step else None
-    parts = [_with_generations(lm, scores, facts, settings, seed)]
+    parts = [_with_generations(lm, scores, _generated(material, facts), material)]
     if untouched:
         parts.append(score_facts(lm, untouched).assign(moment="untouched", edited_at=None, **UNASKED))
     # Columns without a value in one part must not decide the type of the others.
@@ -61,13 +87,12 @@ def _scores(lm: LanguageModel, material: Material, step: int, untouched: list[Fa
 
 
 def _with_generations(
-    lm: LanguageModel, scores: pd.DataFrame, facts: list[Fact], settings: dict, seed: int
+    lm: LanguageModel, scores: pd.DataFrame, chosen: list[Fact], material: Material
 ) -> pd.DataFrame:
-    """The scores with what is generated for some of the facts."""
-    chosen = subset(facts, settings["generation_facts"], seed, "generation")
+    """The scores with what is generated for the chosen facts."""
     if not chosen:
         return scores.assign(**UNASKED)
-    generated = generation_scores(lm, chosen, settings["generation_tokens"], seed)
+    generated = generation_scores(lm, chosen, material.settings["generation_tokens"], material.seed)
     generated["case_id"] = [fact.case_id for fact in chosen]
     return scores.merge(generated, on="case_id", how="left")
 

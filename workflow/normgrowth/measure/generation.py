@@ -15,6 +15,7 @@ import pandas as pd
 from normgrowth.facts.records import Fact
 from normgrowth.generation import go_on
 from normgrowth.language_model import LanguageModel
+from normgrowth.prompt_lengths import require_prompts, require_windows
 from normgrowth.prompts import encode
 
 TOP_K = 5
@@ -39,11 +40,31 @@ def generation_scores(lm: LanguageModel, facts: Sequence[Fact], tokens: int, see
 
 def matches(lm: LanguageModel, facts: Sequence[Fact]) -> list[float]:
     """1 where greedy decoding of a fact's prompt begins with its new object and ends the word there, else 0."""
-    objects = [len(lm.tokenizer(" " + fact.target_new, add_special_tokens=False)["input_ids"]) for fact in facts]
     prompts = [encode(lm.tokenizer, fact.question).ids for fact in facts]
-    followed = go_on(lm, prompts, max(objects, default=0) + ROOM)
+    followed = go_on(lm, prompts, _object_tokens(lm, facts) + ROOM)
     texts = _continuations(lm, prompts, followed)
     return [float(says(text, fact.target_new)) for text, fact in zip(texts, facts, strict=True)]
+
+
+def _object_tokens(lm: LanguageModel, facts: Sequence[Fact]) -> int:
+    """Of the longest new object."""
+    objects = [len(lm.tokenizer(" " + fact.target_new, add_special_tokens=False)["input_ids"]) for fact in facts]
+    return max(objects, default=0)
+
+
+def require_generations(lm: LanguageModel, facts: Sequence[Fact], tokens: int) -> None:
+    """Refuse free texts that would leave the model's context.
+
+    Raises:
+        ModelError: when `tokens` alone are too many, naming the key of the study.
+        FactError: naming the case whose prompt leaves no room for them.
+    """
+    if facts:
+        require_windows(lm, {"measure.generation_tokens": tokens})
+    to_match = _object_tokens(lm, facts) + ROOM
+    for fact in facts:
+        require_prompts(lm, fact, [fact.question], to_follow=to_match)
+        require_prompts(lm, fact, fact.generation_prompts[:1], to_follow=tokens)
 
 
 def says(text: str, wanted: str) -> bool:

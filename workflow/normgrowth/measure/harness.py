@@ -6,7 +6,7 @@ The harness defines each task and versions it; here it is only given the model a
 import copy
 import difflib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
 from pathlib import Path
 
@@ -51,6 +51,7 @@ def evaluate(
         from lm_eval import __version__, simple_evaluate
         from lm_eval.models.huggingface import HFLM
         from lm_eval.tasks import TaskManager
+        from lm_eval.utils import hash_string
     except ImportError as error:
         raise AbilityError(
             f"tasks need lm_eval, which cannot be imported ({error}): install it by {INSTALL_HARNESS}"
@@ -59,10 +60,11 @@ def evaluate(
     manager = TaskManager(include_path=None if task_folder is None else str(task_folder))
     for task in tasks:
         _require_known(task, manager.all_tasks, __version__, task_folder)
+    window = {} if lm.context is None else {"max_length": lm.context}
     try:
         results = simple_evaluate(
             # The harness gives the tokenizer a padding token, which must not reach other measurements.
-            HFLM(pretrained=lm.model, tokenizer=copy.deepcopy(lm.tokenizer), batch_size=ROWS_PER_PASS),
+            HFLM(pretrained=lm.model, tokenizer=copy.deepcopy(lm.tokenizer), batch_size=ROWS_PER_PASS, **window),
             tasks=list(tasks),
             num_fewshot=few_shot,
             limit=limit,
@@ -73,9 +75,9 @@ def evaluate(
             torch_random_seed=SEED,
             fewshot_random_seed=SEED,
         )
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, AssertionError) as error:  # it asserts that generations leave room
         raise AbilityError(f"tasks {', '.join(tasks)} cannot be evaluated by lm_eval: {error}") from error
-    return pd.DataFrame(_rows(results)), {"lm_eval": __version__, "tasks": _versions(results)}
+    return pd.DataFrame(_rows(results)), {"lm_eval": __version__, "tasks": _versions(results, hash_string)}
 
 
 def _require_known(task: str, known: list[str], version: str, task_folder: Path | None) -> None:
@@ -119,9 +121,7 @@ def _holds_nan(answer: object) -> bool:
     return isinstance(answer, float) and math.isnan(answer)
 
 
-def _versions(results: dict) -> dict[str, dict]:
-    from lm_eval.utils import hash_string
-
+def _versions(results: dict, hash_string: Callable[[str], str]) -> dict[str, dict]:
     parts = ("doc_hash", "prompt_hash", "target_hash")
     return {
         task: {
