@@ -1,7 +1,6 @@
 """What the study can learn about its inputs before any work: cheaply, at every start of the workflow."""
 
 import os
-import re
 from pathlib import Path
 
 from normgrowth.assets.model_config import layers_in, snapshot_folder
@@ -18,14 +17,12 @@ from normgrowth.config.sections import (
     World,
 )
 from normgrowth.config.study import Study
-from normgrowth.errors import FactError
-from normgrowth.facts.zsre import read_zsre
+from normgrowth.facts.local import take_facts
+from normgrowth.facts.orders import first_of_each_subject
 
 ASSETS = "{assets}"
 MODEL_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*")
 MODEL_FILES += ("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt")
-
-_SUBJECT = re.compile(rb'"subject"\s*:\s*"((?:[^"\\]|\\.)*)"')
 
 
 def local_path(path: str, assets: str | None) -> str:
@@ -99,7 +96,8 @@ def weights_megabytes(study: Study, model: str) -> int:
 def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool) -> int | None:
     """How many facts an edit order can hold at most; None where that is known only once they are fetched.
 
-    Local files are counted, not checked: that is done when they are imported.
+    Raises:
+        FactError: when a local file is one that its import will refuse.
     """
     if isinstance(source, World):
         return source.settings.subjects if unique_subjects else sum(source.settings.relation_counts())
@@ -110,16 +108,5 @@ def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool
         records = published.subjects if unique_subjects else published.records
         return min(source.limit or records, records)
     file = Path(local_path(source.path, assets))
-    if source.format == "zsre":
-        return _editable_of_zsre(file, source.limit, unique_subjects)
-    subjects = _SUBJECT.findall(file.read_bytes())[: source.limit]
-    return len({subject.lower() for subject in subjects} if unique_subjects else subjects)
-
-
-def _editable_of_zsre(file: Path, limit: int | None, unique_subjects: bool) -> int | None:
-    # Not every record can be edited, so counting takes reading.
-    try:
-        subjects = [record["requested_rewrite"]["subject"] for record in read_zsre(file)[:limit]]
-    except FactError:
-        return None  # the import says what is wrong
-    return len({subject.lower() for subject in subjects} if unique_subjects else subjects)
+    facts = take_facts(file, source.format, source.limit).facts
+    return len(first_of_each_subject(facts) if unique_subjects else facts)
