@@ -1,4 +1,4 @@
-"""Text files that users bring: whatever Unicode encoding they say they have, or one line that says what they seem to be."""
+"""Text files that users bring: read in the Unicode encoding that they say, or refused with what they seem to be."""
 
 import codecs
 from pathlib import Path

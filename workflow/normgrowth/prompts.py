@@ -64,7 +64,7 @@ def last_token_of(encoded: Encoded, span: tuple[int, int]) -> int:
 
 
 def encode_with_target(tokenizer: PreTrainedTokenizerBase, prompt: str, target: str) -> tuple[tuple[int, ...], int]:
-    """Encode a prompt and its target as one text (`joined`); return the ids and the position of the target's first token.
+    """Encode a prompt and its target as one text (`joined`); return the ids and where the target's first token is.
 
     Raises:
         FactError: when the target has no tokens of its own, or they do not decode to it.

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import regex
 
 _SCRIPTS = (
-    "Han Hiragana Katakana Bopomofo Yi Tangut Nushu Thai Lao Khmer Myanmar Tibetan Tai_Le New_Tai_Lue Tai_Tham Tai_Viet "
-    "Javanese Balinese"
-).split()
+    *("Han", "Hiragana", "Katakana", "Bopomofo", "Yi", "Tangut", "Nushu"),
+    *("Thai", "Lao", "Khmer", "Myanmar", "Tai_Le", "New_Tai_Lue", "Tai_Tham", "Tai_Viet"),
+    *("Tibetan", "Javanese", "Balinese"),
+)
 _WIDE = r"[[\p{East_Asian_Width=W}\p{East_Asian_Width=F}]&&[\p{P}\p{Lm}]]"  # 「。」 and the long vowel mark ー
 UNSPACED = "[" + "".join(rf"\p{{Script={script}}}" for script in _SCRIPTS) + _WIDE + "]"
 """Class of the characters of scripts that are written without blanks between words, their punctuation included."""
@@ -98,9 +99,9 @@ def joint(prompt: str, target: str) -> str:
     """What is put between a prompt without its last blanks and an object without its first: a blank or nothing.
 
     A prompt that ends in a blank, or an object that begins with one, asks for a blank; after a line break or an
-    ideographic space there is none. Otherwise the characters that meet decide. There is no blank behind a character of a
-    script that is written without (`UNSPACED`), whatever follows, and none before one if the prompt's last word, such as
-    a number or a name in other letters, is itself written without blanks behind such a character. All else has one.
+    ideographic space there is none. Otherwise the characters that meet decide. Behind a character of a script without
+    blanks (`UNSPACED`) there is none, whatever follows. Before such a character there is none if the prompt's last word
+    holds one too, as where a number or a name in other letters stands among them. Everything else has a blank.
     """
     bare = without_blank(prompt)
     if any(map(str.isspace, prompt[len(bare) :])) or target[:1].isspace():

@@ -12,7 +12,6 @@ from normgrowth.errors import ArtefactError
 from normgrowth.seeds import derive
 from normgrowth.writing import stripped
 
-
 _BLANK_LINES = re.compile(r"\n\s*\n")
 
 

@@ -17,8 +17,8 @@ from normgrowth.config.sections import (
     World,
 )
 from normgrowth.config.study import Study
-from normgrowth.facts.local import take_facts
-from normgrowth.facts.orders import first_of_each_subject
+from normgrowth.facts.local import subjects_in
+from normgrowth.writing import same
 
 ASSETS = "{assets}"
 MODEL_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*")
@@ -96,8 +96,10 @@ def weights_megabytes(study: Study, model: str) -> int:
 def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool) -> int | None:
     """How many facts an edit order can hold at most; None where that is known only once they are fetched.
 
+    Of records in CounterFact's schema only the subject is looked at; the import checks the rest.
+
     Raises:
-        FactError: when a local file is one that its import will refuse.
+        FactError: when a local file is no list of such records.
     """
     if isinstance(source, World):
         return source.settings.subjects if unique_subjects else sum(source.settings.relation_counts())
@@ -108,5 +110,5 @@ def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool
         records = published.subjects if unique_subjects else published.records
         return min(source.limit or records, records)
     file = Path(local_path(source.path, assets))
-    facts = take_facts(file, source.format, source.limit).facts
-    return len(first_of_each_subject(facts) if unique_subjects else facts)
+    subjects = subjects_in(file, source.format, source.limit)
+    return len(set(map(same, subjects)) if unique_subjects else subjects)

@@ -17,20 +17,17 @@ def edit_order(
     """The facts in order number `order` under the study's seed, those of `reserved_facts` left out.
 
     A fact's place depends on its case_id alone, so it stays where it is relative to others when facts are added.
-    With `unique_subjects` only the first fact of each subject stays.
+    With `unique_subjects` only the first fact of each subject stays; case and Unicode form make no other subject.
     """
     kept_out = {fact.case_id for fact in reserved_facts(facts, seed, reserved)}
     ordered = [fact for fact in facts if fact.case_id not in kept_out]
     ordered = sorted(ordered, key=lambda fact: (derive(seed, "order", order, fact.case_id), fact.case_id))
-    return first_of_each_subject(ordered) if unique_subjects else ordered
-
-
-def first_of_each_subject(facts: list[Fact]) -> list[Fact]:
-    """The first fact of each subject; subjects that differ only in case or Unicode form are one."""
-    first: dict[str, Fact] = {}
-    for fact in facts:
-        first.setdefault(same(fact.subject), fact)
-    return list(first.values())
+    if not unique_subjects:
+        return ordered
+    first_of_subject: dict[str, Fact] = {}
+    for fact in ordered:
+        first_of_subject.setdefault(same(fact.subject), fact)
+    return list(first_of_subject.values())
 
 
 def steps_of(order: list[Fact], first: int, last: int) -> list[Fact]:

@@ -55,22 +55,28 @@ def read_facts(path: Path | str) -> list[Fact]:
     return [_fact(record, f"{path}: record {index}") for index, record in enumerate(read_records(path))]
 
 
-def check_records(records: list[dict], path: Path | str) -> list[Fact]:
-    """Check every record and that no case_id stands twice; give the facts that they are.
+def check_records(records: list[dict], path: Path | str) -> None:
+    """Check every record and that no case_id stands twice.
 
     Raises:
         FactError: naming the record and the field at fault.
     """
     seen: dict[int, int] = {}
-    facts = []
     for index, record in enumerate(records):
-        fact = _fact(record, f"{path}: record {index}")
-        if fact.case_id in seen:
-            first = seen[fact.case_id]
-            raise FactError(f"{path}: record {index}: case_id {fact.case_id} stands in record {first} already")
-        seen[fact.case_id] = index
-        facts.append(fact)
-    return facts
+        case_id = _fact(record, f"{path}: record {index}").case_id
+        if case_id in seen:
+            raise FactError(f"{path}: record {index}: case_id {case_id} stands in record {seen[case_id]} already")
+        seen[case_id] = index
+
+
+def subject_of(record: dict, where: str) -> str:
+    """The subject of a record, which is checked no further.
+
+    Raises:
+        FactError: when it has none.
+    """
+    rewrite = _field(record, "requested_rewrite", dict, where, OUTER_FIELDS)
+    return stripped(_field(rewrite, "subject", str, f"{where}: requested_rewrite"))
 
 
 def _fact(record: dict, where: str) -> Fact:
@@ -157,7 +163,7 @@ def _field(record: object, name: str, kind: type, where: str, expected: Iterable
 
 def _hint(record: dict, expected: Iterable[str]) -> str:
     """What a record without a field seems to be instead."""
-    if ZSRE_FIELDS <= record.keys():
+    if record.keys() >= ZSRE_FIELDS:
         return "; the record is in zsRE's schema: set `format: zsre`"
     return f" (format counterfact has the fields {', '.join(expected)})" if expected else ""
 

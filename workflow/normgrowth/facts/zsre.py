@@ -60,14 +60,8 @@ def _check(raw: object, where: str) -> None:
     answers = raw.get("answers")
     if not isinstance(answers, list) or not answers or not all(isinstance(answer, str) for answer in answers):
         raise FactError(f"{where}: field 'answers' is not a list of texts with at least one")
-    subject, question = stripped(raw["subject"]), raw["src"]
-    if (
-        not subject
-        or SUBJECT_SLOT in question
-        or subject not in question
-        and _composed(subject) not in _composed(question)
-    ):
-        raise FactError(f"{where}: field 'src': {question!r} does not hold the subject {raw['subject']!r}")
+    if _subject_and_question(raw) is None:
+        raise FactError(f"{where}: field 'src': {raw['src']!r} does not hold the subject {raw['subject']!r}")
 
 
 def _hint(raw: dict) -> str:
@@ -93,17 +87,18 @@ def _not_editable(raw: dict) -> str | None:
 
 def _template(raw: dict) -> tuple[str, str] | None:
     """The question with a slot at the first place where the subject stands as words of its own, and the subject."""
-    subject, question = stripped(raw["subject"]), raw["src"]
-    if subject not in question:
-        subject, question = _composed(subject), _composed(question)
+    subject, question = _subject_and_question(raw)
     for start, end in word_spans(question, subject):
         return question[:start] + SUBJECT_SLOT + question[end:], subject
     return None
 
 
-def _composed(text: str) -> str:
-    """A text in composed Unicode form: subject and question may be written in different ones."""
-    return unicodedata.normalize("NFC", text)
+def _subject_and_question(raw: dict) -> tuple[str, str] | None:
+    """The subject and the question that holds it, in composed Unicode form if they are written in different ones."""
+    subject, question = stripped(raw["subject"]), raw["src"]
+    if subject not in question:
+        subject, question = (unicodedata.normalize("NFC", text) for text in (subject, question))
+    return (subject, question) if subject and subject in question and SUBJECT_SLOT not in question else None
 
 
 def _record(raw: dict, index: int) -> dict:
