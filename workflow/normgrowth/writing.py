@@ -22,7 +22,7 @@ _INVISIBLE = r"\p{Cc}\u00AD\u061C\u180E\u200B\u200E\u200F\u202A-\u202E\u2060-\u2
 _NO_INK = r"\u115F\u1160\u2800\u3164\uFFA0"  # letters and signs by category that look like a blank
 _BLANK = rf"(?:[\s{_INVISIBLE}{_NO_INK}]|(?<!\p{{M}})[\u200C\u200D])"  # a joiner after a mark shapes that letter
 _AT_START = regex.compile(rf"(?V1)^{_BLANK}+")
-_AT_END = regex.compile(rf"(?V1){_BLANK}+$(?!\n)")
+_AT_END = regex.compile(rf"(?V1){_BLANK}+\Z")
 _AT_PROMPT_END = regex.compile(rf"(?V1)(?:(?![\n\r\u2028\u2029\u3000]){_BLANK})+\Z")
 
 _ENDS_UNSPACED = regex.compile(rf"(?V1){UNSPACED}[\p{{M}}\p{{Cf}}]*\Z")
@@ -42,6 +42,14 @@ _FULL_STOPS = {
 
 _LETTER = r"[\w\p{N}]"
 _BEGINS_WORD = regex.compile(_LETTER)
+# A vowel written behind its consonant belongs to it, though Thai and Lao encode it as a letter; so do small kana.
+_TAIL = r"[[\p{InSC=Vowel_Dependent}--\p{InPC=Visual_Order_Left}]\p{M}ぁぃぅぇぉゃゅょゎァィゥェォャュョヮ]"
+# Unicode's own rule sees one word in "Oslo's", where Oslo is said, so it decides only where a script without blanks is.
+_BY_UNICODE = rf"(?w:\b)(?:(?={UNSPACED})|(?<={UNSPACED}\p{{M}}*))"
+_NO_LETTER_AFTER = rf"(?!{_TAIL})(?:(?!{_LETTER})|{_BY_UNICODE})"
+_WORD_START = rf"(?:(?<!{_LETTER})|(?!{_LETTER})|{_BY_UNICODE})"
+_WORD_END = rf"(?:{_NO_LETTER_AFTER}|(?!{_TAIL})(?<!{_LETTER}))"
+_WORD = regex.compile(_LETTER)
 # A vowel written behind its consonant belongs to it, though Thai and Lao encode it as a letter; so do small kana.
 _TAIL = r"[[\p{InSC=Vowel_Dependent}--\p{InPC=Visual_Order_Left}]\p{M}ぁぃぅぇぉゃゅょゎァィゥェォャュョヮ]"
 # Unicode sees one word in "Oslo's" and in "1.5"; here Oslo is said in the first, as no letter follows it.
@@ -106,6 +114,8 @@ def joint(prompt: str, target: str) -> str:
     bare = without_blank(prompt)
     if any(map(str.isspace, prompt[len(bare) :])) or target[:1].isspace():
         return " "
+    if bare.isascii() and not bare[-1:].isspace():
+        return " "
     if bare[-1:].isspace() or _ENDS_UNSPACED.search(bare):
         return ""
     return "" if _BEGINS_UNSPACED.match(target) and _LAST_WORD_UNSPACED.search(bare) else " "
@@ -130,7 +140,7 @@ def says(text: str, wanted: str) -> bool:
     behind any character, but not before a mark or a vowel that belongs to it.
     """
     text, wanted = (unicodedata.normalize("NFC", part) for part in (text, stripped(wanted)))
-    return regex.match(rf"(?V1){_BLANK}*{regex.escape(wanted)}{_WORD_END}", text) is not None
+    return regex.match(rf"(?V1){_BLANK}*{regex.escape(wanted)}{_NO_LETTER_AFTER}", text) is not None
 
 
 def word_spans(text: str, wanted: str) -> Iterator[tuple[int, int]]:
