@@ -11,6 +11,7 @@ from normgrowth.generation import go_on
 from normgrowth.language_model import LanguageModel
 from normgrowth.prompts import SLOT, encode
 from normgrowth.seeds import derive
+from normgrowth.writing import full_stop
 
 TOP_K = 5
 LENGTHS = (5, 10)  # of ROME's continuations, in tokens, the prompt's included
@@ -49,4 +50,4 @@ def _continue(lm: LanguageModel, prompts: Sequence[Sequence[int]], length: int, 
 
 def _templates(texts: list[str]) -> list[str]:
     plain = [" ".join(text.replace("{", " ").replace("}", " ").split()) for text in texts]
-    return [SLOT] + [f"{text}. {SLOT}" for text in plain]
+    return [SLOT] + [text + full_stop(text) + SLOT for text in plain]

@@ -5,6 +5,7 @@ itself; nothing is inferred from a model's name. Encoding pieces apart and addin
 does, breaks with tokenizers that add a start token or mark word starts.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from normgrowth.errors import FactError, ModelError
+from normgrowth.writing import joined, without_blank
 
 SLOT = "{}"
 
@@ -31,6 +33,8 @@ class Encoded:
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> Encoded:
     """Encode a text with the special tokens the tokenizer adds, without any it would put at the end.
 
+    Blanks at the text's end are left out: most tokenizers give them to the word after, which is not there.
+
     Raises:
         ModelError: when the tokenizer gives no offsets (not a fast one).
     """
@@ -39,7 +43,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> Encoded:
             f"tokenizer {type(tokenizer).__name__} gives no character offsets; "
             "a fast tokenizer (tokenizer.json) is needed"
         )
-    encoding = tokenizer(text, return_offsets_mapping=True)
+    encoding = tokenizer(without_blank(text), return_offsets_mapping=True)
     ids, spans = encoding["input_ids"], [tuple(span) for span in encoding["offset_mapping"]]
     length = len(ids)
     while length > 1 and spans[length - 1][0] == spans[length - 1][1] and ids[length - 1] in tokenizer.all_special_ids:
@@ -60,29 +64,48 @@ def last_token_of(encoded: Encoded, span: tuple[int, int]) -> int:
 
 
 def encode_with_target(tokenizer: PreTrainedTokenizerBase, prompt: str, target: str) -> tuple[tuple[int, ...], int]:
-    """Encode `prompt target` once; return the ids and the position of the target's first token.
+    """Encode a prompt and its target as one text (`joined`); return the ids and where the target's first token is.
 
     Raises:
         FactError: when the target has no tokens of its own, or they do not decode to it.
     """
-    begin = len(prompt) + 1
-    encoded = encode(tokenizer, f"{prompt} {target}")
+    text = joined(prompt, target)
+    start = len(without_blank(prompt))
+    begin = start + len(text[start:]) - len(text[start:].lstrip())  # of the target, behind the blank
+    encoded = encode(tokenizer, text)
     positions = encoded.covering(begin)
-    if not positions or encoded.spans[positions[0]][0] < len(prompt):
+    if not positions:
         raise FactError(f"target {target!r} after {prompt!r} has no tokens of its own in this tokenizer")
     first = positions[0]
+    if encoded.spans[first][0] < start:
+        shared = text[slice(*encoded.spans[first])]
+        raise FactError(
+            f"target {target!r} after {prompt!r} has no tokens of its own in this tokenizer: one token, {shared!r}, "
+            "holds the prompt's end and the target's beginning; word the prompt so that it ends in another character"
+        )
     # SentencePiece may mark the word's start with a token of its own, which belongs to the target too.
-    while first > 0 and encoded.spans[first - 1][0] >= len(prompt) and encoded.spans[first - 1][1] > len(prompt):
+    while first > 0 and encoded.spans[first - 1][0] >= start and encoded.spans[first - 1][1] > start:
         first -= 1
     decoded = tokenizer.decode(encoded.ids[first:], clean_up_tokenization_spaces=False).strip()
-    if decoded != target:
+    if decoded != target and not _normalised_alike(decoded, target):
         raise FactError(f"target {target!r} after {prompt!r} decodes to {decoded!r} in this tokenizer")
     return encoded.ids, first
 
 
+def _normalised_alike(decoded: str, target: str) -> bool:
+    """Whether two texts differ in Unicode form alone, to which some tokenizers bring all text."""
+    return unicodedata.normalize("NFKC", decoded) == unicodedata.normalize("NFKC", target.strip())
+
+
 def fill(template: str, text: str, span: tuple[int, int]) -> tuple[str, tuple[int, int]]:
-    """Put `text` into a context template at {}; return the whole and where `span` has moved to."""
+    """Put `text` into a context template at {}; return the whole and where `span` has moved to.
+
+    Of the blanks before the slot and those that the text begins with, the template's stay.
+    """
     before, after = template.split(SLOT, 1)
+    if before[-1:].isspace():
+        blanks = len(text) - len(text.lstrip())
+        text, span = text[blanks:], (span[0] - blanks, span[1] - blanks)
     return before + text + after, (span[0] + len(before), span[1] + len(before))
 
 

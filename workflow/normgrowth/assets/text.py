@@ -1,32 +1,35 @@
 """Running text: documents separated by blank lines, cut into windows of tokens."""
 
 import random
+import re
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from normgrowth.encodings import read_unicode
 from normgrowth.errors import ArtefactError
 from normgrowth.seeds import derive
+from normgrowth.writing import stripped
+
+_BLANK_LINES = re.compile(r"\n\s*\n")
 
 
 def documents(path: Path | str) -> list[str]:
-    """The documents of a text file.
+    """The documents of a text file: what stands between blank lines, which may hold white space.
 
     Raises:
-        ArtefactError: when the file is missing, empty or not UTF-8.
+        ArtefactError: when the file is missing, no text or empty.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ArtefactError(f"text file {path} does not exist") from error
-    except UnicodeDecodeError as error:
-        raise ArtefactError(f"text file {path} is not UTF-8: {error}") from error
-    parts = [part.strip() for part in text.split("\n\n")]
-    parts = [part for part in parts if part]
+    parts = split_documents(read_unicode(path, "text file", ArtefactError))
     if not parts:
         raise ArtefactError(f"text file {path} holds no text")
     return parts
+
+
+def split_documents(text: str) -> list[str]:
+    """The documents of a text, without blanks at their ends; those that show nothing are left out."""
+    return [part for part in map(stripped, _BLANK_LINES.split(text)) if part]
 
 
 def windows(

@@ -17,10 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Check all records, then write them; those in CounterFact's schema stay as they are."""
     from normgrowth.artefacts.atomic import write_json
-    from normgrowth.facts.records import check_records, read_records
-    from normgrowth.facts.zsre import read_zsre
+    from normgrowth.errors import FactError
+    from normgrowth.facts.local import take_facts
 
-    read = {"counterfact": read_records, "zsre": read_zsre}[arguments.format]
-    records = read(arguments.path)[: arguments.limit]
-    check_records(records, arguments.path)
-    write_json(arguments.out, records)
+    taken = take_facts(arguments.path, arguments.format, arguments.limit)
+    for reason, count in taken.left_out.items():
+        print(f"left out {count} records of {arguments.path}: {reason}")
+    try:
+        write_json(arguments.out, taken.records)
+    except RecursionError as error:
+        raise FactError(f"{arguments.path}: its lists and objects are nested too deeply for records") from error

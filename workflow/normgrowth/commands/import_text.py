@@ -19,9 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Join the files, a blank line between them, so that documents stay separated by blank lines."""
     from normgrowth.artefacts.atomic import write_text
+    from normgrowth.errors import ArtefactError
 
     if arguments.column:
         parts = list(islice(documents_in(arguments.paths, arguments.column), arguments.documents))
+        if not parts:
+            files = ", ".join(map(str, arguments.paths))
+            raise ArtefactError(f"column {arguments.column!r} of {files} holds no text")
     else:
         parts = [read_text(path) for path in arguments.paths]
     write_text(arguments.out, "\n\n".join(parts) + "\n")
@@ -30,45 +34,75 @@ def run(arguments: argparse.Namespace) -> None:
 def documents_in(paths: Iterable[Path], column: str) -> Iterator[str]:
     """The documents in a column of Parquet files; blank lines within one become line breaks, empty ones are left out.
 
+    Text may be stored as any of Arrow's types of text, in a dictionary, or as the bytes of UTF-8.
+
     Raises:
-        ArtefactError: when a file is no Parquet, or has no such column of text.
+        ArtefactError: when a file is no Parquet or damaged, or has no such column of text.
+    """
+    from normgrowth.writing import is_blank
+
+    for path in paths:
+        for text in _column_of(path, column):
+            lines = [line for line in (text or "").splitlines() if not is_blank(line)]
+            if lines:
+                yield "\n".join(lines)
+
+
+def _column_of(path: Path, column: str) -> Iterator[str | None]:
+    """The values of a column of text in a Parquet file.
+
+    Raises:
+        ArtefactError: when the file is no Parquet or damaged, or has no such column of text.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from normgrowth.errors import ArtefactError
 
-    for path in paths:
-        try:
-            file = pq.ParquetFile(path)
-        except (FileNotFoundError, pa.ArrowInvalid) as error:
-            raise ArtefactError(f"{path} is no Parquet file: {' '.join(str(error).split())}") from error
-        kinds = {field.name: field.type for field in file.schema_arrow}
-        if column not in kinds or not (pa.types.is_string(kinds[column]) or pa.types.is_large_string(kinds[column])):
-            raise ArtefactError(f"{path} has no column {column!r} of text; it has {', '.join(kinds)}")
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ArtefactError(f"{path} is no Parquet file: {' '.join(str(error).split())}") from error
+    schema = file.schema_arrow
+    place = schema.get_field_index(column)  # -1 too where the name stands twice
+    if place < 0:
+        twice = " once" if column in schema.names else ""
+        raise ArtefactError(f"{path} has no column {column!r} of text{twice}; it has {', '.join(schema.names)}")
+    kind = schema.field(place).type
+    if not _is_text(kind):
+        texts = [field.name for field in schema if _is_text(field.type)]
+        has = f"it has {', '.join(schema.names)}" + (f", of text {', '.join(texts)}" if texts else "")
+        raise ArtefactError(f"{path} has no column {column!r} of text; {has} ({column!r} is of type {kind})")
+    try:
         for batch in file.iter_batches(columns=[column]):
-            for text in batch.column(0).to_pylist():
-                lines = [line for line in (text or "").splitlines() if line.strip()]
-                if lines:
-                    yield "\n".join(lines)
+            yield from batch.column(0).cast(pa.large_string()).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise ArtefactError(
+            f"column {column!r} of {path}, of type {kind}, is damaged or no UTF-8: {' '.join(str(error).split())}"
+        ) from error
+
+
+def _is_text(kind) -> bool:
+    """Whether an Arrow type holds text, or bytes that may be text."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    text = types.is_string, types.is_large_string, types.is_string_view
+    return any(of(kind) for of in (*text, types.is_binary, types.is_large_binary, types.is_binary_view))
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, without white space at its ends.
+    """The text of a file, without blanks at its ends.
 
     Raises:
-        ArtefactError: when the file is missing, empty or not UTF-8.
+        ArtefactError: when the file is missing, empty or no text.
     """
+    from normgrowth.encodings import read_unicode
     from normgrowth.errors import ArtefactError
+    from normgrowth.writing import stripped
 
-    try:
-        text = path.read_text(encoding="utf-8-sig").strip()
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise ArtefactError(f"text file {path} does not exist") from error
-    except UnicodeDecodeError as error:
-        raise ArtefactError(
-            f"text file {path} is not UTF-8: {error.reason} at byte {error.start}; convert it with iconv"
-        ) from error
+    text = stripped(read_unicode(path, "text file", ArtefactError))
     if not text:
         raise ArtefactError(f"text file {path} is empty")
     return text

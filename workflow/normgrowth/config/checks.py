@@ -21,6 +21,7 @@ from normgrowth.config.sections import (
 from normgrowth.config.study import HELDOUT_SUFFIX, Study
 from normgrowth.editors.hypernetwork_settings import HypernetworkSettings
 from normgrowth.editors.registry import EDITORS, declaration
+from normgrowth.errors import FactError
 from normgrowth.families import kind_of
 
 FOLDERS = ("model_sources", "ability")
@@ -135,7 +136,11 @@ def _local_inputs(study: Study) -> Iterator[tuple[str, str]]:
 
 def _too_few_facts(study: Study) -> Iterator[str]:
     source = study.fact_sources[study.facts]
-    available = editable_facts(source, study.assets, study.unique_subjects)
+    try:
+        available = editable_facts(source, study.assets, study.unique_subjects)
+    except FactError as error:
+        yield f"fact_sources.{study.facts}: {error}"
+        return
     if available is None:
         return
     left = available - study.reserved_facts

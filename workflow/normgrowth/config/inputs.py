@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from pathlib import Path
 
 from normgrowth.assets.model_config import layers_in, snapshot_folder
@@ -20,14 +19,12 @@ from normgrowth.config.sections import (
 )
 from normgrowth.config.study import Study
 from normgrowth.context_length import context_length
-from normgrowth.errors import FactError
-from normgrowth.facts.zsre import read_zsre
+from normgrowth.facts.local import subjects_in
+from normgrowth.writing import same
 
 ASSETS = "{assets}"
 MODEL_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*")
 MODEL_FILES += ("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt")
-
-_SUBJECT = re.compile(rb'"subject"\s*:\s*"((?:[^"\\]|\\.)*)"')
 
 
 def local_path(path: str, assets: str | None) -> str:
@@ -114,7 +111,10 @@ def weights_megabytes(study: Study, model: str) -> int:
 def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool) -> int | None:
     """How many facts an edit order can hold at most; None where that is known only once they are fetched.
 
-    Local files are counted, not checked: that is done when they are imported.
+    Of records in CounterFact's schema only the subject is looked at; the import checks the rest.
+
+    Raises:
+        FactError: when a local file is no list of such records.
     """
     if isinstance(source, World):
         return source.settings.subjects if unique_subjects else sum(source.settings.relation_counts())
@@ -125,16 +125,5 @@ def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool
         records = published.subjects if unique_subjects else published.records
         return min(source.limit or records, records)
     file = Path(local_path(source.path, assets))
-    if source.format == "zsre":
-        return _editable_of_zsre(file, source.limit, unique_subjects)
-    subjects = _SUBJECT.findall(file.read_bytes())[: source.limit]
-    return len({subject.lower() for subject in subjects} if unique_subjects else subjects)
-
-
-def _editable_of_zsre(file: Path, limit: int | None, unique_subjects: bool) -> int | None:
-    # Not every record can be edited, so counting takes reading.
-    try:
-        subjects = [record["requested_rewrite"]["subject"] for record in read_zsre(file)[:limit]]
-    except FactError:
-        return None  # the import says what is wrong
-    return len({subject.lower() for subject in subjects} if unique_subjects else subjects)
+    subjects = subjects_in(file, source.format, source.limit)
+    return len(set(map(same, subjects)) if unique_subjects else subjects)

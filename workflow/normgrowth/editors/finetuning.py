@@ -9,7 +9,7 @@ from normgrowth.editors.descent import descend
 from normgrowth.editors.interface import Memory, Resources, Trace, trained_records
 from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
-from normgrowth.prompts import encode, encode_with_target
+from normgrowth.prompts import encode_with_target
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,11 @@ class FineTuning:
 
     def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
         """Train on a batch of facts; see `Editor.edit`."""
-        ids, mask = lm.pad([encode(lm.tokenizer, fact.question).ids for fact in facts])
+        encoded = [encode_with_target(lm.tokenizer, fact.question, fact.target_new) for fact in facts]
+        ids, mask = lm.pad([ids[:target_at] for ids, target_at in encoded])
         last = mask.sum(dim=1) - 1
         every_row = torch.arange(len(facts), device=lm.device)
-        wanted = self._wanted(lm, facts)  # [n, vocabulary]
+        wanted = self._wanted(lm, [ids[target_at:] for ids, target_at in encoded])  # [n, vocabulary]
         weights = self._weights(lm)
         if self.ball and self.ball.recentre:
             self.centres = [weight.detach().clone() for weight in weights]
@@ -77,11 +78,10 @@ class FineTuning:
             for weight, centre in zip(weights, self.centres, strict=True):
                 weight.copy_(weight.clamp(centre - self.ball.radius, centre + self.ball.radius))
 
-    def _wanted(self, lm: LanguageModel, facts: list[Fact]) -> torch.Tensor:
-        """Weights [n, vocabulary] that spread one over the new object's tokens."""
-        wanted = torch.zeros(len(facts), lm.anatomy.head.weight.shape[0], device=lm.device)
-        for row, fact in enumerate(facts):
-            ids, target_at = encode_with_target(lm.tokenizer, fact.question, fact.target_new)
-            for token in ids[target_at:]:
-                wanted[row, token] += 1 / (len(ids) - target_at)
+    def _wanted(self, lm: LanguageModel, objects: list[tuple[int, ...]]) -> torch.Tensor:
+        """Weights [n, vocabulary] that spread one over the tokens of each new object."""
+        wanted = torch.zeros(len(objects), lm.anatomy.head.weight.shape[0], device=lm.device)
+        for row, tokens in enumerate(objects):
+            for token in tokens:
+                wanted[row, token] += 1 / len(tokens)
         return wanted

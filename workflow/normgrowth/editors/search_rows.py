@@ -7,6 +7,7 @@ import torch
 from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
 from normgrowth.prompts import encode, encode_with_target, fill, last_token_of
+from normgrowth.writing import joined
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ def prompts_of(lm: LanguageModel, fact: Fact, contexts: list[str]) -> list[Promp
     for context in contexts:
         text, span = fill(context, fact.question, fact.subject_span)
         ids, target_at = encode_with_target(lm.tokenizer, text, fact.target_new)
-        prompts.append(Prompt(ids, last_token_of(encode(lm.tokenizer, text), span), target_at))
+        whole = encode(lm.tokenizer, joined(text, fact.target_new))
+        prompts.append(Prompt(ids, last_token_of(whole, span), target_at))
+    # What follows the subject only keeps its last token apart: the row is read at that token, in any language.
     essence = encode(lm.tokenizer, f"{fact.subject} is a")
     prompts.append(Prompt(essence.ids, last_token_of(essence, (0, len(fact.subject))), None))
     return prompts

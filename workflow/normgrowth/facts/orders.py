@@ -3,6 +3,7 @@
 from normgrowth.errors import FactError
 from normgrowth.facts.records import Fact
 from normgrowth.seeds import derive
+from normgrowth.writing import same
 
 
 def reserved_facts(facts: list[Fact], seed: int, count: int) -> list[Fact]:
@@ -16,7 +17,7 @@ def edit_order(
     """The facts in order number `order` under the study's seed, those of `reserved_facts` left out.
 
     A fact's place depends on its case_id alone, so it stays where it is relative to others when facts are added.
-    With `unique_subjects` only the first fact of each subject (regardless of case) stays.
+    With `unique_subjects` only the first fact of each subject stays; case and Unicode form make no other subject.
     """
     kept_out = {fact.case_id for fact in reserved_facts(facts, seed, reserved)}
     ordered = [fact for fact in facts if fact.case_id not in kept_out]
@@ -25,7 +26,7 @@ def edit_order(
         return ordered
     first_of_subject: dict[str, Fact] = {}
     for fact in ordered:
-        first_of_subject.setdefault(fact.subject.lower(), fact)
+        first_of_subject.setdefault(same(fact.subject), fact)
     return list(first_of_subject.values())
 
 

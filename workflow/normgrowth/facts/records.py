@@ -1,20 +1,27 @@
 """Facts in CounterFact's schema (arXiv 2202.05262, appendix): reading and checking them."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from normgrowth.errors import FactError
+from normgrowth.facts.json_files import read_records
+from normgrowth.writing import ends_of, is_blank, joint, same, starts_with_letter, stripped, with_blank
 
 SUBJECT_SLOT = "{}"
+LARGEST_CASE_ID = 2**63 - 1
+"""What a column of whole numbers in a table holds."""
+
+OUTER_FIELDS = ("case_id", "requested_rewrite", "paraphrase_prompts", "neighborhood_prompts")
+ZSRE_FIELDS = {"subject", "src", "alt", "answers"}
 
 
 @dataclass(frozen=True)
 class Fact:
     """One counterfactual edit: after it, the model should complete `question` with `target_new`.
 
-    Targets carry no leading blank. `neighbours` are prompts about other subjects for which `target_true` holds.
+    Neither the subject nor the targets have blanks at their ends. How a prompt and a target are joined is said by
+    `normgrowth.writing.joined`. `neighbours` are prompts about other subjects for which `target_true` holds.
     """
 
     case_id: int
@@ -48,23 +55,6 @@ def read_facts(path: Path | str) -> list[Fact]:
     return [_fact(record, f"{path}: record {index}") for index, record in enumerate(read_records(path))]
 
 
-def read_records(path: Path | str) -> list[dict]:
-    """The raw records of a facts file: a non-empty JSON list of objects.
-
-    Raises:
-        FactError: when the file is missing or holds something else.
-    """
-    try:
-        records = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise FactError(f"facts file {path} does not exist") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FactError(f"{path} is not JSON: {error}") from error
-    if not isinstance(records, list) or not records:
-        raise FactError(f"{path} must hold a non-empty JSON list of records in CounterFact's schema")
-    return records
-
-
 def check_records(records: list[dict], path: Path | str) -> None:
     """Check every record and that no case_id stands twice.
 
@@ -79,51 +69,109 @@ def check_records(records: list[dict], path: Path | str) -> None:
         seen[case_id] = index
 
 
+def subject_of(record: dict, where: str) -> str:
+    """The subject of a record, which is checked no further.
+
+    Raises:
+        FactError: when it has none.
+    """
+    rewrite = _field(record, "requested_rewrite", dict, where, OUTER_FIELDS)
+    return stripped(_field(rewrite, "subject", str, f"{where}: requested_rewrite"))
+
+
 def _fact(record: dict, where: str) -> Fact:
-    case_id = _field(record, "case_id", int, where)
+    case_id = _field(record, "case_id", int, where, OUTER_FIELDS)
+    if abs(case_id) > LARGEST_CASE_ID:
+        raise FactError(f"{where}: field 'case_id' is too large a number: a table holds at most {LARGEST_CASE_ID}")
     where = f"{where} (case_id {case_id})"
-    rewrite = _field(record, "requested_rewrite", dict, where)
+    rewrite = _field(record, "requested_rewrite", dict, where, OUTER_FIELDS)
     inside = f"{where}: requested_rewrite"
     prompt = _field(rewrite, "prompt", str, inside)
     subject = _field(rewrite, "subject", str, inside)
     if prompt.count(SUBJECT_SLOT) != 1:
         raise FactError(f"{inside}.prompt: {prompt!r} must hold {{}} once, where the subject {subject!r} stands")
+    prompt, subject = _without_blanks_around(prompt, subject)
+    paraphrases = _prompts(record, "paraphrase_prompts", where)
+    neighbours = _prompts(record, "neighborhood_prompts", where)
     new, true = (
-        _field(_field(rewrite, name, dict, inside), "str", str, f"{inside}.{name}").strip()
+        _field(_field(rewrite, name, dict, inside), "str", str, f"{inside}.{name}")
         for name in ("target_new", "target_true")
     )
-    if new == true:
-        raise FactError(f"{inside}: target_new and target_true are both {new!r}: there is nothing to edit")
+    if same(new) == same(true):
+        alike = "" if new == true else f" but for case, blanks or Unicode form ({true!r})"
+        raise FactError(f"{inside}: target_new and target_true are both {new!r}{alike}: there is nothing to edit")
+    if _targets_bring_a_blank(new, true, [prompt.replace(SUBJECT_SLOT, subject), *paraphrases, *neighbours], inside):
+        prompt, paraphrases = with_blank(prompt), tuple(map(with_blank, paraphrases))
+        neighbours = tuple(map(with_blank, neighbours))
     return Fact(
         case_id=case_id,
         subject=subject,
         prompt=prompt,
         relation=_field(rewrite, "relation_id", str, inside),
-        target_new=new,
-        target_true=true,
-        paraphrases=_prompts(record, "paraphrase_prompts", where),
-        neighbours=_prompts(record, "neighborhood_prompts", where),
+        target_new=stripped(new),
+        target_true=stripped(true),
+        paraphrases=paraphrases,
+        neighbours=neighbours,
         generation_prompts=_prompts(record, "generation_prompts", where) if "generation_prompts" in record else (),
     )
 
 
-def _field(record: object, name: str, kind: type, where: str):
+def _without_blanks_around(prompt: str, subject: str) -> tuple[str, str]:
+    """Take the blanks at a subject's ends into the prompt, where they keep words apart and there are none yet.
+
+    One before the subject stays unless it begins the prompt; one behind it stays before a letter, not before a sign.
+    """
+    before, after = prompt.split(SUBJECT_SLOT)
+    leading, trailing = ends_of(subject)
+    if before and not before[-1].isspace():
+        before += leading
+    if starts_with_letter(after):
+        after = trailing + after
+    return before + SUBJECT_SLOT + after, stripped(subject)
+
+
+def _targets_bring_a_blank(new: str, true: str, prompts: Iterable[str], where: str) -> bool:
+    """Whether the targets begin with a blank that their prompts would not be followed by without it.
+
+    Raises:
+        FactError: when only one of the two does, so that they would be compared behind different texts.
+    """
+    begin = [target[0].isspace() for target in (new, true)]
+    bare = [stripped(target) for target in (new, true)]
+    if not any(begin) or all(joint(prompt, target) for prompt in prompts for target in bare):
+        return False
+    if not all(begin):
+        with_, without = ("target_new", "target_true") if begin[0] else ("target_true", "target_new")
+        raise FactError(
+            f"{where}: {with_} begins with a blank and {without} does not: write both with it, or both without"
+        )
+    return True
+
+
+def _field(record: object, name: str, kind: type, where: str, expected: Iterable[str] = ()):
     if not isinstance(record, dict):
         raise FactError(f"{where} is {type(record).__name__}, not an object")
     if name not in record:
-        raise FactError(f"{where}: field {name!r} is missing")
+        raise FactError(f"{where}: field {name!r} is missing{_hint(record, expected)}")
     value = record[name]
     if not isinstance(value, kind) or isinstance(value, bool):
         raise FactError(f"{where}: field {name!r} is {type(value).__name__}, not {kind.__name__}")
-    if kind is str and not value.strip():
+    if kind is str and is_blank(value):
         raise FactError(f"{where}: field {name!r} is empty")
     return value
 
 
+def _hint(record: dict, expected: Iterable[str]) -> str:
+    """What a record without a field seems to be instead."""
+    if record.keys() >= ZSRE_FIELDS:
+        return "; the record is in zsRE's schema: set `format: zsre`"
+    return f" (format counterfact has the fields {', '.join(expected)})" if expected else ""
+
+
 def _prompts(record: dict, name: str, where: str) -> tuple[str, ...]:
-    prompts = _field(record, name, list, where)
+    prompts = _field(record, name, list, where, OUTER_FIELDS)
     for position, prompt in enumerate(prompts):
-        if not isinstance(prompt, str) or not prompt.strip():
+        if not isinstance(prompt, str) or is_blank(prompt):
             raise FactError(f"{where}: field {name!r} holds {prompt!r} at position {position}, not a prompt")
     return tuple(prompts)
 

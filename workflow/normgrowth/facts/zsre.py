@@ -7,10 +7,14 @@ and compares with nothing.) Question templates stand for relations. The question
 have answers of their own, whereas a fact's neighbours share its true answer, so a fact of zsRE has no neighbours.
 """
 
+import unicodedata
+from collections import Counter
 from pathlib import Path
 
 from normgrowth.errors import FactError
-from normgrowth.facts.records import SUBJECT_SLOT, read_records
+from normgrowth.facts.json_files import read_records
+from normgrowth.facts.records import SUBJECT_SLOT, ZSRE_FIELDS
+from normgrowth.writing import same, stripped, word_spans
 
 TEXTS = ("subject", "src", "alt")
 
@@ -18,44 +22,99 @@ TEXTS = ("subject", "src", "alt")
 def read_zsre(path: Path | str) -> list[dict]:
     """The records of a zsRE file in CounterFact's schema; `case_id` is a record's place in the file.
 
-    Records without an alternative to the true answer are left out: there is nothing to edit.
+    Records with nothing to edit are left out: see `convert_zsre`.
 
     Raises:
         FactError: naming the record and the field at fault.
     """
-    converted = (_record(record, index, f"{path}: record {index}") for index, record in enumerate(read_records(path)))
-    records = [record for record in converted if record is not None]
+    return convert_zsre(path)[0]
+
+
+def convert_zsre(path: Path | str) -> tuple[list[dict], Counter[str]]:
+    """As `read_zsre`, and how many records are left out for which reason.
+
+    Raises:
+        FactError: naming the record and the field at fault.
+    """
+    records, left_out = [], Counter()
+    for index, raw in enumerate(read_records(path)):
+        _check(raw, f"{path}: record {index}")
+        if reason := _not_editable(raw):
+            left_out[reason] += 1
+        else:
+            records.append(_record(raw, index))
     if not records:
-        raise FactError(f"{path} holds no record with an alternative to the true answer")
-    return records
+        reasons = "; ".join(f"{count}: {reason}" for reason, count in left_out.items())
+        raise FactError(f"{path} holds no record with an alternative to the true answer that can be edited ({reasons})")
+    return records, left_out
 
 
-def _record(raw: object, index: int, where: str) -> dict | None:
+def _check(raw: object, where: str) -> None:
     if not isinstance(raw, dict):
         raise FactError(f"{where} is {type(raw).__name__}, not an object")
     for name in TEXTS:
         if not isinstance(raw.get(name), str):
-            raise FactError(f"{where}: field {name!r} is missing or no text: the file is not in zsRE's schema")
+            raise FactError(
+                f"{where}: field {name!r} is missing or no text: the file is not in zsRE's schema{_hint(raw)}"
+            )
     answers = raw.get("answers")
-    if not isinstance(answers, list) or not answers or not isinstance(answers[0], str):
+    if not isinstance(answers, list) or not answers or not all(isinstance(answer, str) for answer in answers):
         raise FactError(f"{where}: field 'answers' is not a list of texts with at least one")
-    subject, question = raw["subject"], raw["src"]
-    if not subject or subject not in question or SUBJECT_SLOT in question:
-        raise FactError(f"{where}: field 'src': {question!r} does not hold the subject {subject!r}")
-    new, true = raw["alt"].strip(), answers[0].strip()
-    if not new or not true or new == true:
-        return None
-    prompt = question.replace(subject, SUBJECT_SLOT, 1)
+    if _subject_and_question(raw) is None:
+        raise FactError(f"{where}: field 'src': {raw['src']!r} does not hold the subject {raw['subject']!r}")
+
+
+def _hint(raw: dict) -> str:
+    """What a record without zsRE's fields seems to be instead."""
+    if "requested_rewrite" in raw:
+        return "; the record is in CounterFact's: set `format: counterfact`"
+    return f" (format zsre has the fields {', '.join(sorted(ZSRE_FIELDS))})"
+
+
+def _not_editable(raw: dict) -> str | None:
+    """Why a record is left out; None where it can be edited."""
+    new, answers = same(raw["alt"]), {same(answer) for answer in raw["answers"]} - {""}
+    if not new or not answers:
+        return "the alternative or the answer is empty"
+    if new in answers:
+        return "the alternative is among the true answers"
+    if new == same(raw["subject"]):
+        return "the alternative is the subject itself"
+    if _template(raw) is None:
+        return "the subject stands only inside longer words of the question"
+    return None
+
+
+def _template(raw: dict) -> tuple[str, str] | None:
+    """The question with a slot at the first place where the subject stands as words of its own, and the subject."""
+    subject, question = _subject_and_question(raw)
+    for start, end in word_spans(question, subject):
+        return question[:start] + SUBJECT_SLOT + question[end:], subject
+    return None
+
+
+def _subject_and_question(raw: dict) -> tuple[str, str] | None:
+    """The subject and the question that holds it, in composed Unicode form if they are written in different ones."""
+    subject, question = stripped(raw["subject"]), raw["src"]
+    if subject not in question:
+        subject, question = (unicodedata.normalize("NFC", text) for text in (subject, question))
+    return (subject, question) if subject and subject in question and SUBJECT_SLOT not in question else None
+
+
+def _record(raw: dict, index: int) -> dict:
+    """An editable record in CounterFact's schema."""
+    prompt, subject = _template(raw)
     rephrased = raw.get("rephrase")
+    told = isinstance(rephrased, str) and same(rephrased) not in ("", same(raw["src"]))
     return {
         "case_id": index,
         "requested_rewrite": {
             "prompt": prompt,
             "subject": subject,
             "relation_id": prompt,
-            "target_new": {"str": new},
-            "target_true": {"str": true},
+            "target_new": {"str": stripped(raw["alt"])},
+            "target_true": {"str": next(filter(None, map(stripped, raw["answers"])))},
         },
-        "paraphrase_prompts": [rephrased] if isinstance(rephrased, str) and rephrased.strip() else [],
+        "paraphrase_prompts": [rephrased] if told else [],
         "neighborhood_prompts": [],
     }

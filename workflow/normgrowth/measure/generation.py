@@ -5,7 +5,6 @@ something else (arXiv 2502.11177). So the object is looked for in what greedy de
 itself, which the n-gram entropy of its text shows (ROME, arXiv 2202.05262, section 3.4: fluency).
 """
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -16,7 +15,8 @@ from normgrowth.facts.records import Fact
 from normgrowth.generation import go_on
 from normgrowth.language_model import LanguageModel
 from normgrowth.prompt_lengths import require_prompts, require_windows
-from normgrowth.prompts import encode
+from normgrowth.prompts import encode, encode_with_target
+from normgrowth.writing import says, words
 
 TOP_K = 5
 ENTROPY_WEIGHTS = {2: 2 / 3, 3: 4 / 3}
@@ -24,8 +24,6 @@ ENTROPY_WEIGHTS = {2: 2 / 3, 3: 4 / 3}
 
 ROOM = 4
 """Tokens beyond the object's own that a match may take: other pieces of the same words."""
-
-_WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def generation_scores(lm: LanguageModel, facts: Sequence[Fact], tokens: int, seed: int) -> pd.DataFrame:
@@ -40,16 +38,12 @@ def generation_scores(lm: LanguageModel, facts: Sequence[Fact], tokens: int, see
 
 def matches(lm: LanguageModel, facts: Sequence[Fact]) -> list[float]:
     """1 where greedy decoding of a fact's prompt begins with its new object and ends the word there, else 0."""
-    prompts = [encode(lm.tokenizer, fact.question).ids for fact in facts]
-    followed = go_on(lm, prompts, _object_tokens(lm, facts) + ROOM)
-    texts = _continuations(lm, prompts, followed)
-    return [float(says(text, fact.target_new)) for text, fact in zip(texts, facts, strict=True)]
-
-
-def _object_tokens(lm: LanguageModel, facts: Sequence[Fact]) -> int:
-    """Of the longest new object."""
-    objects = [len(lm.tokenizer(" " + fact.target_new, add_special_tokens=False)["input_ids"]) for fact in facts]
-    return max(objects, default=0)
+    encoded = [encode_with_target(lm.tokenizer, fact.question, fact.target_new) for fact in facts]
+    prompts = [ids[:first] for ids, first in encoded]
+    followed = go_on(lm, prompts, max((len(ids) - first for ids, first in encoded), default=0) + ROOM)
+    # The object in the form that the tokenizer brings text to is the one that the model can say.
+    wanted = _continuations(lm, prompts, [list(ids[first:]) for ids, first in encoded])
+    return [float(says(*both)) for both in zip(_continuations(lm, prompts, followed), wanted, strict=True)]
 
 
 def require_generations(lm: LanguageModel, facts: Sequence[Fact], tokens: int) -> None:
@@ -61,15 +55,11 @@ def require_generations(lm: LanguageModel, facts: Sequence[Fact], tokens: int) -
     """
     if facts:
         require_windows(lm, {"measure.generation_tokens": tokens})
-    to_match = _object_tokens(lm, facts) + ROOM
+    encoded = [encode_with_target(lm.tokenizer, fact.question, fact.target_new) for fact in facts]
+    to_match = max((len(ids) - first for ids, first in encoded), default=0) + ROOM
     for fact in facts:
         require_prompts(lm, fact, [fact.question], to_follow=to_match)
         require_prompts(lm, fact, fact.generation_prompts[:1], to_follow=tokens)
-
-
-def says(text: str, wanted: str) -> bool:
-    """Whether a text begins with the wanted words, and not with a longer word that they begin."""
-    return re.match(rf"\s*{re.escape(wanted)}(?!\w)", text) is not None
 
 
 def entropies(lm: LanguageModel, facts: Sequence[Fact], tokens: int, seed: int) -> list[float]:
@@ -83,12 +73,12 @@ def entropies(lm: LanguageModel, facts: Sequence[Fact], tokens: int, seed: int) 
 
 def ngram_entropy(text: str) -> float:
     """Mean of the weighted entropies, in bits, of a text's 2-grams and 3-grams of words; 0 for what has none."""
-    words = _WORD.findall(text)
-    return float(np.mean([weight * _entropy(words, n) for n, weight in ENTROPY_WEIGHTS.items()]))
+    found = words(text)
+    return float(np.mean([weight * _entropy(found, n) for n, weight in ENTROPY_WEIGHTS.items()]))
 
 
-def _entropy(words: list[str], n: int) -> float:
-    counts = Counter(zip(*(words[i:] for i in range(n)), strict=False))
+def _entropy(sequence: list[str], n: int) -> float:
+    counts = Counter(zip(*(sequence[i:] for i in range(n)), strict=False))
     shares = np.array([*counts.values()], dtype=float)
     if not len(shares):
         return 0.0
@@ -100,6 +90,8 @@ def _continuations(lm: LanguageModel, prompts: list[tuple[int, ...]], followed: 
     """The text that each continuation adds to its prompt: pieces may only read right behind what they follow."""
     texts = []
     for prompt, tokens in zip(prompts, followed, strict=True):
-        before, whole = lm.tokenizer.batch_decode([list(prompt), [*prompt, *tokens]], skip_special_tokens=True)
+        before, whole = lm.tokenizer.batch_decode(
+            [list(prompt), [*prompt, *tokens]], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
         texts.append(whole[len(before) :])
     return texts
