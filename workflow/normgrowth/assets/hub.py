@@ -3,7 +3,6 @@
 `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean to huggingface_hub.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,22 +10,23 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from normgrowth.assets.checkpoint_files import (
+    ADAPTER_CONFIG,
+    CONFIG,
+    INDEX,
+    PICKLED,
+    SMALL_FILES,
+    TOKENIZERS,
+    WEIGHTS,
+    adapter_fault,
+    shards_of,
+)
 from normgrowth.assets.model_config import commit_fault, hub_cache, snapshot_folder
-from normgrowth.assets.models import TOKENIZER_FILES
 from normgrowth.assets.patience import BUSY, Passing, patiently
 from normgrowth.errors import ModelError
 from normgrowth.progress import Progress
 
 HUB = "https://huggingface.co"
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-SMALL_FILES = (CONFIG, "generation_config.json", INDEX, *TOKENIZER_FILES)
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
-"""Files of which a tokenizer has at least one."""
-
-PICKLED = (".bin", ".pt", ".pth", ".ckpt")
-
 
 def fetch_model(repo: str, revision: str) -> list[Path]:
     """The model's files in the cache: configuration, safetensors and tokenizer, fetched where they are missing.
@@ -56,7 +56,7 @@ def _fetched(repo: str, revision: str) -> list[Path]:
     sizes = _trying(lambda: _listed(repo, revision), repo, revision)
     weights = [WEIGHTS]
     if INDEX in sizes:
-        weights = _shards(*_get(repo, revision, {INDEX: sizes[INDEX]}))
+        weights = shards_of(*_get(repo, revision, {INDEX: sizes[INDEX]}))
     _check_parts(sizes, weights, f"{repo} at {revision}")
     wanted = [name for name in SMALL_FILES if name in sizes] + weights
     return _get(repo, revision, {name: sizes[name] for name in wanted})
@@ -82,6 +82,8 @@ def _listed(repo: str, revision: str) -> dict[str, int]:
 
 
 def _check_parts(names: dict[str, int], weights: list[str], what: str) -> None:
+    if fault := adapter_fault(names):
+        raise ModelError(f"{what} {fault}")
     missing = [name for name in weights if name not in names]
     if missing == [WEIGHTS]:
         pickled = any(name.endswith(PICKLED) for name in names)
@@ -93,17 +95,6 @@ def _check_parts(names: dict[str, int], weights: list[str], what: str) -> None:
     missing += [] if any(name in names for name in TOKENIZERS) else [f"a tokenizer ({' or '.join(TOKENIZERS)})"]
     if missing:
         raise ModelError(f"{what} lacks {', '.join(missing)}")
-
-
-def _shards(index: Path) -> list[str]:
-    """The files that an index of weights names; a name that leads elsewhere is none."""
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ModelError(f"{index} is no index of weights") from error
-    if wrong := [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]:
-        raise ModelError(f"{index} names {wrong[0]!r}, which is no safetensors file beside it")
-    return names
 
 
 def _get(repo: str, revision: str, sizes: dict[str, int]) -> list[Path]:
@@ -213,7 +204,7 @@ def _cached(repo: str, revision: str, why: str) -> list[Path]:
     """
     folder = snapshot_folder(repo, revision)
     names = {path.name: 0 for path in folder.iterdir() if path.exists()} if folder.is_dir() else {}
-    weights = _shards(folder / INDEX) if INDEX in names else [WEIGHTS]
+    weights = shards_of(folder / INDEX) if INDEX in names else [WEIGHTS]
     missing = [] if CONFIG in names else [CONFIG]
     missing += [name for name in weights if name not in names]
     missing += [] if any(name in names for name in TOKENIZERS) else ["the tokenizer's files"]

@@ -5,25 +5,93 @@ import os
 import re
 from pathlib import Path
 
+from normgrowth.assets.checkpoint_files import blocks_in, model_files, tensors_of
+from normgrowth.errors import ModelError
+
 LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers")
+QUANTISATION_KEYS = ("quantization_config", "compression_config")
+
+
+def read_config(path: Path | str) -> dict:
+    """A `config.json` as it stands.
+
+    Raises:
+        ModelError: when the file is missing or no JSON object in UTF-8.
+    """
+    try:
+        config = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} does not exist: a model folder is what transformers saves") from None
+    except (ValueError, RecursionError) as error:  # of the encoding too
+        raise ModelError(f"{path} is not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise ModelError(f"{path} is a {type(config).__name__}, no JSON object: a model folder is what transformers saves")
+    return config
 
 
 def layers_in(path: Path | str) -> int:
     """Number of transformer blocks that a `config.json` states.
 
     Raises:
-        ValueError: when the file is missing, or does not say.
+        ModelError: when the file is missing, or does not say, or says it of a kind of model that cannot be edited.
     """
+    config = read_config(path)
+    if fault := config_fault(config):
+        raise ModelError(f"{path} {fault}")
+    layers = stated_layers(config)
+    if layers is None:
+        raise ModelError(f"{path} holds no number of layers ({', '.join(LAYER_KEYS)})")
+    return layers
+
+
+def stated_layers(config: dict) -> int | None:
+    """Number of transformer blocks that a configuration states at its top level, if it does."""
+    stated = (config.get(key) for key in LAYER_KEYS)
+    return next((layers for layers in stated if isinstance(layers, int) and not isinstance(layers, bool)), None)
+
+
+def config_fault(config: dict) -> str | None:
+    """What in a configuration keeps a model from being edited, as far as it can be seen without its class."""
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        for key in QUANTISATION_KEYS:
+            if part.get(key):
+                asked = part[key].get("quant_method") if isinstance(part[key], dict) else None
+                kind = f" ({asked})" if isinstance(asked, str) else ""
+                return (
+                    f"asks for quantised weights{kind}, which cannot be edited: give the model as it was before, or "
+                    f"dequantise and save it, or take {key} away if the weights are not quantised"
+                )
+    if config.get("is_encoder_decoder"):
+        return "is that of an encoder with a decoder (is_encoder_decoder): editing needs a causal language model"
+    layers = stated_layers(config)
+    if layers is not None and layers < 1:
+        return f"says that the model has {layers} layers: it needs one at least"
+    return None
+
+
+def layers_of_folder(folder: Path | str) -> int:
+    """Number of transformer blocks of a model folder: what its `config.json` states and its weights hold.
+
+    Weights that are not there or cannot be read are left to whoever imports the folder.
+
+    Raises:
+        ModelError: when the configuration does not say, or the two disagree.
+    """
+    stated = layers_in(Path(folder) / "config.json")
     try:
-        config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist: a model folder is what transformers saves") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
-    layers = [config[key] for key in LAYER_KEYS if isinstance(config, dict) and isinstance(config.get(key), int)]
-    if not layers:
-        raise ValueError(f"{path} holds no number of layers ({', '.join(LAYER_KEYS)})")
-    return layers[0]
+        held = blocks_in(tensors_of(model_files(folder)))
+    except ModelError:
+        return stated
+    if fault := layers_fault(stated, held):
+        raise ModelError(f"{Path(folder) / 'config.json'} {fault}")
+    return stated
+
+
+def layers_fault(stated: int | None, held: int | None) -> str | None:
+    """What is wrong where a configuration states another number of layers than the weights hold."""
+    if stated is None or held is None or stated == held:
+        return None
+    return f"says {stated} layers, but the weights beside it hold {held}: one of them belongs to another model"
 
 
 def commit_fault(repo: str, revision: str) -> str | None:

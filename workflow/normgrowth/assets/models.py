@@ -6,46 +6,23 @@ workflow depends on: it is small, and equal files make equal manifests.
 
 import hashlib
 import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
 
 from normgrowth.artefacts.atomic import write_json
 from normgrowth.artefacts.provenance import file_sha256
+from normgrowth.assets.checkpoint_files import model_files, tensors_of
 from normgrowth.errors import ModelError
 from normgrowth.language_model import LanguageModel, language_model
 
 MANIFEST = "manifest.json"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model")
-TOKENIZER_FILES += ("vocab.json", "merges.txt", "added_tokens.json")
-WEIGHTS = "*.safetensors"
-
-
-def model_files(folder: Path | str) -> list[Path]:
-    """The files of a model folder that loading needs, safetensors only.
-
-    Raises:
-        ModelError: when configuration, weights or tokenizer are missing.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ModelError(f"model folder {folder} does not exist")
-    names = {"config.json", "generation_config.json", "model.safetensors.index.json", *TOKENIZER_FILES}
-    files = sorted(p for p in folder.iterdir() if p.name in names or p.match(WEIGHTS))
-    present = {p.name for p in files}
-    missing = [
-        what
-        for what, there in (
-            ("config.json", "config.json" in present),
-            ("weights (*.safetensors)", any(p.match(WEIGHTS) for p in files)),
-            ("a tokenizer", bool(present & {"tokenizer.json", "tokenizer.model", "vocab.json"})),
-        )
-        if not there
-    ]
-    if missing:
-        raise ModelError(f"model folder {folder} lacks {', '.join(missing)}")
-    return files
 
 
 def write_manifest(folder: Path | str, source: dict) -> None:
@@ -76,32 +53,100 @@ def revision(folder: Path | str) -> str:
 
 
 def load_model(folder: Path | str, device: str = "cpu", gpus: int = 1) -> LanguageModel:
-    """Load a model folder in float32, frozen, without executing code from it.
+    """Load a model folder in float32, frozen, without executing code from it; every tensor comes from its files.
 
     Args:
         gpus: spread the blocks evenly over so many GPUs (by accelerate), where `device` is cuda.
 
     Raises:
-        ModelError: when files are missing, damaged or of an architecture without the parts editing needs, or there are
-            fewer GPUs.
+        ModelError: when files are missing, damaged or not those of one model, weights are no numbers, the tokenizer does
+            not go with them, the architecture lacks the parts editing needs, or there are fewer GPUs.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
+
+    from normgrowth.assets.checkpoint_fit import configuration, fit, key_mapping, misfits, said
+    from normgrowth.assets.checkpoint_values import check_loaded
+    from normgrowth.assets.tokenizer import load_tokenizer
+
+    _quieten()
+    several = gpus > 1 and device.startswith("cuda")
+    spread = {"device_map": "balanced", "max_memory": _memory_of(gpus)} if several else {}
+    files = model_files(folder)
+    with _about(f"model folder {folder}"):
+        config = configuration(folder)
+        fitted = fit(config, tensors_of(files))
+        _tell(folder, fitted.renamed)
+        tokenizer = load_tokenizer(folder, config, _rows(fitted.model))
+        try:
+            model, told = AutoModelForCausalLM.from_pretrained(
+                str(folder),
+                config=config,
+                dtype=torch.float32,
+                key_mapping=key_mapping(fitted.renamed) or None,
+                local_files_only=True,
+                output_loading_info=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                **spread,
+            )
+        except (OSError, ValueError, SafetensorError) as error:
+            raise ModelError(f"the weights cannot be loaded: {said(error)}") from error
+        fault, _ = misfits(told)
+        if fault:
+            raise ModelError(fault)
+        model = model if several else model.to(device)
+        check_loaded(model, fitted)
+    return language_model(model, tokenizer)
+
+
+def check_model(folder: Path | str, what: str) -> None:
+    """Refuse a model folder that `load_model` would refuse, without loading it; `what` names it in the message.
+
+    Every number of the weights is looked at, once.
+
+    Raises:
+        ModelError: as `load_model` does.
+    """
+    from normgrowth.anatomy import anatomy_of
+    from normgrowth.assets.checkpoint_fit import configuration, fit
+    from normgrowth.assets.checkpoint_values import check_files
+    from normgrowth.assets.tokenizer import load_tokenizer
+
+    _quieten()
+    files = model_files(folder)
+    with _about(what):
+        config, tensors = configuration(folder), tensors_of(files)
+        fitted = fit(config, tensors)
+        _tell(what, fitted.renamed)
+        anatomy_of(fitted.model)
+        load_tokenizer(folder, config, _rows(fitted.model))
+        check_files(tensors, fitted)
+
+
+@contextmanager
+def _about(what: str) -> Iterator[None]:
+    """Name the model in errors that name its files."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{what} cannot be loaded: {error}") from error
+
+
+def _quieten() -> None:
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # its warnings on long texts do not apply: texts are cut into windows here
     logging.disable_progress_bar()
-    model_files(folder)
-    several = gpus > 1 and device.startswith("cuda")
-    spread = {"device_map": "balanced", "max_memory": _memory_of(gpus)} if several else {}
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=torch.float32, local_files_only=True, use_safetensors=True, **spread
-        )
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"model folder {folder} cannot be loaded: {' '.join(str(error).split())}") from error
-    return language_model(model if several else model.to(device), tokenizer)
+
+
+def _rows(model: PreTrainedModel) -> int:
+    return model.get_input_embeddings().weight.shape[0]
+
+
+def _tell(what: Path | str, renamed: Mapping[str, str]) -> None:
+    if renamed:
+        old, new = next(iter(renamed.items()))
+        print(f"{what}: {len(renamed)} tensors are read by shorter names: {old} as {new}", file=sys.stderr)
 
 
 def _memory_of(gpus: int) -> dict[int, int]:

@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Fetch what is missing in the Hub's cache, check it against the study, and make the folder."""
-    from normgrowth.assets.hub import CONFIG, fetch_model
+    from normgrowth.assets.checkpoint_files import CONFIG
+    from normgrowth.assets.hub import fetch_model
     from normgrowth.assets.links import link_model
     from normgrowth.assets.model_config import layers_in
     from normgrowth.context_length import context_length, from_words, too_long
@@ -36,4 +37,4 @@ def run(arguments: argparse.Namespace) -> None:
         raise ModelError("; ".join(faults))
     if arguments.out is not None:
         source = {"kind": "hub", "repo": arguments.repo, "revision": arguments.revision}
-        link_model(files, arguments.out, source)
+        link_model(files, arguments.out, source, f"{arguments.repo} at {arguments.revision}")

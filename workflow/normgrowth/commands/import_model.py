@@ -1,4 +1,4 @@
-"""Take a model from a local folder: link its files and record their hashes."""
+"""Take a model from a local folder: check it, link its files and record their hashes."""
 
 import argparse
 from pathlib import Path
@@ -11,8 +11,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Link what loading needs."""
+    """Check and link what loading needs."""
+    from normgrowth.assets.checkpoint_files import model_files
     from normgrowth.assets.links import link_model
-    from normgrowth.assets.models import model_files
 
-    link_model(model_files(arguments.path), arguments.out, {"kind": "local", "name": arguments.path.resolve().name})
+    source = {"kind": "local", "name": arguments.path.resolve().name}
+    link_model(model_files(arguments.path), arguments.out, source, f"model folder {arguments.path}")

@@ -21,7 +21,7 @@ from normgrowth.config.sections import (
 from normgrowth.config.study import HELDOUT_SUFFIX, Study
 from normgrowth.editors.hypernetwork_settings import HypernetworkSettings
 from normgrowth.editors.registry import EDITORS, declaration
-from normgrowth.errors import FactError
+from normgrowth.errors import FactError, ModelError
 from normgrowth.families import kind_of
 
 FOLDERS = ("model_sources", "ability")
@@ -178,7 +178,7 @@ def _misfits(study: Study) -> Iterator[str]:
     for model in study.models:
         try:
             n_layers = layers_of(study, model)
-        except ValueError as error:
+        except ModelError as error:
             yield f"model_sources.{model}: {error}"
             continue
         for name in study.editors:

@@ -4,7 +4,6 @@ Bytes follow from shapes. Hours follow from published timings (`workflow/costs.y
 as a power of the number of parameters, fitted to them by least squares.
 """
 
-import json
 import math
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import NamedTuple
 
 import yaml
 
-from normgrowth.assets.model_config import layers_in
+from normgrowth.assets.model_config import layers_in, read_config
 from normgrowth.config import presets
 from normgrowth.config.editors import published_model
 from normgrowth.config.inputs import model_folder
@@ -74,7 +73,7 @@ def dimensions(study: Study, model: str) -> Dimensions:
     path = model_folder(source, study.assets) / "config.json"
     if not path.is_file():
         raise StudyError(f"the shape of {model!r} is known once it is fetched: run `snakemake downloads`")
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = read_config(path)
     config |= config.get("text_config") or {}
     hidden, vocabulary = config.get("hidden_size") or config.get("n_embd"), config.get("vocab_size")
     if not hidden or not vocabulary:

@@ -4,7 +4,8 @@ import json
 import os
 from pathlib import Path
 
-from normgrowth.assets.model_config import layers_in, snapshot_folder
+from normgrowth.assets.checkpoint_files import files_there
+from normgrowth.assets.model_config import layers_in, layers_of_folder, snapshot_folder
 from normgrowth.config import presets
 from normgrowth.config.downloads import published_sets
 from normgrowth.config.sections import (
@@ -19,12 +20,11 @@ from normgrowth.config.sections import (
 )
 from normgrowth.config.study import Study
 from normgrowth.context_length import context_length
+from normgrowth.errors import ModelError
 from normgrowth.facts.local import subjects_in
 from normgrowth.writing import same
 
 ASSETS = "{assets}"
-MODEL_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*")
-MODEL_FILES += ("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt")
 
 
 def local_path(path: str, assets: str | None) -> str:
@@ -36,8 +36,8 @@ def local_path(path: str, assets: str | None) -> str:
 
 
 def model_files(folder: str) -> list[str]:
-    """The files of a model folder that its import reads."""
-    return sorted({str(file) for pattern in MODEL_FILES for file in Path(folder).glob(pattern)})
+    """The files of a model folder that its import looks at."""
+    return list(map(str, files_there(folder)))
 
 
 def task_files(folder: str) -> list[str]:
@@ -65,19 +65,21 @@ def layers_of(study: Study, model: str) -> int:
     """Number of transformer blocks of a model.
 
     Raises:
-        ValueError: when nothing says so.
+        ModelError: when nothing says so, or what says so cannot be a model's.
     """
     source = study.model_sources[model]
     if isinstance(source, TrainedModel):
         return source.training.layers
-    config = model_folder(source, study.assets) / "config.json"
-    if isinstance(source, LocalModel) or config.is_file():
+    folder = model_folder(source, study.assets)
+    if isinstance(source, LocalModel):
+        return layers_of_folder(folder)
+    if (config := folder / "config.json").is_file():
         return layers_in(config)
     if source.layers is not None:
         return source.layers
     if published := published_model(model, source):
         return presets.dimensions(published).layers
-    raise ValueError(
+    raise ModelError(
         f"nothing says how many layers {source.repo} has before it is fetched: set layers, or published_as to one of "
         f"{', '.join(presets.models())}"
     )

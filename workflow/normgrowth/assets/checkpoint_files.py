@@ -1,0 +1,205 @@
+"""The files of a checkpoint: which of a folder are loaded, and which tensors they say they hold.
+
+Only names, links and headers are read, without torch: it is cheap enough to be asked before any work.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from normgrowth.errors import ModelError
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+"""Files of which a tokenizer has at least one."""
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model")
+TOKENIZER_FILES += ("vocab.json", "merges.txt", "added_tokens.json")
+SMALL_FILES = (CONFIG, "generation_config.json", INDEX, *TOKENIZER_FILES)
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_FILES = (ADAPTER_CONFIG, "adapter_model.safetensors", "adapter_model.bin")
+PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+
+MERGE = "merge it into its model (peft: merge_and_unload, then save_pretrained) and give the merged model"
+
+_SHARD = re.compile(r".*-\d+-of-\d+\.safetensors")
+_INDEX_OF_BLOCK = re.compile(r"(?:^|\.)(\d+)\.")
+
+
+class Tensor(NamedTuple):
+    """What a header says of a tensor."""
+
+    file: Path
+    dtype: str  # as safetensors names it: F32, BF16, I8, ...
+    shape: tuple[int, ...]
+
+
+def model_files(folder: Path | str) -> list[Path]:
+    """The files of a model folder that loading reads: configuration, safetensors and tokenizer, sorted.
+
+    Raises:
+        ModelError: when some are missing, lead nowhere or contradict each other, or an adapter is among them.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ModelError(f"model folder {folder} does not exist")
+    _refuse_broken_links(folder)
+    names = {path.name for path in folder.iterdir() if path.is_file()}
+    if fault := adapter_fault(names, folder / ADAPTER_CONFIG):
+        raise ModelError(f"model folder {folder} {fault}")
+    if missing := _missing_parts(names):
+        raise ModelError(f"model folder {folder} lacks {', '.join(missing)}")
+    weights = _weights(folder, names)
+    return sorted(folder / name for name in [*(name for name in SMALL_FILES if name in names), *weights])
+
+
+def files_there(folder: Path | str) -> list[Path]:
+    """The files of a folder that `model_files` looks at, as far as they are there."""
+    there = sorted(Path(folder).glob("*"))
+    known = (*SMALL_FILES, *ADAPTER_FILES)
+    return [path for path in there if path.is_file() and (path.name in known or path.suffix == ".safetensors")]
+
+
+def shards_of(index: Path) -> list[str]:
+    """The files that an index of weights names, sorted.
+
+    Raises:
+        ModelError: when it is no index, or names something that is no safetensors file beside it.
+    """
+    names = sorted(set(_places(index).values()))
+    if wrong := [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]:
+        raise ModelError(f"{index} names {wrong[0]!r}, which is no safetensors file beside it")
+    return names
+
+
+def tensors_of(files: Iterable[Path]) -> dict[str, Tensor]:
+    """The tensors of a model's files by name, from the headers of its safetensors; an index is held against them.
+
+    Raises:
+        ModelError: when a header cannot be read, a tensor stands in two files, or the index says something else.
+    """
+    files = list(files)
+    found: dict[str, Tensor] = {}
+    for file in (file for file in files if file.suffix == ".safetensors"):
+        for name, tensor in _header(file).items():
+            if name in found:
+                raise ModelError(f"{name} stands in {found[name].file.name} and in {file.name}: one of them is left over")
+            found[name] = tensor
+    for index in (file for file in files if file.name == INDEX):
+        places = _places(index)
+        lost = sorted(name for name, place in places.items() if name not in found or found[name].file.name != place)
+        if lost:
+            raise ModelError(f"{INDEX} places {listed(lost)} where the files do not hold it: save the model again")
+        if beyond := sorted(set(found) - set(places)):
+            raise ModelError(f"{INDEX} does not name {listed(beyond)}, which its files hold: save the model again")
+    return found
+
+
+def blocks_in(names: Iterable[str]) -> int | None:
+    """Number of transformer blocks that tensors belong to, by their names; None where names hold no numbers."""
+    blocks: dict[str, set[int]] = {}
+    for name in names:
+        if match := _INDEX_OF_BLOCK.search(name):
+            blocks.setdefault(name[: match.start()], set()).add(int(match.group(1)))
+    return max(map(len, blocks.values()), default=None)
+
+
+def adapter_fault(names: Iterable[str], config: Path | None = None) -> str | None:
+    """What is wrong with a folder of these file names that holds an adapter; None where it holds none."""
+    names = set(names)
+    adapters = [name for name in ADAPTER_FILES if name in names]
+    if not adapters:
+        return None
+    if CONFIG in names:
+        return (
+            f"holds an adapter ({adapters[0]}) beside a model, which would be left out: {MERGE}, or take the adapter's "
+            "files away if the model itself is meant"
+        )
+    return f"holds an adapter{_base_of(config)}, not a model: {MERGE}"
+
+
+def listed(names: Iterable[object], most: int = 3) -> str:
+    """A few names, and how many more there are."""
+    names = list(map(str, names))
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _missing_parts(names: set[str]) -> list[str]:
+    missing = [] if CONFIG in names else [CONFIG]
+    if not names & {WEIGHTS, INDEX}:
+        shards = sorted(name for name in names if _SHARD.fullmatch(name))
+        others = sorted(name for name in names if name.endswith((".safetensors", *PICKLED)))
+        if shards:
+            missing.append(f"{INDEX}, which says what its shards hold ({listed(shards)})")
+        elif others:
+            missing.append(f"weights ({WEIGHTS}; {listed(others)} is not read: save the model by save_pretrained)")
+        else:
+            missing.append("weights (*.safetensors)")
+    return missing + ([] if names & set(TOKENIZERS) else [f"a tokenizer ({', '.join(TOKENIZERS)})"])
+
+
+def _weights(folder: Path, names: set[str]) -> list[str]:
+    """The safetensors that loading reads: one file, or the shards of an index."""
+    shards = {name for name in names if _SHARD.fullmatch(name)}
+    if INDEX not in names:
+        if shards:
+            raise ModelError(
+                f"model folder {folder} holds {WEIGHTS} and shards ({listed(sorted(shards))}): take away those that are "
+                "left over"
+            )
+        return [WEIGHTS]
+    wanted = shards_of(folder / INDEX)
+    if absent := [name for name in wanted if name not in names]:
+        raise ModelError(f"model folder {folder} lacks {listed(absent)}, which {INDEX} names")
+    if beyond := sorted((shards | ({WEIGHTS} & names)) - set(wanted)):
+        raise ModelError(
+            f"model folder {folder} holds {listed(beyond)}, which {INDEX} does not name: take away what is left over"
+        )
+    return wanted
+
+
+def _places(index: Path) -> Mapping[str, str]:
+    """By tensor, the file that an index places it in."""
+    try:
+        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        if not places or not all(isinstance(place, str) for place in places.values()):
+            raise TypeError
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise ModelError(f"{index} is no index of weights") from error
+    return places
+
+
+def _header(file: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="np") as opened:
+            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118: it is no mapping
+            return {n: Tensor(file, piece.get_dtype(), tuple(piece.get_shape())) for n, piece in slices.items()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{file.name} cannot be read: it is damaged, cut or no safetensors file ({error})") from error
+
+
+def _refuse_broken_links(folder: Path) -> None:
+    """Refuse a folder of links whose files have moved since it was made."""
+    broken = [path for path in sorted(folder.iterdir()) if path.is_symlink() and not path.exists()]
+    broken = [path for path in broken if path.name in SMALL_FILES or path.suffix == ".safetensors"]
+    if broken:
+        raise ModelError(
+            f"model folder {folder} links {listed(path.name for path in broken)} to {broken[0].readlink().parent}, which "
+            f"was moved or deleted: put it back; or say in the study where the model is now, delete {folder} and run again"
+        )
+
+
+def _base_of(config: Path | None) -> str:
+    """Which model an adapter is for, in words."""
+    try:
+        base = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return ""
+    return f" of {base}" if isinstance(base, str) else ""

@@ -1,0 +1,77 @@
+"""The tokenizer of a model folder, and whether its ids are rows of the model's embedding."""
+
+import json
+from pathlib import Path
+
+import transformers
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+
+from normgrowth.assets.checkpoint_files import listed
+from normgrowth.assets.checkpoint_fit import said
+from normgrowth.errors import ModelError
+
+SETTINGS = "tokenizer_config.json"
+
+
+def load_tokenizer(folder: Path | str, config: PreTrainedConfig, rows: int) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder, of a class that transformers has; its ids are rows of the embedding.
+
+    Special tokens beyond the embedding, which fine-tuning code likes to add, are not made out in texts, and no row is
+    padded with one.
+
+    Args:
+        rows: of the model's embedding.
+
+    Raises:
+        ModelError: when it cannot be loaded, needs code of its own, gives no character offsets, or makes ids of text
+            that the embedding does not have.
+    """
+    _refuse_own_code(Path(folder) / SETTINGS)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(folder), config=config, local_files_only=True, trust_remote_code=False
+        )
+    except BaseException as error:  # the library in Rust panics past Exception on files of another kind
+        if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
+            raise
+        raise ModelError(f"the tokenizer cannot be loaded: {said(error)}") from error
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"the tokenizer, {type(tokenizer).__name__}, gives no character offsets: save a fast one (tokenizer.json)"
+        )
+    _keep_within(tokenizer, rows)
+    return tokenizer
+
+
+def _refuse_own_code(settings: Path) -> None:
+    """Refuse a tokenizer whose class is code beside it: another class would read texts differently."""
+    try:
+        stated = json.loads(settings.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{settings.name} is not JSON: {error}") from error
+    if not isinstance(stated, dict):
+        raise ModelError(f"{settings.name} is a {type(stated).__name__}, no JSON object")
+    kind = stated.get("tokenizer_class")
+    if "auto_map" in stated and not hasattr(transformers, str(kind)):
+        raise ModelError(
+            f"{settings.name} names code of its own for the tokenizer (auto_map), which is never run: save the tokenizer "
+            "as a fast one of transformers (tokenizer.json)"
+        )
+
+
+def _keep_within(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
+    beyond = {id_: token for token, id_ in tokenizer.get_vocab().items() if not 0 <= id_ < rows}
+    if not beyond:
+        return
+    special = {id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
+    used = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id, *tokenizer("a")["input_ids"]}
+    if wrong := sorted(set(beyond) - special | set(beyond) & used):
+        raise ModelError(
+            f"the tokenizer makes ids up to {wrong[-1]} ({listed(repr(beyond[id_]) for id_ in wrong)}), but the model's "
+            f"embedding has {rows} rows: give the tokenizer that the model was trained with"
+        )
+    tokenizer.split_special_tokens = True
+    if tokenizer.pad_token_id in beyond:
+        tokenizer.pad_token = None
