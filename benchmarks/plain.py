@@ -14,17 +14,24 @@ from normgrowth.capture import Place, changing, reading
 from normgrowth.editors.interface import Resources
 from normgrowth.editors.search_rows import Prompt, prompts_of
 from normgrowth.editors.settings import SearchSettings
+from normgrowth.editors.targets import Relaxation
 from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
 from normgrowth.prompts import encode, encode_with_target, fill, last_token_of
 
 
 def search(
-    lm: LanguageModel, fact: Fact, contexts: list[str], places: list[Place], settings: SearchSettings
+    lm: LanguageModel,
+    fact: Fact,
+    contexts: list[str],
+    places: list[Place],
+    settings: SearchSettings,
+    relaxation: Relaxation | None = None,
 ) -> tuple[torch.Tensor, int]:
     """Target [o] of one fact at the last of `places`, and the steps taken (ROME, arXiv 2202.05262, eq. 4).
 
-    Each step runs the model on all prompts of the fact, from the first token to the logits of the last.
+    Each step runs the model on all prompts of the fact, from the first token to the logits of the last. With a
+    relaxation, the likelihood counts less in a step after one in which the object has won (PMET, arXiv 2308.08742).
     """
     prompts = prompts_of(lm, fact, contexts)
     ids, mask = lm.pad([prompt.ids for prompt in prompts])
@@ -47,6 +54,7 @@ def search(
         return add
 
     steps = wins = 0
+    factor = 1.0
     for step in range(1, settings.steps + 1):
         with ExitStack() as stack:
             for place, offset in zip(places, offsets, strict=True):
@@ -57,11 +65,15 @@ def search(
             *(_of_target(prompt, predicted[row]) for row, prompt in enumerate(prompts[:-1])), strict=True
         )
         now = predicted[essence, subject[essence]]
-        loss = -torch.stack(likelihoods).mean() + settings.kl_factor * (now.exp() * (now - unchanged)).sum()
+        divergence = settings.kl_factor * (now.exp() * (now - unchanged)).sum()
+        loss = -factor * torch.stack(likelihoods).mean() + divergence
         for offset, start in zip(offsets, starts, strict=True):
             loss = loss + settings.weight_decay * offset.norm() / start.norm() ** 2
         wins += all(won[1:] or won)
         ended = settings.most_probable_stop and wins >= settings.most_probable_stop
+        if relaxation:
+            factor = relaxation.likelihood_factor if all(won) else 1.0
+            ended = ended or (all(won) and divergence.item() <= relaxation.divergence_stop)
         if step == settings.steps or loss.item() < settings.stop_loss or ended:
             break
         adam.zero_grad()

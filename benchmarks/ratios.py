@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
+
 from benchmarks import plain
 from benchmarks.subjects import ROWS, Subject
 from benchmarks.timing import interleaved, seconds, table
@@ -104,10 +106,11 @@ def telemetry_share(subject: Subject, edits: int = 10) -> str:
 @contextmanager
 def undone(lm: LanguageModel, layers: Sequence[int]) -> Iterator[None]:
     """Let the down-projections of layers be after the block what they were before it."""
-    projections = [lm.anatomy.down_projections[layer] for layer in layers]
-    before = [projection.matrix.clone() for projection in projections]
+    parameters = [part for layer in layers for part in lm.anatomy.down_projections[layer].parameters.values()]
+    before = [parameter.detach().clone() for parameter in parameters]
     try:
         yield
     finally:
-        for projection, matrix in zip(projections, before, strict=True):
-            projection.matrix.copy_(matrix)
+        with torch.no_grad():
+            for parameter, value in zip(parameters, before, strict=True):
+                parameter.copy_(value)

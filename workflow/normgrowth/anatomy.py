@@ -38,6 +38,11 @@ class Projection:
         return weight.T if self.is_transposed else weight
 
     @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The module's own parameters by name: its weight, and its bias where it has one."""
+        return dict(self.module.named_parameters())
+
+    @property
     def is_transposed(self) -> bool:
         """Whether the parameter is stored as [inputs, outputs]."""
         return isinstance(self.module, Conv1D)

@@ -1,9 +1,9 @@
 """A segment's saved state, and the weights it stands for.
 
 A state holds what its own segment changed: the factors of each step's change where the editor knows them, or else the
-changed matrices themselves; beside them the editor's memory. Weights are rebuilt by replaying the chain of states
-from the unedited model, with the operations that made them, so they come out bit for bit. Each state names the hash
-of the one it grew from, the model and the settings; one that does not fit is refused.
+changed matrices themselves and their biases; beside them the editor's memory. Weights are rebuilt by replaying the
+chain of states from the unedited model, with the operations that made them, so they come out bit for bit. Each state
+names the hash of the one it grew from, the model and the settings; one that does not fit is refused.
 """
 
 from collections.abc import Iterator
@@ -58,7 +58,8 @@ def save_state(
     if any(change is None for change in segment.changes):
         form = "dense"
         for layer in layers:
-            tensors[f"weight.{layer}"] = lm.anatomy.down_projections[layer].weight.clone()
+            for name, parameter in lm.anatomy.down_projections[layer].parameters.items():
+                tensors[f"{name}.{layer}"] = parameter.detach().clone()
     else:
         form = "factors"
         for layer in layers:
@@ -106,7 +107,7 @@ def restore(lm: LanguageModel, chain: Path | str, segments: int, expected: dict)
                 f"{path} grew from a state with hash {metadata['parent']}, but segment {number - 1} has {parent}; "
                 f"delete segments {number} and later of {Path(chain)} and run the workflow again"
             )
-        _replay(lm, tensors, metadata)
+        _replay(lm, tensors, metadata, path)
         memory = {
             name.removeprefix("memory."): tensor for name, tensor in tensors.items() if name.startswith("memory.")
         }
@@ -115,7 +116,8 @@ def restore(lm: LanguageModel, chain: Path | str, segments: int, expected: dict)
 
 
 class EditedModel:
-    """A model after some of its edits that can go back to before them: only the edited matrices are kept twice.
+    """A model after some of its edits that can go back to before them: only the edited matrices and their biases are
+    kept twice.
 
     `projections` are the edited matrices; none where the model is the unedited one.
 
@@ -129,10 +131,10 @@ class EditedModel:
     def __init__(self, lm: LanguageModel, chain: Path | str | None, segments: int, expected: dict) -> None:
         """Edit `lm` in place, as `restore` does; with no segments it stays as it is."""
         self.projections = [lm.anatomy.down_projections[layer] for layer in edited_layers(chain, segments)]
-        self._unedited = [projection.weight.clone() for projection in self.projections]
+        self._unedited = self._now()
         if segments:
             restore(lm, chain, segments, expected)
-        self._edited = [projection.weight.clone() for projection in self.projections]
+        self._edited = self._now()
 
     @contextmanager
     def undone(self) -> Iterator[None]:
@@ -143,10 +145,16 @@ class EditedModel:
         finally:
             self._set(self._edited)
 
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        return [parameter for projection in self.projections for parameter in projection.parameters.values()]
+
+    def _now(self) -> list[torch.Tensor]:
+        return [parameter.detach().clone() for parameter in self._parameters()]
+
     @torch.no_grad()
     def _set(self, values: list[torch.Tensor]) -> None:
-        for projection, value in zip(self.projections, values, strict=True):
-            projection.weight.copy_(value)
+        for parameter, value in zip(self._parameters(), values, strict=True):
+            parameter.copy_(value)
 
 
 def edited_layers(chain: Path | str | None, segments: int) -> list[int]:
@@ -160,11 +168,17 @@ def edited_layers(chain: Path | str | None, segments: int) -> list[int]:
 
 
 @torch.no_grad()
-def _replay(lm: LanguageModel, tensors: dict[str, torch.Tensor], metadata: dict) -> None:
+def _replay(lm: LanguageModel, tensors: dict[str, torch.Tensor], metadata: dict, path: Path) -> None:
     for layer in metadata["layers"]:
         projection = lm.anatomy.down_projections[layer]
         if metadata["form"] == "dense":
-            projection.weight.copy_(tensors[f"weight.{layer}"])
+            for name, parameter in projection.parameters.items():
+                if f"{name}.{layer}" not in tensors:
+                    raise ArtefactError(
+                        f"{path} holds no {name} of layer {layer}: another version of the package wrote it; delete the "
+                        f"folder {path.parents[1]} and run the workflow again"
+                    )
+                parameter.copy_(tensors[f"{name}.{layer}"])
             continue
         left = tensors[f"left.{layer}"].split(metadata["ranks"], dim=1)
         right = tensors[f"right.{layer}"].split(metadata["ranks"], dim=1)

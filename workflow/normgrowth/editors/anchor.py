@@ -1,7 +1,8 @@
 """Norm anchoring (NAS): every value is written at the norm that values had on the unedited model.
 
 The anchor a is the mean of ||v*|| over pilot edits searched, not made, on the unedited model, the largest 5% left out.
-Later values v* = v_0 + δ are scaled to ||v*|| = a, and one whose norm exceeds 2a is not written at all. Here v_0 is the
+As in NAS's code (`util/vstar_stats.py`), pilots are searched under the bare prompt alone, with MEMIT's search, and 16
+at a time, which stop together once their mean loss is below the stop loss; none is rejected for its norm. Later values v* = v_0 + δ are scaled to ||v*|| = a, and one whose norm exceeds 2a is not written at all. Here v_0 is the
 output of the last edited layer's MLP; whatever stands beside it in the residual stream stays.
 """
 
@@ -20,7 +21,10 @@ from normgrowth.language_model import LanguageModel
 if TYPE_CHECKING:
     from normgrowth.editors.locate import LocateThenEdit
 
-TRIMMED = 0.05
+ONE_TRIMMED_OF = 20
+"""The largest norm of so many pilots is left out."""
+PILOTS_AT_ONCE = 16
+BARE_PROMPT = ["{}"]
 ANCHOR = "anchor"
 
 
@@ -34,9 +38,20 @@ class NormAnchor:
     def begin(self, lm: LanguageModel, editor: "LocateThenEdit", memory: Memory) -> Memory:
         """The anchor, from pilot searches on the unedited model."""
         pilots = subset(list(editor.pilots), self.pilot_facts, 0, "pilot edits")
-        norms = self._values(lm, editor, pilots, editor.search(lm, memory, pilots)).norm(dim=1).sort().values
-        kept = norms[: max(1, round(len(norms) * (1 - TRIMMED)))]
+        norms = torch.cat(
+            [
+                self._pilot_norms(lm, editor, memory, pilots[start : start + PILOTS_AT_ONCE])
+                for start in range(0, len(pilots), PILOTS_AT_ONCE)
+            ]
+        )
+        kept = norms.sort().values[: len(norms) - len(norms) // ONE_TRIMMED_OF]
         return {ANCHOR: kept.mean()}
+
+    def _pilot_norms(self, lm: LanguageModel, editor: "LocateThenEdit", memory: Memory, pilots: list[Fact]):
+        """||v*|| [n] of pilots that are searched together. MEMIT's search has no early stop by rank."""
+        settings = editor.settings.model_copy(update={"most_probable_stop": 0})
+        found = editor.search(lm, memory, pilots, BARE_PROMPT, settings, together=True)
+        return self._values(lm, editor, pilots, found).norm(dim=1)
 
     def adjust(
         self, lm: LanguageModel, editor: "LocateThenEdit", memory: Memory, facts: list[Fact], targets: Targets
@@ -53,6 +68,6 @@ class NormAnchor:
     def _values(self, lm: LanguageModel, editor: "LocateThenEdit", facts: list[Fact], targets: Targets) -> torch.Tensor:
         """v* [n, o] of each fact: the MLP's output under the bare prompt, and the offset."""
         place = (editor.top[0], "mlp_output")
-        output = at_subject(lm, facts, ["{}"], [place])[place][:, 0]
+        output = at_subject(lm, facts, BARE_PROMPT, [place])[place][:, 0]
         norm = lm.post_norms[editor.top[0]]
         return (norm.written(output) if norm else output) + targets.offsets

@@ -21,7 +21,13 @@ class Settings(LeastSquaresSettings):
 
 def build(settings: Settings):
     """The editor with these settings."""
-    from normgrowth.editors.locate import LocateThenEdit
+    from normgrowth.editors.locate import LocateThenEdit, with_slack
 
-    # With one fact the constraint can always be met, and the published code does.
-    return LocateThenEdit(settings, memit.method(settings, settings.slack if settings.batch > 1 else 0.0))
+    exact, relaxed = with_slack(0.0), with_slack(settings.slack)
+
+    def closed_form(located, preserved):
+        # The facts at hand count, not the setting `batch`: single edits and a run's last batch may hold one. A single
+        # fact's constraint can always be met, and the published code meets it.
+        return (relaxed if located.keys.shape[1] > 1 else exact)(located, preserved)
+
+    return LocateThenEdit(settings, memit.method(settings, closed_form))

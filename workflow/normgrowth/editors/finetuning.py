@@ -1,4 +1,8 @@
-"""Fine-tuning as an editor: Adam on the down-projections alone until the new object is probable."""
+"""Fine-tuning as an editor: Adam on the down-projections alone until the new object is probable.
+
+Where a down-projection has a bias, it is trained too: published code trains every parameter whose name contains the
+module's.
+"""
 
 from dataclasses import dataclass
 
@@ -14,7 +18,7 @@ from normgrowth.prompts import encode_with_target
 
 @dataclass(frozen=True)
 class Ball:
-    """An L-infinity ball that weights may not leave."""
+    """An L-infinity ball that weights and biases may not leave."""
 
     radius: float
     recentre: bool  # around the weights before each call, instead of those before the run
@@ -70,7 +74,12 @@ class FineTuning:
         return Trace(trained_records(facts, steps, ended), changes=None)
 
     def _weights(self, lm: LanguageModel) -> list[torch.nn.Parameter]:
-        return [lm.anatomy.down_projections[layer].weight for layer in self.layers]
+        """The parameters that are trained."""
+        return [
+            parameter
+            for layer in self.layers
+            for parameter in lm.anatomy.down_projections[layer].parameters.values()
+        ]
 
     @torch.no_grad()
     def _stay_in_ball(self, weights: list[torch.nn.Parameter]) -> None:

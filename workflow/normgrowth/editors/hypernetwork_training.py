@@ -17,6 +17,7 @@ from normgrowth.artefacts.tensors import read_tensors, write_tensors
 from normgrowth.continuations import continuations
 from normgrowth.editors.gradients import token_gradients
 from normgrowth.editors.hypernetworks import Network, Parameters, edited, input_output_widths
+from normgrowth.editors.solving import naming
 from normgrowth.errors import FactError, QualityError
 from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
@@ -171,7 +172,10 @@ def _loss(
     """The loss of one joint edit, made alone on the unedited model."""
     settings = network.settings
     _, tokens = token_gradients(lm, facts, network.layers, network.answer_tokens_only)
-    changes = {layer: network.update(parameters, i, tokens[layer]) for i, layer in enumerate(network.layers)}
+    changes = {}
+    for number, layer in enumerate(network.layers):
+        with naming(layer, facts):
+            changes[layer] = network.update(parameters, number, tokens[layer])
     wanted = continuations(
         lm, [(prompt, fact.target_new) for fact in facts for prompt in (fact.question, *fact.paraphrases)]
     )

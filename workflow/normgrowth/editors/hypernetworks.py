@@ -14,6 +14,7 @@ import torch
 from normgrowth.capture import changing
 from normgrowth.editors.gradients import TokenGradients, token_gradients
 from normgrowth.editors.interface import Change, Memory, Resources, Trace, trained_records, write
+from normgrowth.editors.solving import naming, solve_positive
 from normgrowth.errors import ArtefactError
 from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
@@ -21,6 +22,7 @@ from normgrowth.seeds import derive
 
 BLOCKS = 2
 EPSILON = 1e-7
+RETRAIN = "its learned ridge has come to nothing: train the hypernetwork again with a lower rate_learning_rate"
 
 Parameters = dict[str, torch.Tensor]
 """A network's tensors by name; `mean` and `std` [d + o] are its normalisation and are not trained."""
@@ -106,12 +108,15 @@ class Malmen(Network):
 
 
 def ridge_regression(keys: torch.Tensor, ridge: torch.Tensor) -> torch.Tensor:
-    """(X Xᵀ + ridge I)⁻¹ X [d, m] for keys X [d, m], in float64 by way of the smaller of the two systems."""
+    """(X Xᵀ + ridge I)⁻¹ X [d, m] for keys X [d, m], in float64 by way of the smaller of the two systems.
+
+    Raises:
+        UnsolvableError: when the system is not positive definite in float64.
+    """
     x = keys.double()
     d, m = x.shape
     system = (x.T @ x if m <= d else x @ x.T) + ridge.double() * torch.eye(min(m, d), dtype=x.dtype, device=x.device)
-    factor = torch.linalg.cholesky(system)
-    solved = torch.cholesky_solve(x.T, factor).T if m <= d else torch.cholesky_solve(x, factor)
+    solved = solve_positive(system, x.T, RETRAIN).T if m <= d else solve_positive(system, x, RETRAIN)
     return solved.float()
 
 
@@ -143,7 +148,8 @@ class HypernetworkEditor:
         changes = {}
         with torch.no_grad():
             for number, layer in enumerate(self.layers):
-                changes[layer] = self.network.update(self.parameters, number, tokens[layer])
+                with naming(layer, facts):
+                    changes[layer] = self.network.update(self.parameters, number, tokens[layer])
                 write(lm, layer, changes[layer], facts)
         return Trace(trained_records(facts, 1, losses.tolist()), changes)
 

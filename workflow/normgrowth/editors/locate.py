@@ -19,8 +19,9 @@ from normgrowth.editors.anchor import NormAnchor
 from normgrowth.editors.interface import Change, EditRecord, Memory, Resources, Trace, write
 from normgrowth.editors.preservation import Preservation
 from normgrowth.editors.settings import Remember, SearchSettings
+from normgrowth.editors.solving import naming
 from normgrowth.editors.subject_activations import at_subject, mean_over_contexts
-from normgrowth.editors.targets import Relaxation, search_targets
+from normgrowth.editors.targets import Relaxation, Targets, search_targets
 from normgrowth.editors.updates import least_change
 from normgrowth.errors import EditError
 from normgrowth.facts.records import Fact
@@ -94,10 +95,25 @@ class LocateThenEdit:
             memory |= self.method.anchor.begin(lm, self, memory)
         return memory
 
-    def search(self, lm: LanguageModel, memory: Memory, facts: list[Fact]):
-        """The facts' targets under the current weights."""
+    def search(
+        self,
+        lm: LanguageModel,
+        memory: Memory,
+        facts: list[Fact],
+        templates: list[str] | None = None,
+        settings: SearchSettings | None = None,
+        together: bool = False,
+    ) -> Targets:
+        """The facts' targets under the current weights; contexts and settings are the editor's own where left out."""
         return search_targets(
-            lm, facts, self.templates, self.searched, self.settings, self.method.relaxation, memory.get(RATES)
+            lm,
+            facts,
+            templates or self.templates,
+            self.searched,
+            settings or self.settings,
+            self.method.relaxation,
+            memory.get(RATES),
+            together,
         )
 
     def _rates(self, lm: LanguageModel) -> torch.Tensor:
@@ -121,7 +137,8 @@ class LocateThenEdit:
         for index, layer in enumerate(self.layers):
             located, residual = self._locate(lm, memory, facts, layer, wanted, len(self.layers) - index)
             first = first or {"key": located.keys.norm(dim=0).tolist(), "residual": residual.norm(dim=1).tolist()}
-            change = self.method.closed_form(located, self.preserved[layer])
+            with naming(layer, facts):
+                change = self.method.closed_form(located, self.preserved[layer])
             write(lm, layer, change, facts)
             changes[layer] = change
             if self.method.remember == "before_edit":

@@ -12,20 +12,20 @@ class Settings(LeastSquaresSettings):
 
 def build(settings: Settings):
     """The editor with these settings."""
-    from normgrowth.editors.locate import LocateThenEdit
+    from normgrowth.editors.locate import LocateThenEdit, with_slack
 
-    return LocateThenEdit(settings, method(settings, slack=1.0))
+    return LocateThenEdit(settings, method(settings, with_slack(1.0)))
 
 
-def method(settings: LeastSquaresSettings, slack: float):
-    """MEMIT's method with the slack of a relative."""
-    from normgrowth.editors.locate import Method, with_slack
+def method(settings: LeastSquaresSettings, closed_form):
+    """MEMIT's method with the closed form of a relative."""
+    from normgrowth.editors.locate import Method
     from normgrowth.editors.preservation import weighed
 
     return Method(
         site="residual",
         contexts="grouped",
         preserve=weighed(settings),
-        closed_form=with_slack(slack),
+        closed_form=closed_form,
         remember=settings.remember,
     )

@@ -11,10 +11,16 @@ class Settings(LeastSquaresSettings):
     steps: int = Field(30, ge=1, description="Forward passes of the search; one gradient step fewer is taken")
     kl_factor: float = Field(1.0, ge=0, description="Weight of the divergence on the prompt '<subject> is a'")
     relaxed_likelihood: float = Field(
-        0.1, ge=0, description="Weight of the new object's loss once it is the most probable one under every context"
+        0.1,
+        ge=0,
+        description="Weight of the new object's loss in the pass after one that finds it the most probable under every "
+        "context; 1 otherwise",
     )
     divergence_stop: float = Field(
-        0.01, ge=0, description="The search ends when, that reached, the divergence is no more than this"
+        0.01,
+        ge=0,
+        description="The search ends when the new object is the most probable one under every context and kl_factor "
+        "times the divergence is no more than this",
     )
 
 

@@ -14,13 +14,20 @@ from normgrowth.editors.interface import Resources
 from normgrowth.editors.null_space import NullSpace
 from normgrowth.editors.second_moment import SecondMoment
 from normgrowth.editors.settings import LeastSquaresSettings
+from normgrowth.editors.solving import solve_positive
+
+MORE_PRESERVED = "raise preservation_weight or norm_weight, or set remember to nothing"
 
 
 class Preservation(Protocol):
     """A cost of changes."""
 
     def solve(self, keys: torch.Tensor, past: torch.Tensor | None) -> torch.Tensor:
-        """B⁻¹ K [d, b] in float64, for keys [d, b] and past keys [d, m]."""
+        """B⁻¹ K [d, b] in float64, for keys [d, b] and past keys [d, m].
+
+        Raises:
+            UnsolvableError: when B is not positive definite in float64.
+        """
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class OfSecondMoment:
         past = past.double()
         matrix = torch.addmm(self.weight * self.moment.cost, past, past.T)
         matrix.diagonal().add_(self.ridge)
-        return torch.cholesky_solve(keys.double(), torch.linalg.cholesky(matrix))
+        return solve_positive(matrix, keys.double(), MORE_PRESERVED)
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class WithinNullSpace:
         if past.shape[1] >= len(past):
             matrix = past @ past.T
             matrix.diagonal().add_(self.ridge)
-            return torch.cholesky_solve(projected, torch.linalg.cholesky(matrix))
+            return solve_positive(matrix, projected, MORE_PRESERVED)
         return _woodbury(projected / self.ridge, past / self.ridge, past, projected)
 
 
@@ -89,9 +96,7 @@ def _woodbury(
     """(A + K_p K_pᵀ)⁻¹ K from A⁻¹ K and A⁻¹ K_p: A⁻¹K - A⁻¹K_p (I + K_pᵀA⁻¹K_p)⁻¹ K_pᵀA⁻¹K."""
     small = past.T @ protected_past
     small.diagonal().add_(1.0)
-    return protected - protected_past @ torch.cholesky_solve(
-        protected_past.T @ keys.double(), torch.linalg.cholesky(small)
-    )
+    return protected - protected_past @ solve_positive(small, protected_past.T @ keys.double(), MORE_PRESERVED)
 
 
 RELATIVE_NORM_WEIGHT = 0.01

@@ -35,16 +35,29 @@ class SecondMoment:
         diagonal[diagonal == 0] = self.mean_square
         return matrix
 
+    def check(self) -> None:
+        """Check that C is finite.
+
+        Raises:
+            ModelError: when it is not.
+        """
+        if not torch.isfinite(self.moment).all():
+            raise ModelError(
+                f"the second moment of layer {self.layer} is not finite: the model's keys overflow or are NaN on the "
+                "text it was gathered from; check the model's weights, then gather it again"
+            )
+
     def solve(self, keys: torch.Tensor, ridge: float = 0.0) -> torch.Tensor:
         """(C + ridge I)⁻¹ K for keys [d, b], in float64, C as in `cost`; each factor is computed once.
 
         Raises:
-            ModelError: when the matrix is not positive definite.
+            ModelError: when the matrix is not positive definite, or not finite.
         """
         if ridge not in self._factors:
             matrix = self.cost
             matrix.diagonal().add_(ridge)
             factor, failed = torch.linalg.cholesky_ex(matrix)
+            self.check()
             if failed:
                 width = len(self.moment)
                 raise ModelError(

@@ -36,8 +36,12 @@ ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 
 @dataclass(frozen=True)
 class Relaxation:
-    """PMET's schedule (arXiv 2308.08742): once the new object is the most probable one under every context, its loss
-    counts `likelihood_factor`, and the search ends when the divergence is no more than `divergence_stop`."""
+    """PMET's schedule (its code, and arXiv 2308.08742).
+
+    A pass that finds the new object the most probable one under every context makes its loss count `likelihood_factor`
+    in the next pass; a pass that does not makes it count 1 again. The search ends at a pass where the object has won
+    and kl_factor times the divergence is no more than `divergence_stop`.
+    """
 
     likelihood_factor: float
     divergence_stop: float
@@ -72,11 +76,14 @@ def search_targets(
     settings: SearchSettings,
     relaxation: Relaxation | None = None,
     rates: torch.Tensor | None = None,
+    together: bool = False,
 ) -> Targets:
     """Search the target value of each fact, with an offset at each of `places`.
 
     Args:
         rates: Adam's step at each place; that of the settings everywhere when left out.
+        together: stop all facts of a pass together, once their mean loss is below the stop loss, instead of each by
+            itself.
 
     Raises:
         EditError: when a loss is not finite; the message names the edit.
@@ -91,7 +98,7 @@ def search_targets(
     for start in range(0, len(facts), per_pass):
         chosen = order[start : start + per_pass]
         of_pass = [facts[i] for i in chosen], lay_out(lm, [prompts[i] for i in chosen])
-        parts.append(_search(lm, *of_pass, places, settings, relaxation, rates))
+        parts.append(_search(lm, *of_pass, places, settings, relaxation, rates, together))
     number = {fact: found for found, fact in enumerate(order)}
     as_given = [number[i] for i in range(len(facts))]
     steps, losses = ([value for part in parts for value in of(part)] for of in (lambda p: p.steps, lambda p: p.losses))
@@ -111,6 +118,7 @@ def _search(
     settings: SearchSettings,
     relaxation: Relaxation | None,
     rates: torch.Tensor,
+    together: bool,
 ) -> Targets:
     everything = list(range(len(facts)))
     start, unchanged, frozen, reach = _before(lm, rows, places)
@@ -130,22 +138,26 @@ def _search(
             for fact, won in zip(active, terms.won_in_contexts.tolist(), strict=True):
                 wins[fact] += won
             ended |= {fact for fact in active if wins[fact] >= settings.most_probable_stop}
-        if relaxation:
-            won = torch.tensor(active, device=start.device)[terms.won]
-            likelihood_factor[won] = relaxation.likelihood_factor
-            near = terms.divergence.detach() <= relaxation.divergence_stop
-            ended |= {fact for fact, end in zip(active, (terms.won & near).tolist(), strict=True) if end}
+        divergence = settings.kl_factor * terms.divergence
         loss = (
             likelihood_factor[active] * terms.negative_log_likelihood
-            + settings.kl_factor * terms.divergence
+            + divergence
             + settings.weight_decay * terms.decay
         )
+        if relaxation:  # this pass decides what the likelihood counts in the next one
+            likelihood_factor[active] = torch.where(terms.won, relaxation.likelihood_factor, 1.0)
+            near = divergence.detach() <= relaxation.divergence_stop
+            ended |= {fact for fact, end in zip(active, (terms.won & near).tolist(), strict=True) if end}
         for fact, value in zip(active, loss.tolist(), strict=True):
             losses[fact] = value
             if not math.isfinite(value):
                 case_id = facts[fact].case_id
                 raise EditError(f"the target search of case {case_id} gave a loss of {value} at its step {step}")
-        going = [i for i, fact in enumerate(active) if losses[fact] >= settings.stop_loss and fact not in ended]
+        if together:
+            ended |= set(active) if loss.mean().item() < settings.stop_loss else set()
+        else:
+            ended |= {fact for fact in active if losses[fact] < settings.stop_loss}
+        going = [i for i, fact in enumerate(active) if fact not in ended]
         if step == settings.steps or not going:
             break
         (gradient,) = torch.autograd.grad(loss[going].sum(), moving)

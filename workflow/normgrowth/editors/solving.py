@@ -1,0 +1,92 @@
+"""Linear systems of closed forms: solved in float64 by Cholesky, or refused with the reason and the remedy.
+
+Keys come from float32 forward passes, so a number that is no larger than their rounding says nothing. What is refused
+here does not know the layer or the facts; `naming` adds them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from normgrowth.errors import EditError
+from normgrowth.facts.records import Fact, named
+
+ROUNDING = torch.finfo(torch.float32).eps
+SAME_KEY = 1e-5
+"""Keys of unit length that are nearer to each other than this are one key: forward passes in other company differ by
+up to about a tenth of it."""
+SAME_VALUE = 1e-3
+"""Share of the residuals by which those of one key may differ: searches in other company differ by less."""
+
+
+class UnsolvableError(EditError):
+    """A closed form has no usable solution: the reason and the remedy, to follow "the update of layer 3 for case 7".
+
+    `columns` are the facts of the batch that are to blame, by number; None where all of them are.
+    """
+
+    def __init__(self, reason: str, columns: list[int] | None = None) -> None:
+        super().__init__(reason)
+        self.columns = columns
+
+
+@contextmanager
+def naming(layer: int, facts: list[Fact]) -> Iterator[None]:
+    """Say of which layer and which facts an unsolvable system is.
+
+    Raises:
+        EditError: in place of an `UnsolvableError`.
+    """
+    try:
+        yield
+    except UnsolvableError as error:
+        blamed = facts if error.columns is None else [facts[column] for column in error.columns]
+        raise EditError(f"the update of layer {layer} for {named(blamed)} {error}") from None
+
+
+def solve_positive(matrix: torch.Tensor, wanted: torch.Tensor, remedy: str) -> torch.Tensor:
+    """M⁻¹ Y for a symmetric positive definite M [n, n] and Y [n, m], both in float64.
+
+    Args:
+        remedy: what to change where M is not positive definite.
+
+    Raises:
+        UnsolvableError: when M is not positive definite in float64, or not finite.
+    """
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if failed:
+        if not torch.isfinite(matrix).all():
+            raise UnsolvableError("works on keys or weights that are not finite: the model has broken down by then")
+        raise UnsolvableError(f"has no solution: its system is not positive definite; {remedy}")
+    return torch.cholesky_solve(wanted, factor)
+
+
+def independent(keys: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Keys [d, r] without those that the others imply, and how their residuals follow from the given ones.
+
+    A change Δ that is to send keys K [d, b] to residuals R [o, b] has to send the keys returned to R M, M [b, r]. Where
+    no key depends on others, K itself comes back, and no M. Residuals that differ by rounding come to their mean.
+
+    Raises:
+        UnsolvableError: when dependent keys are to go to values that contradict each other.
+    """
+    lengths = keys.norm(dim=0)
+    if keys.shape[1] == 1 or not (torch.isfinite(keys).all() and (lengths > 0).all()):
+        return keys, None  # what is wrong with the last of these, the solve says
+    left, spread, right = torch.linalg.svd(keys / lengths, full_matrices=False)
+    kept = spread > SAME_KEY
+    if len(spread) == keys.shape[1] and kept.all():
+        return keys, None
+    basis = right[kept].T  # [b, r]
+    scaled = residual.double() / lengths
+    # What no combination of the keys that are left can give.
+    contradiction = scaled - scaled @ basis @ basis.T
+    if contradiction.norm() > SAME_VALUE * scaled.norm():
+        sizes = contradiction.norm(dim=0)
+        raise UnsolvableError(
+            "cannot send keys that depend on each other to different values exactly (facts about one subject after "
+            "the same words have one key): set slack above 0, or edit them in different batches",
+            (sizes > 0.1 * sizes.max()).nonzero().flatten().tolist(),
+        )
+    return left[:, kept], basis / spread[kept] / lengths[:, None]
