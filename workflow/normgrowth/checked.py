@@ -27,8 +27,8 @@ class Checked(BaseModel):
 
 
 def _kinds(annotation: Any) -> Iterator[Any]:
-    """The types of a field's values, those in a list among them."""
-    if get_origin(annotation) in (Union, UnionType, tuple, list):
+    """The types of a field's values, those in lists and dictionaries among them."""
+    if get_origin(annotation) in (Union, UnionType, tuple, list, dict):
         for option in get_args(annotation):
             yield from _kinds(option)
     elif hasattr(annotation, "__metadata__"):
@@ -38,7 +38,7 @@ def _kinds(annotation: Any) -> Iterator[Any]:
 
 
 def _check(value: Any, wanted: str) -> Any:
-    for part in value if isinstance(value, list | tuple) else [value]:
+    for part in _parts(value):
         # Python takes True for 1; who writes `true` where a number belongs has mistaken the key.
         if isinstance(part, bool):
             raise ValueError(f"should be {wanted}")
@@ -47,6 +47,14 @@ def _check(value: Any, wanted: str) -> Any:
         if isinstance(part, int) and abs(part) > LARGEST:
             raise ValueError(f"should be {wanted} of at most {LARGEST}")
     return value
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _parts(part)
+    else:
+        yield value
 
 
 _WHOLE_NUMBER = BeforeValidator(lambda value: _check(value, "a whole number"))

@@ -42,6 +42,9 @@ def _hash_of_a_file(value: str) -> str:
 Name = Annotated[str, AfterValidator(_safe_name), Field(json_schema_extra={"pattern": f"^{NAME_PATTERN}$"})]
 Seed = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Few = Annotated[int, Field(ge=1, le=1000)]
+"""Of what the workflow plans or a job holds all at once: more would be a slip, and take for ever to refuse."""
+
 Window = Annotated[int, Field(ge=2)]
 Url = Annotated[str, AfterValidator(_address)]
 Sha256 = Annotated[str, AfterValidator(_hash_of_a_file)]
@@ -221,7 +224,7 @@ TextSource = Annotated[LocalText | UrlText, Field(discriminator="kind")]
 class Contexts(Section):
     """Context templates: continuations of the unedited model, put before prompts in the search for targets."""
 
-    per_length: Count = Field(10, description="Continuations at each of the two lengths of ROME's template set.")
+    per_length: Few = Field(10, description="Continuations at each of the two lengths of ROME's template set.")
 
 
 class SecondMoments(Section):
@@ -280,7 +283,7 @@ class CheckpointDifference(Section):
     result: Name = Field(description="The model after.")
 
 
-Intervention = Annotated[TrainedIntervention | CheckpointDifference, Field(union_mode="left_to_right")]
+Intervention = Annotated[TrainedIntervention | CheckpointDifference, Field(discriminator="kind")]
 
 
 Site = Literal["residual", "mlp_output", "attention_output", "mlp_key"]
