@@ -77,7 +77,7 @@ def test_the_length_is_that_of_the_library(kind, tmp_path):
                     "off": {"kind": "full_fine_tuning", "facts": "world", "training": {"window": 65}},
                 }
             },
-            "interventions.on.training.window is 65, and the context of world-gpt2 holds 64 tokens: set it to 64 or less",
+            "interventions.on.training.window is 65, and the context of world-gpt2 holds 64 tokens: set it to 64",
         ),
         (
             {"model_sources": {"world-llama": {"training": {"context": 32}}}, "measure": {"text_window": 32}},

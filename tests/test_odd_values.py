@@ -123,7 +123,7 @@ def test_a_number_is_a_number(path, schema):
     for value in [*ODD, *([2.5] if schema["type"] == "integer" else [])]:
         said = refusal(with_value(path, value))
         of_list = in_list and f"{said_at[:-2]} is {[value]!r}" in said
-        of_list |= path[0] == "more_orders" and "more_orders is " in said and repr(value) in said
+        of_list |= path[0] == "more_orders" and said_at.split(".")[0] in said and repr(value) in said
         assert of_list or f"{said_at} is {value!r}" in said, value
 
 

@@ -39,13 +39,12 @@ def _kinds(annotation: Any) -> Iterator[Any]:
 
 def _check(value: Any, wanted: str) -> Any:
     for part in _parts(value):
+        instead = "" if part is value else f", and not {part!r}"
         # Python takes True for 1; who writes `true` where a number belongs has mistaken the key.
-        if isinstance(part, bool):
-            raise ValueError(f"should be {wanted}")
-        if isinstance(part, float) and part != part:
-            raise ValueError(f"should be {wanted}")
+        if isinstance(part, bool) or (isinstance(part, float) and part != part):
+            raise ValueError(f"should be {wanted}{instead}")
         if isinstance(part, int) and abs(part) > LARGEST:
-            raise ValueError(f"should be {wanted} of at most {LARGEST}")
+            raise ValueError(f"should be at most {LARGEST}{instead}")
     return value
 
 
