@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator
 from copy import deepcopy
+from itertools import pairwise
 
 import pytest
 
@@ -89,7 +90,7 @@ def with_value(path: tuple, value: object) -> dict:
     """The full study with a value at a path, lists there being of one entry."""
     study = deepcopy(FULL)
     inner = study
-    for key, following in zip(path, path[1:], strict=False):
+    for key, following in pairwise(path):
         if following == 0:
             inner[key] = [value]
             return study
