@@ -140,7 +140,15 @@ BUFFERED = os.environ | {"PYTHONUNBUFFERED": ""}
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
     "words",
-    [("--help",), ("plan", "--help"), ("plan",), ("status",), ("schema",), ("presets", "list"), ("presets", "show", "ft")],
+    [
+        ("--help",),
+        ("plan", "--help"),
+        ("plan",),
+        ("status",),
+        ("schema",),
+        ("presets", "list"),
+        ("presets", "show", "ft"),
+    ],
 )
 def test_a_reader_that_ends_first_ends_a_command_quietly(words, unbuffered):
     reads, writes = os.pipe()

@@ -7,13 +7,12 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from normgrowth.assets.training import train_model
 from normgrowth.config import presets
 from normgrowth.config.inputs import context_of
 from normgrowth.config.lengths import lengths_asked
 from normgrowth.config.load import load_study
 from normgrowth.context_length import LEAST, as_words, context_length, from_words
-from normgrowth.errors import ModelError, StudyError
+from normgrowth.errors import ModelError
 from normgrowth.generation import go_on
 from tests import small_models
 from tests.commands import MEASURE, Workbench, as_json
@@ -43,21 +42,34 @@ def test_the_length_is_read_from_a_configuration(config, length):
     assert context_length(config) == length
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "gptj", "gpt_neox", "gpt_neo", "opt", "llama", "mistral", "qwen2", "gemma3_text", "phi3"])
+@pytest.mark.parametrize(
+    "kind", ["gpt2", "gptj", "gpt_neox", "gpt_neo", "opt", "llama", "mistral", "qwen2", "gemma3_text", "phi3"]
+)
 def test_the_length_is_that_of_the_library(kind, tmp_path):
     """Whatever a family calls it, in memory and as its file has it."""
     config = AutoConfig.for_model(kind)
     config.save_pretrained(tmp_path)
     expected = config.max_position_embeddings
-    assert context_length(vars(config)) == context_length(json.loads((tmp_path / "config.json").read_text())) == expected
+    assert (
+        context_length(vars(config)) == context_length(json.loads((tmp_path / "config.json").read_text())) == expected
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"measure": {"text_window": 65}}, "measure.text_window is 65, and the context of world-gpt2 holds 64 tokens: set "),
-        ({"measure": {"generation_tokens": 65}}, "measure.generation_tokens is 65, and the context of world-gpt2 holds"),
-        ({"second_moments": {"window": 65}}, "second_moments.window is 65, and the context of world-gpt2 holds 64 tokens"),
+        (
+            {"measure": {"text_window": 65}},
+            "measure.text_window is 65, and the context of world-gpt2 holds 64 tokens: set ",
+        ),
+        (
+            {"measure": {"generation_tokens": 65}},
+            "measure.generation_tokens is 65, and the context of world-gpt2 holds",
+        ),
+        (
+            {"second_moments": {"window": 65}},
+            "second_moments.window is 65, and the context of world-gpt2 holds 64 tokens",
+        ),
         (
             {
                 "interventions": {
@@ -65,7 +77,7 @@ def test_the_length_is_that_of_the_library(kind, tmp_path):
                     "off": {"kind": "full_fine_tuning", "facts": "world", "training": {"window": 65}},
                 }
             },
-            "interventions.on.training.window is 65, and the context of world-gpt2 holds 64 tokens: set it to 64 or less",
+            "interventions.on.training.window is 65, and the context of world-gpt2 holds 64 tokens: set it to 64",
         ),
         (
             {"model_sources": {"world-llama": {"training": {"context": 32}}}, "measure": {"text_window": 32}},
@@ -79,7 +91,9 @@ def test_a_study_that_asks_for_more_is_refused(changes, said):
 
 
 def test_what_the_context_holds_and_what_nobody_reads_is_accepted():
-    load_study(laid_over(STUDY, {"measure": {"text_window": 64, "generation_tokens": 64}, "second_moments": {"window": 64}}))
+    load_study(
+        laid_over(STUDY, {"measure": {"text_window": 64, "generation_tokens": 64}, "second_moments": {"window": 64}})
+    )
     load_study(laid_over(STUDY, {"measure": {"generation_facts": 0, "generation_tokens": 65}}))
 
 
@@ -140,8 +154,14 @@ def refused(capsys, code: int) -> str:
 
 WINDOWS = {
     "statistics": ({"window": 65}, "second_moments.window is 65"),
-    "measure": ({"settings": MEASURE.model_copy(update={"text_window": 65}).model_dump_json()}, "measure.text_window is 65"),
-    "extract": ({"settings": MEASURE.model_copy(update={"text_window": 65}).model_dump_json()}, "measure.text_window is 65"),
+    "measure": (
+        {"settings": MEASURE.model_copy(update={"text_window": 65}).model_dump_json()},
+        "measure.text_window is 65",
+    ),
+    "extract": (
+        {"settings": MEASURE.model_copy(update={"text_window": 65}).model_dump_json()},
+        "measure.text_window is 65",
+    ),
     "intervene": ({"settings": '{"steps": 2, "window": 65}'}, "interventions.e.training.window is 65"),
 }
 
@@ -160,7 +180,9 @@ def test_a_generation_that_leaves_no_room_for_a_prompt_is_refused(bench, capsys)
     assert "measure.generation_tokens is 65, and the context of the model holds 64 tokens" in line
     settings = MEASURE.model_copy(update={"generation_tokens": 64})
     line = refused(capsys, bench.run("measure", settings=settings.model_dump_json()))
-    assert re.search(r"case 1\d: '.* is' takes \d+ tokens, 64 that are to follow among them, and the model's context", line)
+    assert re.search(
+        r"case 1\d: '.* is' takes \d+ tokens, 64 that are to follow among them, and the model's context", line
+    )
     off = MEASURE.model_copy(update={"generation_tokens": 65, "generation_facts": 0})
     assert bench.run("measure", settings=off.model_dump_json()) == 0
 
@@ -242,7 +264,9 @@ def test_contexts_take_a_model_that_reads_them(tmp_path, capsys):
     assert line.endswith("the context of the model holds 12 tokens: editing takes a model of 16 or more")
 
 
-@pytest.mark.parametrize("command", ["contexts", "statistics", "edit", "single-edits", "measure", "extract", "intervene"])
+@pytest.mark.parametrize(
+    "command", ["contexts", "statistics", "edit", "single-edits", "measure", "extract", "intervene"]
+)
 def test_what_just_fits_runs(tmp_path, command):
     """Windows as long as the context; the prompts of the small facts are shorter."""
     bench = Workbench(tmp_path, "gpt2", CONTEXT)

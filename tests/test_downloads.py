@@ -167,6 +167,16 @@ def test_a_model_of_the_hub(web, model, tmp_path):
     assert {REVISION in request.path for request in web.requests} == {True}
 
 
+def test_a_model_whose_context_is_shorter_than_what_the_study_reads_is_refused(web, model, tmp_path, capsys):
+    out = tmp_path / "resources" / "tiny"
+    arguments = ["fetch-model", "--repo", REPO, "--revision", REVISION, "--out", str(out), "--to-read"]
+    assert main([*arguments, "measure.text_window=65", "measure.generation_tokens=40"]) == 1
+    said = f"measure.text_window is 65, and the context of {REPO} holds 64 tokens: set it to 64 or less"
+    assert capsys.readouterr().err.splitlines()[-1] == f"normgrowth fetch-model: {said}"
+    assert not out.exists()
+    assert main([*arguments, "measure.text_window=64"]) == 0
+
+
 def test_shards_are_those_of_the_index(web, tmp_path):
     folder = tmp_path / "sharded"
     small_models.model_of("gpt2").save_pretrained(folder, max_shard_size="100KB")

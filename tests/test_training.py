@@ -165,7 +165,8 @@ def test_initial_weights_follow_the_seed():
 @pytest.mark.parametrize("architecture", small_models.ARCHITECTURES)
 def test_a_context_that_does_not_hold_the_prompts_is_refused_before_training(architecture, world, tmp_path):
     with pytest.raises(
-        StudyError, match=r"training.context is 16, and the world's prompts take up to \d\d tokens, .*: set it to \d\d or"
+        StudyError,
+        match=r"training.context is 16, and the world's prompts take up to \d\d tokens, .*: set it to \d\d or",
     ) as raised:
         train(tiny(architecture, context=16), world, tmp_path / "model")
     least = int(str(raised.value).split("set it to ")[1].split()[0])

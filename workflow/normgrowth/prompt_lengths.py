@@ -1,4 +1,4 @@
-"""Whether what a command will read fits its model's context: asked before the work, not at the text that is too long."""
+"""Whether what a command will read fits its model's context: asked before the work."""
 
 from collections.abc import Iterable, Iterator, Sequence
 

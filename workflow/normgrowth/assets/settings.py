@@ -5,16 +5,16 @@ This module is imported whenever the workflow is parsed, so it must stay free of
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from normgrowth.checked import Checked
 
 NEIGHBOURS = 10
 """Prompts about other subjects with the same object, for every fact (as in CounterFact)."""
 
 
-class WorldSettings(BaseModel):
+class WorldSettings(Checked):
     """A seeded world: people with made-up names, several facts about each, and text that tells them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = Field(1, ge=0, description="Seed of names, facts and text.")
     subjects: int = Field(100, ge=12, le=2000, description="People in the world.")
@@ -56,10 +56,8 @@ class WorldSettings(BaseModel):
         return [counts[i % len(counts)] for i in range(self.subjects)]
 
 
-class TrainingSettings(BaseModel):
+class TrainingSettings(Checked):
     """A small language model and how it is trained until it knows the world's facts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: Literal["gpt2", "llama"] = Field("gpt2", description="Architecture of the model.")
     seed: int = Field(1, ge=0, description="Seed of the initial weights and of the order of training windows.")

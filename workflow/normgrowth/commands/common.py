@@ -8,7 +8,9 @@ from pathlib import Path
 
 def add_study(parser: argparse.ArgumentParser, default: str = "config.yaml") -> None:
     """The study that a command is about, as the workflow would read it."""
-    parser.add_argument("study", nargs="?", type=Path, help=f"study file, laid over the default study (default: {default})")
+    parser.add_argument(
+        "study", nargs="?", type=Path, help=f"study file, laid over the default study (default: {default})"
+    )
     parser.add_argument("--config", nargs="*", default=[], help="further values, as key=value (as for snakemake)")
 
 

@@ -72,6 +72,6 @@ def _gigabytes(text: str) -> float:
     from normgrowth.errors import StudyError
 
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:G|GB|GiB)?", text.strip(), re.IGNORECASE)
-    if not found:
+    if not found or float(found[1]) == 0:
         raise StudyError(f"--fit is {text!r}: give the GPU's memory in gigabytes, as 24GB")
     return float(found[1])

@@ -1,6 +1,7 @@
 """Say how far each run of a study has come: edits done, their rate, the time left."""
 
 import argparse
+import threading
 import time
 from pathlib import Path
 
@@ -10,7 +11,14 @@ from normgrowth.commands.common import add_study
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_study(parser)
-    parser.add_argument("--watch", type=float, metavar="SECONDS", help="say it again and again until all is done")
+    parser.add_argument("--watch", type=_seconds, metavar="SECONDS", help="say it again and again until all is done")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < threading.TIMEOUT_MAX:
+        raise ValueError
+    return seconds
 
 
 def run(arguments: argparse.Namespace) -> None:

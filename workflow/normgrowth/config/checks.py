@@ -40,7 +40,13 @@ def faults_of(study: Study) -> list[str]:
 
 def _selections(study: Study) -> Iterator[str]:
     """Names that stand for nothing."""
-    for key, names in {"models": study.models, "editors": study.editors, "ability.tasks": study.ability.tasks}.items():
+    of_vectors = {
+        f"vectors.{key}": getattr(study.vectors, key) for key in ("editors", "layers", "sites", "steps", "orders")
+    }
+    lists = {"models": study.models, "editors": study.editors, "ability.tasks": study.ability.tasks, **of_vectors}
+    lists |= {f"left_out.{model}": names for model, names in study.left_out.items()}
+    lists |= {f"interventions.{name}.models": getattr(i, "models", ()) for name, i in study.interventions.items()}
+    for key, names in {key: names or () for key, names in lists.items()}.items():
         yield from (f"{key}: {name!r} stands there twice" for name in sorted({n for n in names if names.count(n) > 1}))
     for name, source in study.model_sources.items():
         said = getattr(source, "published_as", None)
@@ -144,11 +150,12 @@ def _too_few_facts(study: Study) -> Iterator[str]:
     if available is None:
         return
     left = available - study.reserved_facts
-    if study.edits > left:
-        which = "facts with distinct subjects" if study.unique_subjects else "facts"
-        less = f" less {study.reserved_facts} reserved" if study.reserved_facts else ""
-        holds = f"{study.facts!r} holds {available} {which}{less}"
-        yield f"edits is {study.edits}: {holds}, and at most so many can be edited"
+    which = "facts with distinct subjects" if study.unique_subjects else "facts"
+    less = f" less {study.reserved_facts} reserved" if study.reserved_facts else ""
+    for key, wanted in {"edits": study.edits, "single_edits": study.single_edits}.items():
+        if wanted and wanted > left:
+            holds = f"{study.facts!r} holds {available} {which}{less}"
+            yield f"{key} is {wanted}: {holds}, and at most so many can be edited"
 
 
 def _untrainable(study: Study) -> Iterator[str]:
@@ -163,7 +170,13 @@ def _untrainable(study: Study) -> Iterator[str]:
 
 
 def _unmeasured_vectors(study: Study) -> Iterator[str]:
-    """Steps whose activations are wanted, but at which no run is measured."""
+    """Activations that are wanted where no run is measured: orders, layers, steps."""
+    if set(study.vectors.editors) & set(study.editors):
+        most = max(study.orders, *(n for of in study.more_orders.values() for n in of.values()), 1)
+        for order in study.vectors.orders:
+            if order >= most:
+                yield f"vectors.orders holds {order}: runs have orders 0 to {most - 1}"
+        yield from _missing_layers(study)
     every = study.measure.every * study.segment
     for step in study.vectors.steps or ():
         if step > study.edits or (step % every and step != study.edits):
@@ -171,6 +184,20 @@ def _unmeasured_vectors(study: Study) -> Iterator[str]:
                 f"vectors.steps holds {step}: runs are measured every {every} edits and at their end, "
                 f"{study.edits}; choose one of those"
             )
+
+
+def _missing_layers(study: Study) -> Iterator[str]:
+    for model in study.models:
+        try:
+            n_layers = layers_of(study, model)
+        except ValueError:
+            continue  # a fault of its own
+        for layer in study.vectors.layers:
+            if not -n_layers <= layer < n_layers:
+                yield (
+                    f"vectors.layers holds {layer}, and model {model!r} has layers 0 to {n_layers - 1}, or -1 to "
+                    f"{-n_layers} from the end"
+                )
 
 
 def _misfits(study: Study) -> Iterator[str]:

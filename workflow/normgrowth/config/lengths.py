@@ -1,4 +1,4 @@
-"""What a study asks its models to read at once, and whether their contexts hold it: before anything is fetched or run."""
+"""What a study has its models read at once, and whether their contexts hold it: known before anything is run."""
 
 from collections.abc import Iterator
 

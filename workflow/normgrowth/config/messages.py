@@ -78,14 +78,17 @@ def dotted(*keys: object) -> str:
 
 def _as_written(location: list, given: object) -> list:
     """Pydantic's location without the tags of unions, which are no keys."""
-    keys = []
+    keys, tagged = [], False
     for position, key in enumerate(location):
         present = isinstance(given, Mapping) and key in given
+        is_kind = isinstance(given, Mapping) and given.get("kind") == key
         # A tag may be called as a key is: a source of kind `url` has an `url`.
-        is_tag = isinstance(given, Mapping) and (not present or given.get("kind") == key)
-        if is_tag and position < len(location) - 1:
+        is_tag = isinstance(given, Mapping) and (not present or is_kind) and not tagged
+        if is_tag and (is_kind or position < len(location) - 1):
+            tagged = True
             continue
         keys.append(key)
+        tagged = False
         given = given[key] if present or (isinstance(given, list | tuple) and isinstance(key, int)) else given
     return [key for key in keys if key != "[key]"]
 

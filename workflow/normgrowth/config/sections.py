@@ -5,9 +5,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
@@ -16,6 +13,7 @@ from pydantic import (
 
 from normgrowth.assets.model_config import commit_fault
 from normgrowth.assets.settings import TrainingSettings, WorldSettings
+from normgrowth.checked import Checked
 from normgrowth.interventions.settings import CONTINUED_PRETRAINING, InterventionTraining, Kind
 
 NAME_PATTERN = "[a-z0-9][a-z0-9_-]{0,63}"
@@ -27,13 +25,6 @@ def _safe_name(name: str) -> str:
     if not re.fullmatch(NAME_PATTERN, name):
         raise ValueError(f"a name is {NAME_RULE}")
     return name
-
-
-def _no_truth_value(value: object) -> object:
-    # Python takes True for 1; a user who writes `true` where a number belongs has mistaken the key.
-    if isinstance(value, bool):
-        raise ValueError("should be a whole number")
-    return value
 
 
 def _address(url: str) -> str:
@@ -49,22 +40,23 @@ def _hash_of_a_file(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_safe_name), Field(json_schema_extra={"pattern": f"^{NAME_PATTERN}$"})]
-Seed = Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value)]
-Count = Annotated[int, Field(ge=1), BeforeValidator(_no_truth_value)]
-Window = Annotated[int, Field(ge=2), BeforeValidator(_no_truth_value)]
+Seed = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Few = Annotated[int, Field(ge=1, le=1000)]
+"""Of what the workflow plans or a job holds all at once: more would be a slip, and take for ever to refuse."""
+
+Window = Annotated[int, Field(ge=2)]
 Url = Annotated[str, AfterValidator(_address)]
 Sha256 = Annotated[str, AfterValidator(_hash_of_a_file)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
-Reserved = Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value)]
+Reserved = Annotated[int, Field(ge=0)]
 RESERVED = Field(0, description="Seeded facts that stand in no edit order; hypernetworks are trained on them.")
 
 
-class Section(BaseModel):
+class Section(Checked):
     """A part of the study: immutable, and closed to keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -232,7 +224,7 @@ TextSource = Annotated[LocalText | UrlText, Field(discriminator="kind")]
 class Contexts(Section):
     """Context templates: continuations of the unedited model, put before prompts in the search for targets."""
 
-    per_length: Count = Field(10, description="Continuations at each of the two lengths of ROME's template set.")
+    per_length: Few = Field(10, description="Continuations at each of the two lengths of ROME's template set.")
 
 
 class SecondMoments(Section):
@@ -291,7 +283,7 @@ class CheckpointDifference(Section):
     result: Name = Field(description="The model after.")
 
 
-Intervention = Annotated[TrainedIntervention | CheckpointDifference, Field(union_mode="left_to_right")]
+Intervention = Annotated[TrainedIntervention | CheckpointDifference, Field(discriminator="kind")]
 
 
 Site = Literal["residual", "mlp_output", "attention_output", "mlp_key"]
@@ -320,7 +312,7 @@ class Ability(Section):
     tasks: tuple[TaskName, ...] = Field(
         (), description="Tasks, groups or tags of the harness, or of `task_folder`; none is evaluated by default."
     )
-    few_shot: Annotated[int, Field(ge=0), BeforeValidator(_no_truth_value)] = Field(
+    few_shot: Annotated[int, Field(ge=0)] = Field(
         0, description="Solved examples before each item; a task that fixes zero keeps zero."
     )
     limit: Count | None = Field(100, description="Items of each task, from its first on; all with `null`.")

@@ -9,6 +9,7 @@ from normgrowth.config.sections import (
     Contexts,
     Count,
     FactSource,
+    Few,
     Intervention,
     Measure,
     ModelSource,
@@ -62,8 +63,8 @@ class Study(Section):
     segment: Count = Field(
         description="Edits in one job; a multiple of every editor's `batch`. Results do not depend on it."
     )
-    orders: Count = Field(1, description="Seeded edit orders; each is a run of its own.")
-    more_orders: dict[Name, dict[Name, Count]] = Field(
+    orders: Few = Field(1, description="Seeded edit orders; each is a run of its own.")
+    more_orders: dict[Name, dict[Name, Few]] = Field(
         {}, description="Edit orders of single editors, where they are not `orders`: by model, then by editor."
     )
     single_edits: Annotated[int, Field(ge=0)] = Field(
@@ -87,7 +88,7 @@ class Study(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "cpu", description="What models run on; `auto` is cuda where there is one."
     )
-    gpus: Count = Field(
+    gpus: Few = Field(
         1,
         description="GPUs of one job, where `device` is `cuda`: a model that one cannot hold is spread over them.",
     )
@@ -95,7 +96,7 @@ class Study(Section):
         "float32",
         description="Of matrix products in forward passes. Weights, solves and norms are float32 or float64 always.",
     )
-    threads: Count = Field(1, description="CPU threads of one job.")
+    threads: Few = Field(1, description="CPU threads of one job.")
     model_sources: dict[Name, ModelSource] = Field(description="Where models come from, by name.")
     fact_sources: dict[Name, FactSource] = Field(description="Where facts come from, by name.")
     text_sources: dict[Name, TextSource] = Field({}, description="Where texts come from, by name.")

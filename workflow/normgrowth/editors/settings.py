@@ -6,7 +6,9 @@ layers by depth, and whatever has a scale in units of what it acts on.
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
+
+from normgrowth.checked import Checked
 
 Layers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
@@ -17,10 +19,8 @@ SECOND_MOMENTS, NULL_SPACES = "second_moments", "null_spaces"
 HYPERNETWORK, TRAJECTORY = "hypernetwork", "trajectory"
 
 
-class EditorSettings(BaseModel):
+class EditorSettings(Checked):
     """What every editor has: the layers it changes and the number of facts it takes in one call."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     libraries: ClassVar[tuple[str, ...]] = ()
     """Libraries whose version decides its results, beside those that every computation uses."""

@@ -1,12 +1,12 @@
 """What a study may change about its figures. Imported whenever the workflow is parsed: no heavy imports here."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from normgrowth.checked import Checked
 
 
-class StyleSettings(BaseModel):
+class StyleSettings(Checked):
     """Sizes and resolution of every figure."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     panel_width: float = Field(3.4, gt=1, le=12, description="Width of a panel, in inches")
     panel_height: float = Field(2.3, gt=0.8, le=12, description="Height of a panel, in inches")

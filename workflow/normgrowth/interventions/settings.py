@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from normgrowth.checked import Checked
 
 CONTINUED_PRETRAINING = "continued_pretraining"
 FULL_FINE_TUNING = "full_fine_tuning"
@@ -10,10 +12,8 @@ LORA_FINE_TUNING = "lora_fine_tuning"
 KINDS = (CONTINUED_PRETRAINING, FULL_FINE_TUNING, LORA_FINE_TUNING)
 
 
-class InterventionTraining(BaseModel):
+class InterventionTraining(Checked):
     """AdamW on all weights, or on adapters, with a constant learning rate after a linear warm-up."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(100, ge=1, description="Optimizer steps.")
     batch: int = Field(8, ge=1, description="Windows of text, or pairs of prompt and answer, in one step.")

@@ -66,7 +66,7 @@ def text_rows(now: Reading, unedited: Reading) -> list[dict]:
 
 
 class Item(NamedTuple):
-    """One item of the cloze: a prompt, the objects to choose from, which of them is true, and the fact that is asked."""
+    """One item of the cloze: a prompt, the objects to choose from, which of them is true, and the fact it is about."""
 
     prompt: str
     choices: tuple[str, ...]

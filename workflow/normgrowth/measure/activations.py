@@ -123,10 +123,15 @@ def compare_norms(where: Where, now: torch.Tensor, before: torch.Tensor, residua
     return {
         "n": len(now),
         "norm_mean": norm.mean().item(),
-        "norm_std": norm.std().item(),
+        "norm_std": _spread(norm),
         "norm_ratio": ratio.mean().item(),
-        "norm_ratio_std": ratio.std().item(),
+        "norm_ratio_std": _spread(ratio),
         "cosine_to_unedited": cosine.mean().item(),
-        "cosine_std": cosine.std().item(),
+        "cosine_std": _spread(cosine),
         "share_of_residual": share,
     }
+
+
+def _spread(values: torch.Tensor) -> float:
+    """Standard deviation of values [n]; NaN of a single one."""
+    return values.std().item() if len(values) > 1 else float("nan")

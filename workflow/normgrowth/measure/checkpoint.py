@@ -86,9 +86,7 @@ def _scores(lm: LanguageModel, material: Material, step: int, facts: list[Fact],
     return pd.concat([part.astype(object) for part in parts], ignore_index=True)
 
 
-def _with_generations(
-    lm: LanguageModel, scores: pd.DataFrame, chosen: list[Fact], material: Material
-) -> pd.DataFrame:
+def _with_generations(lm: LanguageModel, scores: pd.DataFrame, chosen: list[Fact], material: Material) -> pd.DataFrame:
     """The scores with what is generated for the chosen facts."""
     if not chosen:
         return scores.assign(**UNASKED)

@@ -74,10 +74,14 @@ def _kernel(vectors: torch.Tensor) -> torch.Tensor:
 
 
 def _coordinates(now: torch.Tensor, before: torch.Tensor) -> pd.DataFrame:
-    """Both principal coordinates of each vector, in the unedited model's plane, and the plane's shares of variance."""
+    """Both principal coordinates of each vector, in the unedited model's plane, and the plane's shares of variance.
+
+    Fewer than three vectors span no plane: the coordinates that are missing are 0.
+    """
     now, before = now.double(), before.double()
     centred = before - before.mean(dim=0)
     plane = principal(before, 2)
+    plane = torch.cat([plane, plane.new_zeros(len(plane), 2 - plane.shape[1])], dim=1)
     shares = (centred @ plane).square().sum(dim=0) / centred.square().sum()
     placed = (now - before.mean(dim=0)) @ plane
     columns = {"number": range(len(now))}

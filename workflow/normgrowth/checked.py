@@ -1,0 +1,60 @@
+"""What all settings have in common: closed to keys they do not know, and numbers that are numbers."""
+
+from collections.abc import Iterator
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+LARGEST = 2**63 - 1
+"""Of whole numbers: what files and libraries hold."""
+
+
+class Checked(BaseModel):
+    """Immutable settings. Where a number belongs, they take no truth value, no infinity and no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Look at what is given for a number before it is converted."""
+        for field in cls.model_fields.values():
+            kinds = set(_kinds(field.annotation))
+            check = _NUMBER if float in kinds else _WHOLE_NUMBER
+            if kinds & {int, float} and bool not in kinds and check not in field.metadata:
+                field.metadata.append(check)
+        cls.model_rebuild(force=True)
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types of a field's values, those in lists and dictionaries among them."""
+    if get_origin(annotation) in (Union, UnionType, tuple, list, dict):
+        for option in get_args(annotation):
+            yield from _kinds(option)
+    elif hasattr(annotation, "__metadata__"):
+        yield from _kinds(get_args(annotation)[0])
+    else:
+        yield annotation
+
+
+def _check(value: Any, wanted: str) -> Any:
+    for part in _parts(value):
+        instead = "" if part is value else f", and not {part!r}"
+        # Python takes True for 1; who writes `true` where a number belongs has mistaken the key.
+        if isinstance(part, bool) or (isinstance(part, float) and part != part):
+            raise ValueError(f"should be {wanted}{instead}")
+        if isinstance(part, int) and abs(part) > LARGEST:
+            raise ValueError(f"should be at most {LARGEST}{instead}")
+    return value
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _parts(part)
+    else:
+        yield value
+
+
+_WHOLE_NUMBER = BeforeValidator(lambda value: _check(value, "a whole number"))
+_NUMBER = BeforeValidator(lambda value: _check(value, "a number"))
