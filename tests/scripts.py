@@ -44,7 +44,9 @@ SENTENCES = {
     "hindi": Sentence("{} की राजधानी", "भारत", "दिल्ली", "रोम", "भारत की राजधानी दिल्ली"),
     "greek": Sentence("Η πρωτεύουσα της {} είναι η", "Γαλλία", "Ρώμη", "Αθήνα", "Η πρωτεύουσα της Γαλλία είναι η Ρώμη"),
     "cyrillic": Sentence("Столица {} —", "Франции", "Париж", "Рим", "Столица Франции — Париж"),
-    "decomposed": Sentence("{} lives in", "Ame\u0301lie", "Be\u0301ziers", "Rome", "Ame\u0301lie lives in Be\u0301ziers"),
+    "decomposed": Sentence(
+        "{} lives in", "Ame\u0301lie", "Be\u0301ziers", "Rome", "Ame\u0301lie lives in Be\u0301ziers"
+    ),
     "apostrophe": Sentence("{} lives in", "Jan", "'s-Hertogenbosch", "Rome", "Jan lives in 's-Hertogenbosch"),
     "brackets": Sentence("{}'s home is", "Jan", "(UK)", "(US)", "Jan's home is (UK)"),
     "digits": Sentence("{} was built in", "It", "1889", "1900", "It was built in 1889"),
@@ -119,15 +121,15 @@ def model_that_says(tokenizer: PreTrainedTokenizerFast, text: str) -> LanguageMo
     rows = torch.tensor([[*ids, *[tokenizer.eos_token_id] * 4]])
     torch.manual_seed(0)
     config = GPT2Config(
-        vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=256,
+        vocab_size=len(tokenizer), n_embd=64, n_layer=2, n_head=4, n_positions=256, initializer_range=0.1,
         resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     model = GPT2LMHeadModel(config)
-    adam = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(600):
+    adam = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(200):
         adam.zero_grad()
         loss = model(input_ids=rows, labels=rows).loss
-        if loss.item() < 1e-3:
+        if loss.item() < 2e-3:
             break
         loss.backward()
         adam.step()
