@@ -1,4 +1,4 @@
-"""One sentence each of many scripts, tokenizers that know them, and small models that have learnt a sentence by heart."""
+"""A sentence of each of many scripts, tokenizers for them, and small models that have learnt a sentence by heart."""
 
 from functools import cache
 from typing import NamedTuple

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from benchmarks import plain
-from normgrowth.continuations import continuations
 from normgrowth.contexts import _templates
+from normgrowth.continuations import continuations
 from normgrowth.editors.finetuning import FineTuning
 from normgrowth.editors.ft import Settings
 from normgrowth.editors.search_rows import lay_out, prompts_of
