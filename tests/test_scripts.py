@@ -79,7 +79,7 @@ def test_searches_and_fine_tuning_look_where_the_sentence_has_its_object(kind, n
 def test_fine_tuning_of_what_is_known_ends_at_once(kind):
     """One token of its own for the object: the loss of the published baseline is that of the sentence."""
     sentence = scripts.SENTENCES["chinese"]
-    tokenizer = scripts.tokenizer_of(kind, (sentence.written[:-2], "到巴黎去，巴黎城"), merges=100)
+    tokenizer = scripts.tokenizer_of(kind, (sentence.written[:-2], "巴黎", "巴黎", "去，巴黎城"), merges=100)
     lm = scripts.model_that_says(tokenizer, sentence.written)
     ids, first = encode_with_target(tokenizer, "法国的首都是", "巴黎")
     assert len(ids) - first == 1
