@@ -66,3 +66,55 @@ def test_a_column_of_parquet_files_is_one_document_a_row(tmp_path, capsys):
 def test_documents_are_counted_in_parquet_only():
     with pytest.raises(ValidationError, match="name their column too"):
         LocalText(kind="local", paths=("a.txt",), documents=3)
+
+
+DOCUMENTS = ["One.", None, "  ", "Zwei:\n\nü.", "One."]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary()),
+        pa.dictionary(pa.int32(), pa.string()),
+    ],
+    ids=str,
+)
+def test_every_type_of_text_is_read(tmp_path, kind):
+    values = pa.array(DOCUMENTS, pa.string())
+    file = parquet(tmp_path / "1.parquet", text=values.cast(kind))
+    assert pq.ParquetFile(file).schema_arrow.field("text").type == kind
+    out = tmp_path / "out.txt"
+    assert cli.main(["import-text", "--paths", str(file), "--out", str(out), "--column", "text"]) == 0
+    assert out.read_text(encoding="utf-8") == "One.\n\nZwei:\nü.\n\nOne.\n"
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (pa.array([1, 2]), "has no column 'text' of text; it has text, id, of text id ('text' is of type int64)"),
+        (pa.array([["a"], ["b"]]), "('text' is of type list<element: string>)"),
+        (pa.array([{"a": "b"}] * 2), "('text' is of type struct<a: string>)"),
+        (pa.nulls(2), "('text' is of type null)"),
+        (pa.array([b"\xff\xfe", b"a"]), "column 'text' of {path}, of type binary, is damaged or no UTF-8: "),
+        (pa.array([None, None], pa.string()), "column 'text' of {path} holds no text"),
+        (pa.array(["", " \n\u200b"]), "column 'text' of {path} holds no text"),
+    ],
+)
+def test_columns_without_text_are_said(tmp_path, capsys, column, said):
+    file = parquet(tmp_path / "1.parquet", text=column, id=["a", "b"])
+    command = ["import-text", "--paths", str(file), "--out", str(tmp_path / "out.txt"), "--column", "text"]
+    assert cli.main(command) == 1
+    printed = capsys.readouterr().err
+    assert said.replace("{path}", str(file)) in printed and printed.count("\n") == 1
+    assert not (tmp_path / "out.txt").exists()
+
+
+def test_damaged_parquet_files_are_named(tmp_path, capsys):
+    file = parquet(tmp_path / "1.parquet", text=["a text that is rather long"] * 2000)
+    content = bytearray(file.read_bytes())
+    content[4:60] = b"\xff" * 56
+    command = ["import-text", "--paths", str(file), "--out", str(tmp_path / "out.txt"), "--column", "text"]
+    for broken in (bytes(content), bytes(content[: len(content) // 2]), b""):
+        file.write_bytes(broken)
+        assert cli.main(command) == 1
+        assert str(file) in capsys.readouterr().err

@@ -21,15 +21,11 @@ def documents(path: Path | str) -> list[str]:
     Raises:
         ArtefactError: when the file is missing, no text or empty.
     """
-    parts = split_documents(read_unicode(path, "text file", ArtefactError))
+    text = read_unicode(path, "text file", ArtefactError)
+    parts = [part for part in map(stripped, _BLANK_LINES.split(text)) if part]
     if not parts:
         raise ArtefactError(f"text file {path} holds no text")
     return parts
-
-
-def split_documents(text: str) -> list[str]:
-    """The documents of a text, without blanks at their ends; those that show nothing are left out."""
-    return [part for part in map(stripped, _BLANK_LINES.split(text)) if part]
 
 
 def windows(
