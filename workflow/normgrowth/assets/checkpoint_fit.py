@@ -18,7 +18,7 @@ import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from normgrowth.assets.checkpoint_files import CONFIG, MERGE, Tensor, blocks_in, listed, unwrapped
-from normgrowth.assets.model_config import config_fault, json_object, layers_fault, stated_layers
+from normgrowth.assets.model_config import QUANTISATION_KEYS, config_fault, json_object, layers_fault, stated_layers
 from normgrowth.errors import ModelError
 
 HOW_IT_RUNS = frozenset(
@@ -33,6 +33,8 @@ HOW_IT_RUNS = frozenset(
         *("torch_dtype", "dtype"),
         # What a pass gives back.
         *("use_cache", "return_dict", "output_attentions", "output_hidden_states", "torchscript"),
+        # Empty: others are refused.
+        *QUANTISATION_KEYS,
         # Labels of classifiers.
         *("id2label", "label2id", "num_labels", "problem_type"),
         *("_name_or_path", "name_or_path"),

@@ -87,5 +87,5 @@ def _finite(values: torch.Tensor) -> bool:
     """Whether all values are finite in float32; one pass, without a copy."""
     if not values.numel() or values.device.type == "meta":
         return True
-    least, most = torch.aminmax(values)
-    return bool(least >= -LARGEST) and bool(most <= LARGEST)  # false for NaN
+    least, most = map(float, torch.aminmax(values))
+    return least >= -LARGEST and most <= LARGEST  # false for NaN

@@ -67,7 +67,7 @@ def _begin_token(tokenizer: PreTrainedTokenizerBase, stated: dict, rows: int) ->
             if isinstance(id_, int) and 0 <= id_ < min(rows, len(tokenizer)):
                 return tokenizer.convert_ids_to_tokens(id_)
     raise ModelError(
-        f"neither the tokenizer nor {CONFIG} says which token texts begin or end with, and context templates go on from "
+        f"neither the tokenizer nor {CONFIG} says which token texts begin or end with, and contexts go on from "
         f"it: name one as bos_token in {SETTINGS}"
     )
 
