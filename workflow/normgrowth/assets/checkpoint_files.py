@@ -202,9 +202,18 @@ def _refuse_broken_links(folder: Path) -> None:
     if broken:
         raise ModelError(
             f"model folder {folder} links {listed(path.name for path in broken)} to {broken[0].readlink().parent}, "
-            "which was moved or deleted: put it back; or say in the study where the model is now, delete "
-            f"{folder} and run again"
+            f"which was moved or deleted: put it back, or {_again(folder)}; what was made from the model stays"
         )
+
+
+def _again(folder: Path) -> str:
+    """How a model folder of links is made again, in words."""
+    try:
+        source = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["source"]
+        where = f"--repo {source['repo']} --revision {source['revision']}"
+        return f"fetch it again by `normgrowth fetch-model {where} --out {folder}`"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"import it from the FOLDER where it is now by `normgrowth import-model --path FOLDER --out {folder}`"
 
 
 def _base_of(config: Path | None) -> str:
