@@ -33,14 +33,13 @@ _SUBJECT = re.compile(rb'"subject"\s*:\s*"((?:[^"\\]|\\.)*)"')
 def local_path(path: str, assets: str | None) -> str:
     """A local path of the study as the workflow writes it, whichever way the user spelled it.
 
-    One file has one name here, links followed: another spelling would look like another input, and everything would
-    run again.
+    One file has one name here, links followed: another spelling would look like another input.
     """
     return os.path.relpath(os.path.realpath(os.path.expanduser(path.replace(ASSETS, assets or ASSETS))))
 
 
 def contents_of(files: Iterable[Path | str]) -> list[str]:
-    """What local files hold, and nothing of where they are: hashes; of large files, size and time of the last change."""
+    """What local files hold, and nothing of where they are: hashes; of large files, size and time of last change."""
     return [_content(Path(file)) for file in files]
 
 
