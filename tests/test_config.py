@@ -19,6 +19,7 @@ from normgrowth.config.load import load_study
 from normgrowth.config.plan import UNEDITED, Plan, compact
 from normgrowth.config.sections import World
 from normgrowth.errors import StudyError
+from tests.checkpoints import saved
 
 SHIPPED = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
 STUDY = {
@@ -228,6 +229,28 @@ def test_many_faults_are_one_line():
 def test_numbers_may_be_given_as_the_command_line_gives_them():
     study = load_study(laid_over(STUDY, {"measure": {"every": "2"}, "unique_subjects": "false", "edits": "100"}))
     assert (study.measure.every, study.unique_subjects, study.edits) == (2, False, 100)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (b"", "is not JSON"),
+        (b"[4]", "is not a JSON object but a list"),
+        ('{"n_layer": 4}'.encode("utf-16"), "is not JSON: it is not UTF-8 text"),
+        (b"{}", "holds no number of layers (num_hidden_layers, n_layer, num_layers)"),
+        (b'{"n_layer": 0}', "says that the model has 0 layers"),
+        (b'{"n_layer": true}', "holds no number of layers"),
+        (b'{"n_layer": 5}', "says 5 layers, but the weights beside it hold 4"),
+        (b'{"n_layer": 3}', "says 3 layers, but the weights beside it hold 4"),
+        (b'{"n_layer": 4, "is_encoder_decoder": true}', "an encoder with a decoder"),
+        (b'{"n_layer": 4, "quantization_config": {"quant_method": "awq"}}', "asks for quantised weights (awq)"),
+    ],
+)
+def test_a_local_models_configuration_is_looked_at_before_any_work(local, tmp_path, config, said):
+    saved("gpt2", tmp_path / "model")  # of four layers
+    (tmp_path / "model" / "config.json").write_bytes(config)
+    told = message(local)
+    assert "model_sources.mine: " in told and f"config.json {said}" in told
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Model folders: what they must hold, their manifest, and importing one from a local path."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -49,6 +50,42 @@ def test_damaged_weights_are_one_line(tmp_path):
     with pytest.raises(ModelError, match=r"model folder .* cannot be loaded: ") as caught:
         load_model(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_was_moved_is_named_with_the_command_that_brings_it_back(model_folder, tmp_path, capsys):
+    out = tmp_path / "resources" / "model"
+    assert main(["import-model", "--path", str(model_folder), "--out", str(out)]) == 0
+    manifest = (out / "manifest.json").read_bytes()
+    moved = model_folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(ModelError) as caught:
+        load_model(out)
+    said = str(caught.value)
+    assert f"model folder {out} links config.json, generation_config.json, model.safetensors and " in said
+    assert f"to {model_folder}, which was moved or deleted: put it back, or import it from the FOLDER" in said
+    assert f"`normgrowth import-model --path FOLDER --out {out}`" in said
+    assert "\n" not in said
+    assert main(["import-model", "--path", str(moved), "--out", str(out)]) == 0
+    assert (out / "manifest.json").read_bytes() == manifest
+    load_model(out)
+
+
+def test_a_model_whose_cache_was_emptied_is_fetched_again(model_folder, tmp_path):
+    out = tmp_path / "resources" / "model"
+    main(["import-model", "--path", str(model_folder), "--out", str(out)])
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["source"] = {"kind": "hub", "repo": "owner/name", "revision": "a" * 40}
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    (model_folder / "model.safetensors").unlink()
+    again = f"normgrowth fetch-model --repo owner/name --revision {'a' * 40} --out {out}"
+    with pytest.raises(ModelError, match=rf"links model.safetensors to .*, which was moved or deleted: .*`{again}`"):
+        load_model(out)
+
+
+def test_weights_that_are_not_the_models_are_not_linked(model_folder, tmp_path):
+    shutil.copy(model_folder / "model.safetensors", model_folder / "consolidated.safetensors")
+    out = tmp_path / "resources" / "model"
+    assert main(["import-model", "--path", str(model_folder), "--out", str(out)]) == 0
+    assert [path.name for path in out.glob("*.safetensors")] == ["model.safetensors"]
 
 
 def test_a_folder_that_is_not_there():

@@ -1,6 +1,7 @@
 """A study whose model, facts and text are local files, and in which a path may hold blanks."""
 
 import json
+import shutil
 
 import pytest
 import yaml
@@ -52,6 +53,40 @@ def test_everything_is_imported_and_edited(tree):
 
 def test_another_spelling_of_the_folder_changes_nothing(tree):
     assert tree.plan(*options(f"assets={tree.folder.parent}/my assets/")).jobs == {}
+
+
+def test_links_to_the_same_folder_change_nothing(tree):
+    link = tree.folder.parent / "link"
+    link.symlink_to(tree.folder.parent / "my assets")
+    assert tree.plan(*options(f"assets={link}")).jobs == {}
+    files = tree.folder.parent / "links to files"
+    (files / "model").mkdir(parents=True)
+    for path in (tree.folder.parent / "my assets").rglob("*"):
+        if path.is_file():
+            (files / path.relative_to(tree.folder.parent / "my assets")).symlink_to(path)
+    assert tree.plan(*options(f"assets={files}")).jobs == {}
+
+
+def test_a_copy_of_the_folder_changes_nothing(tree):
+    copy = tree.folder.parent / "copy"
+    shutil.copytree(tree.folder.parent / "my assets", copy)  # at another time
+    assert tree.plan(*options(f"assets={copy}")).jobs == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "rule"),
+    [
+        ("model/model.safetensors", "import_model"),
+        ("model/tokenizer.json", "import_model"),
+        ("facts.json", "import_facts"),
+        ("text.txt", "import_text"),
+    ],
+)
+def test_what_a_file_holds_is_imported_again_where_it_changed(tree, tmp_path, file, rule):
+    shutil.copytree(tree.folder.parent / "my assets", tmp_path / "other")
+    path = tmp_path / "other" / file
+    path.write_text(path.read_text() + " ")
+    assert tree.plan(*options(f"assets={tmp_path / 'other'}")).jobs[rule] == 1
 
 
 def test_another_limit_of_facts_imports_them_again(tree):

@@ -29,7 +29,7 @@ rule fetch_model:
     priority: 90
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=2000,
         runtime=600,
     params:
         # What the study reads is looked at once the model is there. As a parameter that is worked out with the output
@@ -135,9 +135,9 @@ rule train:
         "--heldout {input.heldout} --out {params.out} --threads {threads} > {log} 2>&1"
 
 
+# What a local file holds is compared, not where it is: a folder that was moved, or given through another link, makes
+# nothing anew. Snakemake does not compare parameters that are worked out with the outputs at hand.
 rule import_model:
-    input:
-        lambda w: model_files(local(source_of_model(w).path)),
     output:
         manifest="resources/models/{model}/manifest.json",
     log:
@@ -149,11 +149,12 @@ rule import_model:
     priority: 90
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=2000,
+        runtime=60,
     params:
         *closure("normgrowth.commands.import_model"),
-        path=lambda w: local(source_of_model(w).path),
+        content=lambda w: contents_of_model(local(source_of_model(w).path)),
+        path=lambda w, output: local(source_of_model(w).path),
         out=subpath(output.manifest, parent=True),
     message:
         "Link the model {wildcards.model} from {params.path}"
@@ -163,7 +164,7 @@ rule import_model:
 
 rule import_facts:
     input:
-        file=facts_file,
+        fetched=fetched_facts,
     output:
         facts="resources/facts/{facts}.json",
     log:
@@ -181,16 +182,18 @@ rule import_facts:
         *closure("normgrowth.commands.import_facts"),
         format=lambda w: format_of(STUDY.fact_sources[w.facts]),
         limit=lambda w: option("--limit", STUDY.fact_sources[w.facts].limit),
+        content=lambda w: contents_of(local_facts(w)),
+        path=lambda w, input: [*input.fetched, *local_facts(w)],
     message:
-        "Check the facts {wildcards.facts} from {input.file}"
+        "Check the facts {wildcards.facts} from {params.path}"
     shell:
-        "normgrowth import-facts --path {input.file:q} --format {params.format} {params.limit} "
+        "normgrowth import-facts --path {params.path:q} --format {params.format} {params.limit} "
         "--out {output.facts} > {log} 2>&1"
 
 
 rule import_text:
     input:
-        files=text_files,
+        fetched=fetched_text,
     output:
         text="resources/text/{text}.txt",
     log:
@@ -207,7 +210,9 @@ rule import_text:
     params:
         *closure("normgrowth.commands.import_text"),
         rows=lambda w: rows_of_text(STUDY.text_sources[w.text]),
+        content=lambda w: contents_of(local_text(w)),
+        paths=lambda w, input: [*input.fetched, *local_text(w)],
     message:
         "Put together the text {wildcards.text}"
     shell:
-        "normgrowth import-text --paths {input.files:q} {params.rows:q} --out {output.text} > {log} 2>&1"
+        "normgrowth import-text --paths {params.paths:q} {params.rows:q} --out {output.text} > {log} 2>&1"

@@ -6,7 +6,7 @@ from shlex import quote
 
 from normgrowth.config.downloads import FOLDER as DOWNLOADS
 from normgrowth.config.downloads import downloads_of, every_download, format_of, needed_downloads, needed_models
-from normgrowth.config.inputs import layers_of, local_path, model_files, task_files
+from normgrowth.config.inputs import contents_of, contents_of_model, layers_of, local_path, task_files
 from normgrowth.config.lengths import lengths_asked
 from normgrowth.config.plan import UNEDITED, compact
 from normgrowth.config.requests import MINUTES, ONE_PROCESS, megabytes, minutes_of_checkpoint, minutes_of_segment
@@ -93,10 +93,15 @@ def task_folder():
     return local(STUDY.ability.task_folder) if STUDY.ability.task_folder else None
 
 
-def facts_file(wildcards):
-    """The file that facts are imported from: fetched first where it is on the web."""
+def fetched_facts(wildcards):
+    """The file that facts of the web are imported from."""
+    return [file.path for file in downloads_of(STUDY.fact_sources[wildcards.facts])]
+
+
+def local_facts(wildcards):
+    """The file that local facts are imported from."""
     source = STUDY.fact_sources[wildcards.facts]
-    return [file.path for file in downloads_of(source)] or local(source.path)
+    return [local(source.path)] if source.kind == "local" else []
 
 
 def rows_of_text(source):
@@ -105,10 +110,15 @@ def rows_of_text(source):
     return column + (["--documents", source.documents] if source.documents else [])
 
 
-def text_files(wildcards):
-    """The files that a text is put together from, fetched first where they are on the web."""
+def fetched_text(wildcards):
+    """The files that a text of the web is put together from."""
+    return [file.path for file in downloads_of(STUDY.text_sources[wildcards.text])]
+
+
+def local_text(wildcards):
+    """The files that a local text is put together from."""
     source = STUDY.text_sources[wildcards.text]
-    return [file.path for file in downloads_of(source)] or [local(path) for path in source.paths]
+    return [local(path) for path in source.paths] if source.kind == "local" else []
 
 
 def models_from(kind):

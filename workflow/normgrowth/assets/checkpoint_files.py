@@ -26,6 +26,9 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
 MERGE = "merge it into its model (peft: merge_and_unload, then save_pretrained) and give the merged model"
 
+WRAPPERS = ("_orig_mod", "module", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""Parts of tensors' names that torch.compile, distributed training and activation checkpointing put in between."""
+
 _SHARD = re.compile(r".*-\d+-of-\d+\.safetensors")
 _INDEX_OF_BLOCK = re.compile(r"(?:^|\.)(\d+)\.")
 
@@ -87,7 +90,9 @@ def tensors_of(files: Iterable[Path]) -> dict[str, Tensor]:
     for file in (file for file in files if file.suffix == ".safetensors"):
         for name, tensor in _header(file).items():
             if name in found:
-                raise ModelError(f"{name} stands in {found[name].file.name} and in {file.name}: one of them is left over")
+                raise ModelError(
+                    f"{name} stands in {found[name].file.name} and in {file.name}: take the one away that is left over"
+                )
             found[name] = tensor
     for index in (file for file in files if file.name == INDEX):
         places = _places(index)
@@ -102,10 +107,15 @@ def tensors_of(files: Iterable[Path]) -> dict[str, Tensor]:
 def blocks_in(names: Iterable[str]) -> int | None:
     """Number of transformer blocks that tensors belong to, by their names; None where names hold no numbers."""
     blocks: dict[str, set[int]] = {}
-    for name in names:
+    for name in map(unwrapped, names):
         if match := _INDEX_OF_BLOCK.search(name):
             blocks.setdefault(name[: match.start()], set()).add(int(match.group(1)))
     return max(map(len, blocks.values()), default=None)
+
+
+def unwrapped(name: str) -> str:
+    """A tensor's name without the parts that wrappers put into it."""
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
 def adapter_fault(names: Iterable[str], config: Path | None = None) -> str | None:
@@ -149,8 +159,8 @@ def _weights(folder: Path, names: set[str]) -> list[str]:
     if INDEX not in names:
         if shards:
             raise ModelError(
-                f"model folder {folder} holds {WEIGHTS} and shards ({listed(sorted(shards))}): take away those that are "
-                "left over"
+                f"model folder {folder} holds {WEIGHTS} and shards ({listed(sorted(shards))}): take away what is left "
+                "over"
             )
         return [WEIGHTS]
     wanted = shards_of(folder / INDEX)
@@ -179,7 +189,7 @@ def _header(file: Path) -> dict[str, Tensor]:
 
     try:
         with safe_open(file, framework="np") as opened:
-            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118: it is no mapping
+            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
             return {n: Tensor(file, piece.get_dtype(), tuple(piece.get_shape())) for n, piece in slices.items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"{file.name} cannot be read: it is damaged, cut or no safetensors file ({error})") from error
@@ -191,9 +201,19 @@ def _refuse_broken_links(folder: Path) -> None:
     broken = [path for path in broken if path.name in SMALL_FILES or path.suffix == ".safetensors"]
     if broken:
         raise ModelError(
-            f"model folder {folder} links {listed(path.name for path in broken)} to {broken[0].readlink().parent}, which "
-            f"was moved or deleted: put it back; or say in the study where the model is now, delete {folder} and run again"
+            f"model folder {folder} links {listed(path.name for path in broken)} to {broken[0].readlink().parent}, "
+            f"which was moved or deleted: put it back, or {_again(folder)}; what was made from the model stays"
         )
+
+
+def _again(folder: Path) -> str:
+    """How a model folder of links is made again, in words."""
+    try:
+        source = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["source"]
+        where = f"--repo {source['repo']} --revision {source['revision']}"
+        return f"fetch it again by `normgrowth fetch-model {where} --out {folder}`"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"import it from the FOLDER where it is now by `normgrowth import-model --path FOLDER --out {folder}`"
 
 
 def _base_of(config: Path | None) -> str:

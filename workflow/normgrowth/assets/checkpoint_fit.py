@@ -7,7 +7,9 @@ that what is missing or left over is known before weights are read.
 
 import json
 import re
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -15,8 +17,8 @@ from typing import NamedTuple
 import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from normgrowth.assets.checkpoint_files import CONFIG, MERGE, Tensor, blocks_in, listed
-from normgrowth.assets.model_config import config_fault, layers_fault, read_config, stated_layers
+from normgrowth.assets.checkpoint_files import CONFIG, MERGE, Tensor, blocks_in, listed, unwrapped
+from normgrowth.assets.model_config import QUANTISATION_KEYS, config_fault, json_object, layers_fault, stated_layers
 from normgrowth.errors import ModelError
 
 HOW_IT_RUNS = frozenset(
@@ -31,6 +33,8 @@ HOW_IT_RUNS = frozenset(
         *("torch_dtype", "dtype"),
         # What a pass gives back.
         *("use_cache", "return_dict", "output_attentions", "output_hidden_states", "torchscript"),
+        # Empty: others are refused.
+        *QUANTISATION_KEYS,
         # Labels of classifiers.
         *("id2label", "label2id", "num_labels", "problem_type"),
         *("_name_or_path", "name_or_path"),
@@ -38,21 +42,33 @@ HOW_IT_RUNS = frozenset(
 )
 """Keys of a configuration that say how a model is run or where it is from, not what it is: they are left out."""
 
+GENERATION = "generation_config.json"
+MOST_LAYERS = 1000
 FLOATS = ("F64", "F32", "F16", "BF16")
-
-WRAPPERS = ("_orig_mod", "module", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-"""Parts of names that torch.compile, distributed training and activation checkpointing put anywhere in between."""
 
 OUTER = ("base_model", "model", "transformer", "language_model", "lm", "net", "student")
 """Parts that whatever a model was saved within puts before every name."""
 
 HEAD = "lm_head.weight"
-CODES = (".SCB", ".qweight", ".qzeros", ".scales", ".g_idx", ".absmax", "_scale", "_scale_inv", "_zero_point", "_packed")
+CODES = (
+    ".SCB",
+    ".qweight",
+    ".qzeros",
+    ".scales",
+    ".g_idx",
+    ".absmax",
+    "_scale",
+    "_scale_inv",
+    "_zero_point",
+    "_packed",
+)
 """Ends of names of what quantised weights are decoded by."""
 
 QUANTISED = "Quantised weights cannot be edited: give the model as it was before, or dequantise and save it"
 
-HARMLESS = re.compile(r"(^|\.)(attn|attention|self_attn)(\.attention)?\.(bias|masked_bias)$|(^|\.)(inv_freq|position_ids)$")
+HARMLESS = re.compile(
+    r"(^|\.)(attn|attention|self_attn)(\.attention)?\.(bias|masked_bias)$|(^|\.)(inv_freq|position_ids)$"
+)
 """Masks and positions that older versions saved with the weights; models make their own."""
 
 
@@ -69,18 +85,25 @@ def configuration(folder: Path | str) -> PreTrainedConfig:
     Raises:
         ModelError: when it cannot be read, or is that of no causal language model with plain weights.
     """
-    stated = read_config(Path(folder) / CONFIG)
+    stated = read_settings(Path(folder) / CONFIG)
+    read_settings(Path(folder) / GENERATION)  # read by transformers while it loads the weights
     if fault := config_fault(stated):
         raise ModelError(f"{CONFIG} {fault}")
     kind = stated.get("model_type")
     if not isinstance(kind, str) or not kind:
-        raise ModelError(f"{CONFIG} names no model_type, so its architecture is unknown: save the model by save_pretrained")
+        raise ModelError(
+            f"{CONFIG} names no model_type, so its architecture is unknown: save the model by save_pretrained"
+        )
     with TemporaryDirectory() as place:  # transformers reads configurations from files
         (Path(place) / CONFIG).write_text(json.dumps(_without(stated, HOW_IT_RUNS)), encoding="utf-8")
         try:
-            config = AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+            with _silence():
+                config = AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # its classes check values in ways of their own
-            raise ModelError(f"{CONFIG} of a {kind} cannot be used: {_unrecognised(kind, stated) or said(error)}") from error
+            raise ModelError(
+                f"{CONFIG} of a {kind} cannot be used: {_unrecognised(kind, stated) or said(error)}"
+            ) from error
+    config.name_or_path = ""  # which tokenizer is taken must not hang on where the folder is
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ModelError(f"{CONFIG} is that of a {kind}, which is no causal language model of transformers")
     text = config.get_text_config()
@@ -88,6 +111,18 @@ def configuration(folder: Path | str) -> PreTrainedConfig:
     if padding is not None and not (isinstance(padding, int) and 0 <= padding < text.vocab_size):
         text.pad_token_id = None  # hidden by the attention mask, so it need not be in the vocabulary
     return config
+
+
+def read_settings(path: Path) -> dict:
+    """The JSON object in a file of a model folder; empty where there is no such file.
+
+    Raises:
+        ModelError: when there is something else in it.
+    """
+    try:
+        return json_object(path) if path.exists() else {}
+    except ValueError as error:
+        raise ModelError(f"{path.name} {error}") from error
 
 
 def fit(config: PreTrainedConfig, tensors: Mapping[str, Tensor]) -> Fit:
@@ -99,15 +134,17 @@ def fit(config: PreTrainedConfig, tensors: Mapping[str, Tensor]) -> Fit:
     Raises:
         ModelError: when a tensor is missing, left over, of another shape or quantised; a few are named.
     """
-    if fault := layers_fault(stated_layers(config.to_dict()), blocks_in(tensors)):
-        raise ModelError(f"{CONFIG} {fault}")
+    stated = stated_layers(config.get_text_config().to_dict())
+    layers = layers_fault(stated, blocks_in(tensors))
+    if layers and stated > MOST_LAYERS:
+        raise ModelError(f"{CONFIG} {layers}")  # even without memory, so many take long to make
     faults = {}
     for renamed in _renamings(list(tensors)):
         model, fault, amiss = _held_against(config, tensors, renamed)
         if fault is None:
             return Fit(model, renamed)
         faults.setdefault(amiss, fault)
-    raise ModelError(faults[min(faults)])
+    raise ModelError(faults[min(faults)] + (f". {CONFIG} {layers}" if layers else ""))
 
 
 def misfits(told: Mapping[str, Collection]) -> tuple[str | None, int]:
@@ -117,15 +154,17 @@ def misfits(told: Mapping[str, Collection]) -> tuple[str | None, int]:
     other = sorted(told["mismatched_keys"])
     parts = []
     if lacking:
-        parts.append(f"lack {len(lacking)} tensors of the model: {listed(lacking)}")
+        parts.append(f"lack {_counted(lacking)} of the model ({listed(lacking)})")
     if unused:
-        parts.append(f"hold {len(unused)} that it does not have: {listed(unused)}")
+        parts.append(f"hold {_counted(unused)} that it does not have ({listed(unused)})")
     if other:
-        shapes = (f"{name} {_shape(held)} for {_shape(wanted)}" for name, held, wanted in other)
-        parts.append(f"hold {len(other)} of another shape: {listed(shapes)}")
+        shapes = (f"{name}, {_shape(held)} and not {_shape(wanted)}" for name, held, wanted in other)
+        parts.append(f"hold {_counted(other)} of another shape ({listed(shapes)})")
     if not parts:
         return None, 0
-    fault = f"the weights are not those of the model in {CONFIG}: they {'; they '.join(parts)}. {_remedy(lacking, unused)}"
+    fault = (
+        f"the weights are not those of the model in {CONFIG}: they {' and '.join(parts)}. {_remedy(lacking, unused)}"
+    )
     return fault, len(lacking) + len(unused) + len(other)
 
 
@@ -135,9 +174,9 @@ def key_mapping(renamed: Mapping[str, str]) -> dict[str, str]:
 
 
 def said(error: BaseException) -> str:
-    """A foreign error in one line."""
-    text = " ".join(str(error).split())
-    return text[:400] if text else type(error).__name__
+    """An error of another library in one line."""
+    text = " ".join(str(error).split())[:400]
+    return text if len(text.split()) > 2 else f"{type(error).__name__} {text}".rstrip()
 
 
 def _without(value: object, keys: frozenset[str]) -> object:
@@ -151,17 +190,13 @@ def _unrecognised(kind: str, stated: dict) -> str | None:
 
     if kind in CONFIG_MAPPING:
         return None
-    code = "auto_map" in stated
-    return (
-        "this version of transformers does not know it"
-        + (", and its own code (auto_map) is never run" if code else "")
-        + ": correct model_type, or give a model of a known architecture"
-    )
+    code = ", and code of its own (auto_map) is never run" if "auto_map" in stated else ""
+    return f"transformers has no such model_type{code}: correct it, or give a model of a known architecture"
 
 
 def _renamings(names: list[str]) -> Iterator[dict[str, str]]:
     """Ways to read names, the plain one first, each by the name in the file what it changes."""
-    plain = [".".join(part for part in name.split(".") if part not in WRAPPERS) for name in names]
+    plain = list(map(unwrapped, names))
     yield {}
     while True:
         changed = {old: new for old, new in zip(names, plain, strict=True) if old != new}
@@ -200,18 +235,27 @@ def _load_headers(
     kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     own = config if isinstance(config, kind.config_class) else config.get_text_config()
     try:
-        return kind.from_pretrained(
-            None,
-            config=own,
-            state_dict={name: torch.empty(shape, device="meta") for name, shape in shapes.items()},
-            device_map="meta",
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,  # they are told like the others
-            output_loading_info=True,
-            trust_remote_code=False,
-        )
+        with _silence():
+            return kind.from_pretrained(
+                None,
+                config=own,
+                state_dict={name: torch.empty(shape, device="meta") for name, shape in shapes.items()},
+                device_map="meta",
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,  # they are told like the others
+                output_loading_info=True,
+                trust_remote_code=False,
+            )
     except Exception as error:  # models are made by code that checks little
         raise ModelError(f"{CONFIG} describes no {kind.__name__} that can be made: {said(error)}") from error
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep back warnings: what matters of them is an error here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _remedy(lacking: list[str], unused: list[str]) -> str:
@@ -220,12 +264,16 @@ def _remedy(lacking: list[str], unused: list[str]) -> str:
     if any(name.endswith(CODES) for name in unused):
         return QUANTISED
     if lacking == [HEAD] and not unused:
-        return f"If the head is the embedding, set tie_word_embeddings to true in {CONFIG}; otherwise save the model with it"
+        return f"If its head is the embedding, set tie_word_embeddings to true in {CONFIG}; else save the model with it"
     return "Give both from the same model, saved whole by save_pretrained"
 
 
 def _twice(first: str, second: str) -> str:
     return f"{first} and {second} are one tensor of the model: take the one that is left over away"
+
+
+def _counted(tensors: list) -> str:
+    return f"{len(tensors)} tensor{'s' if len(tensors) > 1 else ''}"
 
 
 def _shape(shape: Iterable[int]) -> str:

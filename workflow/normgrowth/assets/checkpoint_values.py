@@ -41,13 +41,16 @@ def check_loaded(model: nn.Module, fitted: Fit) -> None:
 
 def _refuse(names: Iterator[str]) -> None:
     if broken := list(names):
-        raise ModelError(f"NaN or infinite values in {len(broken)} tensors of the weights: {listed(broken)}")
+        raise ModelError(
+            f"the weights hold NaN or infinite values (in {listed(broken)}): save the model again from a "
+            "state before it broke"
+        )
 
 
 def _untied(first: str, second: str) -> str:
     return (
-        f"{CONFIG} ties {first} to {second} (tie_word_embeddings), but the weights hold different ones: set it to false, or "
-        f"save the model without {first}"
+        f"{CONFIG} ties {first} to {second} (tie_word_embeddings), but the weights hold different ones: set it to "
+        f"false, or save the model without {first}"
     )
 
 
@@ -84,5 +87,5 @@ def _finite(values: torch.Tensor) -> bool:
     """Whether all values are finite in float32; one pass, without a copy."""
     if not values.numel() or values.device.type == "meta":
         return True
-    least, most = torch.aminmax(values)
-    return bool(least >= -LARGEST) and bool(most <= LARGEST)  # false for NaN
+    least, most = map(float, torch.aminmax(values))
+    return least >= -LARGEST and most <= LARGEST  # false for NaN

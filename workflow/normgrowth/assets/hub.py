@@ -11,7 +11,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from normgrowth.assets.checkpoint_files import (
-    ADAPTER_CONFIG,
     CONFIG,
     INDEX,
     PICKLED,
@@ -27,6 +26,7 @@ from normgrowth.errors import ModelError
 from normgrowth.progress import Progress
 
 HUB = "https://huggingface.co"
+
 
 def fetch_model(repo: str, revision: str) -> list[Path]:
     """The model's files in the cache: configuration, safetensors and tokenizer, fetched where they are missing.

@@ -19,14 +19,30 @@ def read_config(path: Path | str) -> dict:
         ModelError: when the file is missing or no JSON object in UTF-8.
     """
     try:
-        config = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return json_object(Path(path))
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist: a model folder is what transformers saves") from None
-    except (ValueError, RecursionError) as error:  # of the encoding too
-        raise ModelError(f"{path} is not JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise ModelError(f"{path} is a {type(config).__name__}, no JSON object: a model folder is what transformers saves")
-    return config
+    except ValueError as error:
+        raise ModelError(f"{path} {error}") from None
+
+
+def json_object(path: Path) -> dict:
+    """The JSON object in a file.
+
+    Raises:
+        ValueError: when there is another thing in it, said without the file's name.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not JSON: it is not UTF-8 text ({error.reason} at byte {error.start})") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"is not a JSON object but a {type(content).__name__}: a model folder is what transformers saves"
+        )
+    return content
 
 
 def layers_in(path: Path | str) -> int:

@@ -59,8 +59,8 @@ def load_model(folder: Path | str, device: str = "cpu", gpus: int = 1) -> Langua
         gpus: spread the blocks evenly over so many GPUs (by accelerate), where `device` is cuda.
 
     Raises:
-        ModelError: when files are missing, damaged or not those of one model, weights are no numbers, the tokenizer does
-            not go with them, the architecture lacks the parts editing needs, or there are fewer GPUs.
+        ModelError: when files are missing, damaged or not those of one model, weights are no numbers, the tokenizer
+            does not go with them, the architecture lacks the parts editing needs, or there are fewer GPUs.
     """
     from transformers import AutoModelForCausalLM
 
@@ -89,7 +89,7 @@ def load_model(folder: Path | str, device: str = "cpu", gpus: int = 1) -> Langua
                 use_safetensors=True,
                 **spread,
             )
-        except (OSError, ValueError, SafetensorError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
             raise ModelError(f"the weights cannot be loaded: {said(error)}") from error
         fault, _ = misfits(told)
         if fault:

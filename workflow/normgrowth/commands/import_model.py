@@ -15,5 +15,5 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.assets.checkpoint_files import model_files
     from normgrowth.assets.links import link_model
 
-    source = {"kind": "local", "name": arguments.path.resolve().name}
-    link_model(model_files(arguments.path), arguments.out, source, f"model folder {arguments.path}")
+    # Of where it is, the manifest says nothing: a folder that was moved is the same model.
+    link_model(model_files(arguments.path), arguments.out, {"kind": "local"}, f"model folder {arguments.path}")

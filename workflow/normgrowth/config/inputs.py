@@ -2,8 +2,10 @@
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
+from normgrowth.artefacts.provenance import file_sha256
 from normgrowth.assets.checkpoint_files import files_there
 from normgrowth.assets.model_config import layers_in, layers_of_folder, snapshot_folder
 from normgrowth.config import presets
@@ -25,19 +27,36 @@ from normgrowth.facts.local import subjects_in
 from normgrowth.writing import same
 
 ASSETS = "{assets}"
+HASHED_BYTES = 64 * 2**20
 
 
 def local_path(path: str, assets: str | None) -> str:
     """A local path of the study as the workflow writes it, whichever way the user spelled it.
 
-    One file has one name here: another spelling would look like another input, and everything would run again.
+    One file has one name here, links followed: another spelling would look like another input.
     """
-    return os.path.relpath(os.path.expanduser(path.replace(ASSETS, assets or ASSETS)))
+    return os.path.relpath(os.path.realpath(os.path.expanduser(path.replace(ASSETS, assets or ASSETS))))
 
 
-def model_files(folder: str) -> list[str]:
-    """The files of a model folder that its import looks at."""
-    return list(map(str, files_there(folder)))
+def contents_of(files: Iterable[Path | str]) -> list[str]:
+    """What local files hold, and nothing of where they are: hashes; of large files, size and time of last change."""
+    return [_content(Path(file)) for file in files]
+
+
+def contents_of_model(folder: str) -> list[str]:
+    """The files of a model folder that its import looks at, by name and what they hold."""
+    files = files_there(folder)
+    return [f"{file.name} {content}" for file, content in zip(files, contents_of(files), strict=True)]
+
+
+def _content(file: Path) -> str:
+    try:
+        state = file.stat()
+        if state.st_size <= HASHED_BYTES:
+            return file_sha256(file)
+    except OSError:
+        return "not there"  # the import says so
+    return f"{state.st_size} bytes of {state.st_mtime_ns}"
 
 
 def task_files(folder: str) -> list[str]:

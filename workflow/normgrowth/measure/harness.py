@@ -11,6 +11,7 @@ from numbers import Real
 from pathlib import Path
 
 import pandas as pd
+from transformers import PreTrainedTokenizerBase
 
 from normgrowth.errors import INSTALL_HARNESS, AbilityError
 from normgrowth.language_model import LanguageModel
@@ -63,8 +64,13 @@ def evaluate(
     window = {} if lm.context is None else {"max_length": lm.context}
     try:
         results = simple_evaluate(
-            # The harness gives the tokenizer a padding token, which must not reach other measurements.
-            HFLM(pretrained=lm.model, tokenizer=copy.deepcopy(lm.tokenizer), batch_size=ROWS_PER_PASS, **window),
+            HFLM(
+                pretrained=lm.model,
+                tokenizer=_tokenizer_of(lm),
+                batch_size=ROWS_PER_PASS,
+                trust_remote_code=False,
+                **window,
+            ),
             tasks=list(tasks),
             num_fewshot=few_shot,
             limit=limit,
@@ -78,6 +84,14 @@ def evaluate(
     except (OSError, ValueError, ImportError, AssertionError) as error:  # it asserts that generations leave room
         raise AbilityError(f"tasks {', '.join(tasks)} cannot be evaluated by lm_eval: {error}") from error
     return pd.DataFrame(_rows(results)), {"lm_eval": __version__, "tasks": _versions(results, hash_string)}
+
+
+def _tokenizer_of(lm: LanguageModel) -> PreTrainedTokenizerBase:
+    """A copy of the tokenizer: the harness gives it a padding token, which must not reach other measurements."""
+    tokenizer = copy.deepcopy(lm.tokenizer)
+    if tokenizer.eos_token is None:
+        tokenizer.eos_token = tokenizer.bos_token  # the harness ends texts with it
+    return tokenizer
 
 
 def _require_known(task: str, known: list[str], version: str, task_folder: Path | None) -> None:
