@@ -303,7 +303,13 @@ def test_nas_searches_its_pilots_as_published_code_does(lm):
         for fact in small_models.facts()
     ]
     settings = settings_of("nas").model_copy(
-        update={"pilot_facts": 24, "learning_rate": 0.2, "stop_loss": 3.0, "most_probable_stop": 1, "reject_above": 0.01}
+        update={
+            "pilot_facts": 24,
+            "learning_rate": 0.2,
+            "stop_loss": 3.0,
+            "most_probable_stop": 1,
+            "reject_above": 0.01,
+        }
     )
     editor = declaration("nas").build(settings)
     editor.prepare(lm, replace(small_models.resources(lm), facts=tuple(many)))

@@ -201,7 +201,9 @@ def test_equal_keys_with_different_values_are_refused_without_slack_and_named(no
     k = p.k[:, [0, 1, 2, 1]]
     k[:, 3] *= 1 + noise
     r = torch.cat([p.r, p.r[:, :1]], dim=1)
-    with pytest.raises(UnsolvableError, match="different values exactly .* set slack above 0, or edit them in") as raised:
+    with pytest.raises(
+        UnsolvableError, match="different values exactly .* set slack above 0, or edit them in"
+    ) as raised:
         least_change(k, r, p.preserved(), 0.0)
     assert raised.value.columns == [1, 3]
     # With slack they come to the mean of what they ask for, as EMMET's code has it.

@@ -7,7 +7,9 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--statistics", required=True, type=Path, help="second moments")
-    parser.add_argument("--threshold", type=float, help="eigenvalue below which directions are free (default: the mean)")
+    parser.add_argument(
+        "--threshold", type=float, help="eigenvalue below which directions are free (default: the mean)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--out", required=True, type=Path, help="safetensors file to write")
 
