@@ -246,8 +246,9 @@ def test_facts_of_one_key_are_refused_by_exact_editors_by_name_and_written_by_ot
     with pytest.raises(EditError) as raised:
         editor.edit(lm, editor.begin(lm), facts)
     assert str(raised.value) == (
-        "the update of layer 1 for case 11, 99 cannot send keys that depend on each other to different values exactly "
-        "(facts about one subject after the same words have one key): set slack above 0, or edit them in different batches"
+        "the update of layer 1 for case 11, 99 cannot send keys that depend on each other to different values "
+        "exactly (facts about one subject after the same words have one key): set slack above 0, or edit them in "
+        "different batches"
     )
     assert all(torch.equal(weight, before[name]) for name, weight in weights(lm).items())
     for kind in ("emmet", "memit", "encore", "alphaedit", "pmet"):

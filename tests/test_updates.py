@@ -168,7 +168,7 @@ def test_equal_keys_with_equal_values_are_written_as_one(shape, noise):
     """A fact given twice, and keys that differ by the rounding of forward passes."""
     o, d, b, seed = shape
     p = Problem(shape)
-    twice, generator = list(range(b)) + [0], torch.Generator().manual_seed(seed)
+    twice, generator = [*range(b), 0], torch.Generator().manual_seed(seed)
     k = p.k[:, twice] * (1 + noise * torch.randn(d, b + 1, generator=generator, dtype=torch.float64))
     change = least_change(k.float(), p.r[:, twice], p.preserved(), 0.0)
     assert change.left.shape == (o, b + 1) and change.right.shape == (d, b + 1)
@@ -202,7 +202,7 @@ def test_equal_keys_with_different_values_are_refused_without_slack_and_named(no
     k[:, 3] *= 1 + noise
     r = torch.cat([p.r, p.r[:, :1]], dim=1)
     with pytest.raises(
-        UnsolvableError, match="different values exactly .* set slack above 0, or edit them in"
+        UnsolvableError, match=r"different values exactly .* set slack above 0, or edit them in"
     ) as raised:
         least_change(k, r, p.preserved(), 0.0)
     assert raised.value.columns == [1, 3]
@@ -302,8 +302,9 @@ def test_a_threshold_with_nothing_below_it_names_layer_value_and_remedy():
     c = torch.diag(torch.tensor([0.5, 1.0, 1.5], dtype=torch.float64))
     with pytest.raises(
         ModelError,
-        match=r"null_space_threshold is 0\.5, and the second moment of layer 6 has no eigenvalue below it \(the least is "
-        r"0\.5, their mean 1\), so nothing may be changed there: raise null_space_threshold in the editor's settings, or",
+        match=r"null_space_threshold is 0\.5, and the second moment of layer 6 has no eigenvalue below it \(the least "
+        r"is 0\.5, their mean 1\), so nothing may be changed there: raise null_space_threshold in the editor's "
+        r"settings, or leave it out",
     ):
         null_space(SecondMoment(c, 100, 6), 0.5)
     assert null_space(SecondMoment(c, 100, 6), 0.51).rank == 1
