@@ -56,7 +56,7 @@ def null_space(moment: SecondMoment, threshold: float | None = None) -> NullSpac
             raise ModelError(
                 f"null_space_threshold is {threshold:g}, and the second moment of layer {moment.layer} has no "
                 f"eigenvalue below it (the least is {values[0]:.3g}, their mean {moment.mean_square:.3g}), so nothing "
-                "may be changed there: raise null_space_threshold in the editor's settings, or leave it out for the mean"
+                "may be changed there: raise null_space_threshold in the editor's settings, or leave it out"
             )
     spans_range = 2 * below <= len(values)
     basis = vectors[:, :below] if spans_range else vectors[:, below:]
