@@ -21,7 +21,8 @@ class Found:
     steps: int
     factors: list[float]  # that each pass counted the likelihood by
     end: str  # "loss", "divergence" or "passes"
-    divergences: list[float]  # without kl_factor
+    divergences: list[float]  # of each pass, without kl_factor
+    wins: list[bool]  # whether a pass found the object most probable under every context
 
 
 def published_search(lm, architecture, fact, contexts, layer, settings, relaxed, stop) -> Found:
@@ -35,7 +36,7 @@ def published_search(lm, architecture, fact, contexts, layer, settings, relaxed,
     offsets = [torch.zeros_like(start, requires_grad=True) for start in starts]
     adam = torch.optim.Adam(offsets, lr=settings.learning_rate)
     unchanged = None
-    found = Found(None, 0, [], "passes", [])
+    found = Found(None, 0, [], "passes", [], [])
     factor = 1.0
     for number in range(settings.steps):
         likelihoods, wins = [], []
@@ -52,6 +53,7 @@ def published_search(lm, architecture, fact, contexts, layer, settings, relaxed,
         loss = loss + settings.weight_decay * decay
         found.factors.append(factor)
         found.divergences.append(divergence.item())
+        found.wins.append(all(wins))
         if loss.item() < settings.stop_loss:
             found.end = "loss"
             break
@@ -114,3 +116,19 @@ def _logits(model, modules, offsets, ids, subject) -> torch.Tensor:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@torch.no_grad()
+def hold_nearly_known(lm, fact, contexts, margin: float) -> None:
+    """Change the head so that each token of the object lies `margin` below the most probable one under each context."""
+    prompts = [_prompt(lm.tokenizer, context, fact) for context in contexts]
+    for number in range(len(prompts[0][0]) - prompts[0][2]):
+        states = []
+        for ids, _, object_at in prompts:
+            hidden = lm.model.base_model(torch.tensor([ids[:-1]])).last_hidden_state
+            states.append(hidden[0, object_at - 1 + number])
+        states = torch.stack(states)
+        logits = lm.model.get_output_embeddings()(states)
+        token = prompts[0][0][prompts[0][2] + number]
+        missing = logits.amax(dim=1) - margin - logits[:, token]
+        lm.model.get_output_embeddings().weight[token] += torch.linalg.pinv(states) @ missing

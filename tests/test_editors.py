@@ -5,9 +5,10 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
+from transformers import GPT2LMHeadModel
 
 from benchmarks import plain
-from normgrowth.capture import reading
+from normgrowth.capture import changing, reading
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.editors.subject_activations import at_subject, mean_over_contexts
 from normgrowth.errors import EditError, ModelError
@@ -33,7 +34,10 @@ def test_only_the_edited_matrices_change_and_undoing_is_exact(lm, kind):
     before = weights(lm)
     facts = small_models.facts()[: settings_of(kind).batch]
     trace = editor.edit(lm, memory, facts)
-    edited = {lm.anatomy.down_projections[layer].name for layer in editor.layers}
+    projections = [lm.anatomy.down_projections[layer] for layer in editor.layers]
+    edited = {projection.name for projection in projections}
+    if kind in ("ft", "ft_l"):  # published code trains the bias too
+        edited |= {p.name.removesuffix("weight") + "bias" for p in projections if "bias" in p.parameters}
     changed = {name for name, weight in weights(lm).items() if not torch.equal(weight, before[name])}
     assert changed == edited
     assert [record.case_id for record in trace.records] == [fact.case_id for fact in facts]
@@ -151,23 +155,176 @@ def test_fine_tuning_names_the_edit_that_fails(lm):
 
 
 def test_fine_tuning_is_adam_on_the_last_prompt_token(lm):
-    """One step of the editor against one step written out."""
+    """Two steps of the editor against two of torch's Adam on every parameter whose name contains the module's."""
     fact = small_models.facts()[3]
-    weight = lm.anatomy.down_projections[1].weight
-    before = weight.clone()
-    settings = declaration("ft").Settings(layers=(1,), steps=1)
+    before = weights(lm)
+    settings = declaration("ft").Settings(layers=(1,), steps=2, weight_decay=0.1)
     declaration("ft").build(settings).edit(lm, {}, [fact])
-    after = weight.clone()
-    weight.copy_(before)
-    weight.requires_grad_(True)
+    after = weights(lm)
+    for name, parameter in lm.model.named_parameters():
+        parameter.copy_(before[name])
+    module = lm.anatomy.down_projections[1].name.removesuffix(".weight")
+    trained = {name: parameter for name, parameter in lm.model.named_parameters() if module in name}
+    assert len(trained) == (2 if isinstance(lm.model, GPT2LMHeadModel) else 1)
+    adam = torch.optim.Adam(trained.values(), lr=5e-4, weight_decay=0.1)
     ids = lm.tokenizer(fact.question)["input_ids"]
-    predicted = lm.model(input_ids=torch.tensor([ids])).logits[0, -1].log_softmax(-1)
     whole = lm.tokenizer(f"{fact.question} {fact.target_new}")["input_ids"]
-    loss = -predicted[whole[len(ids) :]].mean()
-    (gradient,) = torch.autograd.grad(loss, weight)
-    # Adam's first step is the sign of the gradient.
-    expected = before - 5e-4 * gradient / (gradient.abs() + 1e-8)
-    assert torch.allclose(after, expected, atol=1e-6)
+    with torch.enable_grad():
+        for parameter in trained.values():
+            parameter.requires_grad_(True)
+        for _ in range(2):
+            predicted = lm.model(input_ids=torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+            adam.zero_grad()
+            (-predicted[whole[len(ids) :]].mean()).backward()
+            adam.step()
+    for name, parameter in lm.model.named_parameters():
+        assert torch.allclose(after[name], parameter, atol=2e-6), name
+        assert torch.equal(after[name], before[name]) == (name not in trained), name
+
+
+@pytest.mark.parametrize("recentre", [False, True])
+def test_the_ball_holds_biases_too(recentre):
+    lm = small_models.language_model_of("gpt2")
+    settings = declaration("ft_l").Settings(layers=(1,), learning_rate=0.01, radius=0.002, recentre=recentre, steps=4)
+    editor = declaration("ft_l").build(settings)
+    editor.prepare(lm, small_models.resources(lm))
+    projection = lm.anatomy.down_projections[1]
+    before = {name: parameter.clone() for name, parameter in projection.parameters.items()}
+    assert sorted(before) == ["bias", "weight"]
+    for calls, fact in enumerate(small_models.facts()[:2], 1):
+        editor.edit(lm, {}, [fact])
+        for name, parameter in projection.parameters.items():
+            moved = (parameter - before[name]).abs().max().item()
+            assert moved == pytest.approx(0.002 * (calls if recentre else 1), rel=1e-3), name
+
+
+@pytest.mark.parametrize("facts", [1, 2, 3])
+def test_emmets_slack_depends_on_the_facts_at_hand(lm, facts):
+    """A single fact's constraint is met exactly whatever the setting `batch` is, and several have the slack."""
+    chosen = small_models.facts()[:facts]
+    updates = []
+    for batch, slack in ((facts, 0.1), (5, 0.1), (5, 0.0)):
+        settings = settings_of("emmet").model_copy(update={"batch": batch, "slack": slack})
+        editor = declaration("emmet").build(settings)
+        editor.prepare(lm, small_models.resources(lm))
+        memory = editor.begin(lm)
+        projection = lm.anatomy.down_projections[1]
+        before = projection.matrix.clone()
+        editor.edit(lm, memory, chosen)
+        updates.append(projection.matrix - before)
+        projection.matrix.copy_(before)
+    assert torch.equal(updates[0], updates[1])
+    assert torch.equal(updates[0], updates[2]) == (facts == 1)
+
+
+def test_emmet_in_single_edits_and_in_a_last_batch_of_one_is_exact(lm):
+    """(W + Δ) k = W k + R for one fact: the whole residual is written."""
+    editor, memory = make("emmet", lm)
+    assert editor.settings.batch == 2 and editor.settings.slack == 0.1
+    projection = lm.anatomy.down_projections[1]
+    for fact in small_models.facts()[:2]:
+        wanted = editor.search(lm, memory, [fact]).values
+        located, residual = editor._locate(lm, memory, [fact], 1, wanted, 1)
+        before = projection.matrix.clone()
+        editor.edit(lm, memory, [fact])
+        written = (projection.matrix - before) @ located.keys
+        assert torch.allclose(written[:, 0], residual[0], atol=1e-3 * residual.norm().item())
+
+
+def two_of_one_subject(lm):
+    """Two facts about one subject after the same words: one key."""
+    first = small_models.facts()[1]
+    return [first, replace(first, case_id=99, prompt="{} is at home in", target_new="Rome")]
+
+
+def test_facts_of_one_key_are_refused_by_exact_editors_by_name_and_written_by_others(lm):
+    facts = [small_models.facts()[0], *two_of_one_subject(lm)]
+    settings = settings_of("emmet").model_copy(update={"batch": 3, "slack": 0.0})
+    editor = declaration("emmet").build(settings)
+    editor.prepare(lm, small_models.resources(lm))
+    before = weights(lm)
+    with pytest.raises(EditError) as raised:
+        editor.edit(lm, editor.begin(lm), facts)
+    assert str(raised.value) == (
+        "the update of layer 1 for case 11, 99 cannot send keys that depend on each other to different values "
+        "exactly (facts about one subject after the same words have one key): set slack above 0, or edit them in "
+        "different batches"
+    )
+    assert all(torch.equal(weight, before[name]) for name, weight in weights(lm).items())
+    for kind in ("emmet", "memit", "encore", "alphaedit", "pmet"):
+        other, memory = make(kind, lm)
+        other.edit(lm, memory, facts)
+        assert torch.isfinite(lm.anatomy.down_projections[1].matrix).all()
+
+
+def test_the_same_fact_twice_in_a_batch_is_written_once_by_an_exact_editor(lm):
+    fact = small_models.facts()[1]
+    settings = settings_of("emmet").model_copy(update={"slack": 0.0})
+    updates = []
+    for facts in ([fact], [fact, replace(fact, case_id=99)]):
+        editor = declaration("emmet").build(settings)
+        editor.prepare(lm, small_models.resources(lm))
+        memory = editor.begin(lm)
+        projection = lm.anatomy.down_projections[1]
+        before = projection.matrix.clone()
+        editor.edit(lm, memory, facts)
+        updates.append(projection.matrix - before)
+        projection.matrix.copy_(before)
+    assert (updates[0] - updates[1]).norm() <= 1e-3 * updates[0].norm()
+
+
+def test_a_key_of_zeros_is_refused_in_one_line(lm):
+    """ReLU leaves such keys; here the whole layer's keys are put to zero."""
+    editor, memory = make("emmet", lm)
+    before = weights(lm)
+    with changing(lm.anatomy, (1, "mlp_key"), torch.zeros_like), pytest.raises(EditError) as raised:
+        editor.edit(lm, memory, small_models.facts()[:1])
+    assert str(raised.value).startswith("the update of layer 1 for case 10 would divide by 0, which is rounding")
+    assert "\n" not in str(raised.value)
+    assert all(torch.equal(weight, before[name]) for name, weight in weights(lm).items())
+
+
+def test_a_hypernetwork_without_a_ridge_names_layer_and_facts(lm):
+    editor, memory = make("malmen", lm)
+    editor.parameters["rho"] = torch.full_like(editor.parameters["rho"], -1000.0)
+    with (
+        changing(lm.anatomy, (2, "mlp_key"), torch.ones_like),
+        pytest.raises(EditError, match=r"the update of layer 2 for case 10, 11 has no solution: .* train the hypernet"),
+    ):
+        editor.edit(lm, memory, small_models.facts()[:2])
+
+
+def test_nas_searches_its_pilots_as_published_code_does(lm):
+    """Bare prompts, 16 at a time, no early stop by rank; the largest twentieth is left out, none is rejected."""
+    from normgrowth.editors.targets import search_targets
+
+    many = [
+        replace(fact, case_id=100 * number + fact.case_id, target_new=small_models.PLACES[number])
+        for number in range(4)
+        for fact in small_models.facts()
+    ]
+    settings = settings_of("nas").model_copy(
+        update={
+            "pilot_facts": 24,
+            "learning_rate": 0.2,
+            "stop_loss": 3.0,
+            "most_probable_stop": 1,
+            "reject_above": 0.01,
+        }
+    )
+    editor = declaration("nas").build(settings)
+    editor.prepare(lm, replace(small_models.resources(lm), facts=tuple(many)))
+    anchor = editor.begin(lm)["anchor"]
+    values = []
+    for part in (many[:16], many[16:]):
+        found = search_targets(
+            lm, part, ["{}"], ((1, "residual"),), settings.model_copy(update={"most_probable_stop": 0}), together=True
+        )
+        assert len(set(found.steps)) == 1
+        for fact, offset in zip(part, found.offsets, strict=True):
+            values.append((plain.at_subject(lm, fact, ["{}"], (1, "mlp_output"))[0] + offset).norm())
+    kept = torch.stack(values).sort().values[:23]
+    assert anchor.item() == pytest.approx(kept.mean().item(), rel=1e-4)
 
 
 def test_unknown_editors_are_named():

@@ -18,7 +18,7 @@ from normgrowth.commands import edit as edit_command
 from normgrowth.editors.registry import EDITORS
 from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, TRAJECTORY
 from normgrowth.errors import ArtefactError, EditError, FactError
-from normgrowth.state import restore
+from normgrowth.state import EditedModel, restore
 from tests import small_models
 from tests.every_editor import CONTROLLED, CONTROLS, WRITERS, hypernetwork_of, settings_of
 
@@ -214,6 +214,56 @@ def test_statistics_of_another_width_are_refused(world, tmp_path):
 def test_a_null_space_of_another_threshold_is_refused(world, tmp_path):
     with pytest.raises(ArtefactError, match=r"was made with null_space_threshold 0.05, not 0.07; delete it"):
         edit(world, tmp_path, "alphaedit", 1, 1, 2, settings=settings_text("alphaedit", null_space_threshold=0.07))
+
+
+def null_spaces(world, out, *more) -> int:
+    return cli.main(["null-spaces", "--statistics", str(world / "moments.safetensors"), "--out", str(out), *more])
+
+
+def test_the_default_null_space_is_made_and_read_and_an_older_default_is_refused(world, tmp_path):
+    assert null_spaces(world, tmp_path / "default.safetensors") == 0
+    chosen = {"settings": settings_text("alphaedit", null_space_threshold=None)}
+    edit(world, tmp_path, "alphaedit", 1, 1, 2, **chosen, **{"null-spaces": tmp_path / "default.safetensors"})
+    tensors, metadata = read_tensors(tmp_path / "default.safetensors")
+    metadata["relative_threshold"] = 0.1
+    write_tensors(tmp_path / "older.safetensors", tensors, metadata)
+    with pytest.raises(ArtefactError, match="made by another version of the package, with another default; delete it"):
+        edit(world, tmp_path, "alphaedit", 1, 1, 2, **chosen, **{"null-spaces": tmp_path / "older.safetensors"})
+
+
+def test_a_threshold_with_nothing_below_it_ends_the_job_that_comes_before_any_edit(world, tmp_path, capsys):
+    assert null_spaces(world, tmp_path / "none.safetensors", "--threshold", "1e-12") == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert (
+        "null_space_threshold is 1e-12, and the second moment of layer 0 has no eigenvalue below it (the least" in error
+    )
+    assert "raise null_space_threshold in the editor's settings, or leave it out" in error
+    assert not (tmp_path / "none.safetensors").exists()
+
+
+@pytest.mark.parametrize("kind", ["ft", "ft_l"])
+def test_what_fine_tuning_did_to_biases_is_kept_and_can_be_undone(world, tmp_path, kind):
+    edit(world, tmp_path, kind, 1, 1, 2)
+    lm = load_model(world / "model")
+    unedited = {name: parameter.clone() for name, parameter in lm.model.named_parameters()}
+    module = lm.anatomy.down_projections[1].name.removesuffix(".weight")
+    edited = EditedModel(lm, tmp_path, 1, {})
+    now = {name: parameter.clone() for name, parameter in lm.model.named_parameters()}
+    assert {name for name in now if not torch.equal(now[name], unedited[name])} == {n for n in now if module in n}
+    with edited.undone():
+        assert all(torch.equal(p, unedited[name]) for name, p in lm.model.named_parameters())
+    assert all(torch.equal(p, now[name]) for name, p in lm.model.named_parameters())
+
+
+def test_a_dense_state_without_the_bias_of_its_layer_is_refused(world, tmp_path):
+    edit(world, tmp_path, "ft", 1, 1, 2)
+    path = tmp_path / "segment-1/state.safetensors"
+    tensors, metadata = read_tensors(path)
+    if "bias.1" not in tensors:
+        pytest.skip("this architecture's down-projections have no bias")
+    write_tensors(path, {name: tensor for name, tensor in tensors.items() if name != "bias.1"}, metadata)
+    with pytest.raises(ArtefactError, match=r"state.safetensors holds no bias of layer 1: another version .* delete"):
+        weights_after(world, tmp_path, 1)
 
 
 def test_a_trajectory_that_does_not_reach_is_refused(world, tmp_path):

@@ -7,7 +7,7 @@ from benchmarks import plain
 from normgrowth.capture import changing
 from normgrowth.editors import targets as targets_module
 from normgrowth.editors.settings import SearchSettings
-from normgrowth.editors.targets import Relaxation, search_targets
+from normgrowth.editors.targets import search_targets
 from normgrowth.errors import EditError
 from normgrowth.prompts import encode, encode_with_target, fill, last_token_of
 from tests import small_models
@@ -138,14 +138,17 @@ def wins(lm, fact, offset) -> bool:
     return True
 
 
-def test_a_relaxed_search_ends_once_the_object_wins_and_the_essence_is_near(lm):
-    fact = nearly_known(lm)
-    settings = SETTINGS.model_copy(update={"steps": 60, "clamp": 20.0, "kl_factor": 0.0, "weight_decay": 0.0})
+def test_searches_that_stop_together_do_so_at_their_mean_loss(lm):
+    facts = small_models.facts()
     place = ((1, "residual"),)
-    assert search_targets(lm, [fact], ["{}"], place, settings).steps[0] == 59
-    ended = search_targets(lm, [fact], ["{}"], place, settings, Relaxation(0.1, divergence_stop=1e9))
-    assert ended.steps[0] < 59
-    # From the first win on the likelihood counts a tenth, so the loss that is reported is the smaller one.
-    far = search_targets(lm, [fact], ["{}"], place, settings, Relaxation(0.1, divergence_stop=0.0))
-    assert far.steps[0] == 59
-    assert ended.losses[0] < search_targets(lm, [fact], ["{}"], place, settings).losses[0]
+    trail = [
+        search_targets(lm, facts, ["{}"], place, SETTINGS.model_copy(update={"steps": steps})).losses
+        for steps in range(1, 7)
+    ]
+    means = [sum(losses) / len(losses) for losses in trail]
+    settings = SETTINGS.model_copy(update={"stop_loss": means[3] + 1e-4})
+    assert min(trail[1]) < settings.stop_loss < min(means[:3])  # some would stop before the others
+    together = search_targets(lm, facts, ["{}"], place, settings, together=True)
+    assert together.steps == [3] * len(facts)
+    assert together.losses == pytest.approx(trail[3], rel=1e-4)
+    assert len(set(search_targets(lm, facts, ["{}"], place, settings).steps)) > 1

@@ -1,5 +1,8 @@
-"""The closed forms against plain float64 solves, and the identities among them."""
+"""The closed forms against plain float64 solves, the identities among them, and systems without a solution."""
 
+import math
+
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,7 +10,9 @@ from hypothesis import strategies as st
 from normgrowth.editors.null_space import null_space
 from normgrowth.editors.preservation import OfAnyKey, OfSecondMoment, WithinNullSpace
 from normgrowth.editors.second_moment import SecondMoment
+from normgrowth.editors.solving import UnsolvableError
 from normgrowth.editors.updates import least_change, mismatched
+from normgrowth.errors import ModelError
 
 # At least twice as many inputs as keys: nearly dependent keys would test the rounding of float32 factors instead.
 SHAPES = st.tuples(st.integers(2, 12), st.integers(8, 24), st.integers(1, 4), st.integers(0, 2**31))
@@ -156,3 +161,150 @@ def test_units_that_no_token_turned_on_cost_what_the_mean_unit_does():
         expected = torch.linalg.solve(2.0 * costs + problem.past @ problem.past.T, problem.k)
         assert torch.allclose(problem.preserved(weight=2.0).solve(problem.k, problem.past), expected, atol=1e-8)
         assert (problem.c[dead] == 0).all()
+
+
+@property_test(30, SHAPES, st.floats(0, 1e-6))
+def test_equal_keys_with_equal_values_are_written_as_one(shape, noise):
+    """A fact given twice, and keys that differ by the rounding of forward passes."""
+    o, d, b, seed = shape
+    p = Problem(shape)
+    twice, generator = [*range(b), 0], torch.Generator().manual_seed(seed)
+    k = p.k[:, twice] * (1 + noise * torch.randn(d, b + 1, generator=generator, dtype=torch.float64))
+    change = least_change(k.float(), p.r[:, twice], p.preserved(), 0.0)
+    assert change.left.shape == (o, b + 1) and change.right.shape == (d, b + 1)
+    assert close(dense(change), dense(least_change(p.k, p.r, p.preserved(), 0.0)), 1e-3)
+
+
+@property_test(30, SHAPES)
+def test_a_key_that_others_imply_is_left_out(shape):
+    o, d, b, seed = shape
+    p = Problem((o, d, max(b, 2), seed))
+    k = torch.cat([p.k, p.k[:, :1] - 2 * p.k[:, 1:2]], dim=1)
+    r = torch.cat([p.r, p.r[:, :1] - 2 * p.r[:, 1:2]], dim=1)
+    delta = dense(least_change(k, r, p.preserved(), 0.0))
+    assert close(delta @ k, r)
+    assert close(delta, dense(least_change(p.k, p.r, p.preserved(), 0.0)))
+
+
+def test_more_exact_constraints_than_dimensions_are_met_where_they_agree():
+    p = Problem((3, 4, 9, 1))
+    wanted = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    delta = dense(least_change(p.k, wanted @ p.k, p.preserved(), 0.0))
+    assert close(delta, wanted)
+    with pytest.raises(UnsolvableError, match="cannot send keys that depend on each other"):
+        least_change(p.k, p.r, p.preserved(), 0.0)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-7])
+def test_equal_keys_with_different_values_are_refused_without_slack_and_named(noise):
+    p = Problem((5, 20, 3, 3))
+    k = p.k[:, [0, 1, 2, 1]]
+    k[:, 3] *= 1 + noise
+    r = torch.cat([p.r, p.r[:, :1]], dim=1)
+    with pytest.raises(
+        UnsolvableError, match=r"different values exactly .* set slack above 0, or edit them in"
+    ) as raised:
+        least_change(k, r, p.preserved(), 0.0)
+    assert raised.value.columns == [1, 3]
+    # With slack they come to the mean of what they ask for, as EMMET's code has it.
+    both = dense(least_change(k, r, p.preserved(), 1e-9)) @ k
+    assert close(both[:, 1], (r[:, 1] + r[:, 3]) / 2, 1e-4)
+
+
+def test_a_zero_key_is_refused_without_slack_and_named():
+    p = Problem((5, 20, 3, 4))
+    p.k[:, 2] = 0
+    with pytest.raises(UnsolvableError, match="would divide by 0, which is rounding: its key is zero, or") as raised:
+        least_change(p.k, p.r, p.preserved(), 0.0)
+    assert raised.value.columns == [2]
+    for one in (p.k[:, 2:], 0 * p.k[:, :1]):
+        with pytest.raises(UnsolvableError, match="would divide by 0"):
+            least_change(one, p.r[:, :1], p.preserved(), 0.0)
+        with pytest.raises(UnsolvableError, match="would divide by 0"):
+            mismatched(p.k[:, :1], one, p.r[:, :1], p.preserved())
+    assert torch.isfinite(dense(least_change(p.k, p.r, p.preserved(), 1.0))).all()
+
+
+def test_romes_denominator_may_be_small_but_not_rounding():
+    p = Problem((5, 20, 1, 5))
+    u = torch.linalg.solve(p.c, p.k)
+    across = p.past[:, :1] - u * (u.T @ p.past[:, :1]) / (u.T @ u)  # at a right angle to the direction
+    with pytest.raises(UnsolvableError, match="stands at a right angle to the direction of the update"):
+        mismatched(p.k, across, p.r, p.preserved())
+    # 10,000 times smaller than usual is what makes published ROME explode, and it is followed in that.
+    nearly = across + 1e-4 * u / u.norm() * across.norm()
+    delta = dense(mismatched(p.k, nearly, p.r, p.preserved()))
+    assert close(delta @ nearly, p.r, 1e-3) and delta.norm() > 1e3 * (p.r.norm() / p.k.norm())
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_keys_that_are_not_finite_are_refused(bad):
+    p = Problem((5, 20, 3, 6))
+    p.k[4, 1] = bad
+    for slack in (0.0, 1.0):
+        with pytest.raises(UnsolvableError, match="not finite"):
+            least_change(p.k, p.r, p.preserved(), slack)
+    p = Problem((5, 20, 3, 6), past=30)
+    for past in (p.past, p.past[:, :3]):
+        past[2, 1] = bad
+        for preserved in (p.preserved(), WithinNullSpace(null_space(SecondMoment(p.c, 100, 0)), 1.0)):
+            with pytest.raises(UnsolvableError, match="not finite"):
+                least_change(p.k, p.r, preserved, 1.0, past)
+
+
+def test_a_slack_that_vanishes_beside_the_keys_is_refused():
+    """Equal keys in MEMIT's system, whose weight of what is preserved is too small for float64."""
+    p = Problem((5, 20, 3, 7))
+    with pytest.raises(UnsolvableError, match="system is not positive definite; raise the weight of what is preserved"):
+        least_change(p.k[:, [0, 0, 1]], p.r, p.preserved(1e-25), 1.0)
+    assert torch.isfinite(dense(least_change(p.k[:, [0, 0, 1]], p.r, p.preserved(1e-3), 1.0))).all()
+
+
+def test_past_keys_that_drown_the_rest_are_refused():
+    for past in (30, 4):
+        p = Problem((5, 20, 3, 8), past=past)
+        p.past[:] = p.past[:, :1] * 1e12
+        with pytest.raises(UnsolvableError, match="set remember to nothing"):
+            least_change(p.k, p.r, WithinNullSpace(null_space(SecondMoment(p.c, 100, 0)), 1e-3), 1.0, p.past)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_second_moment_that_is_not_finite_says_so(bad):
+    p = Problem((5, 20, 3, 9))
+    p.c[3, 3] = bad
+    with pytest.raises(ModelError, match="the second moment of layer 0 is not finite"):
+        p.preserved().solve(p.k, None)
+    for threshold in (None, 0.1):
+        with pytest.raises(ModelError, match="the second moment of layer 0 is not finite"):
+            null_space(SecondMoment(p.c, 100, 0), threshold)
+
+
+@property_test(60, SHAPES, st.floats(1e-12, 1e12), st.integers(0, 10))
+def test_the_null_space_by_default_is_up_to_the_mean_eigenvalue_and_never_empty(shape, scale, equal):
+    p = Problem(shape)
+    values, vectors = torch.linalg.eigh(p.c)
+    values[:equal] = values[0]
+    moment = SecondMoment(scale * vectors @ torch.diag(values) @ vectors.T, 100, 0)
+    space = null_space(moment)
+    assert 1 <= space.rank <= len(values)
+    assert space.rank == int((values <= values.mean()).sum())
+
+
+@pytest.mark.parametrize("d", [1, 3, 20])
+@pytest.mark.parametrize("scale", [0.1, 1 / 3, 7e5])
+def test_directions_that_text_uses_alike_are_all_free_by_default(d, scale):
+    assert null_space(SecondMoment(scale * torch.eye(d, dtype=torch.float64), 100, 0)).rank == d
+    turned = torch.linalg.qr(torch.randn(d, d, dtype=torch.float64, generator=torch.Generator().manual_seed(d))).Q
+    assert null_space(SecondMoment(scale * turned @ turned.T, 100, 0)).rank == d
+
+
+def test_a_threshold_with_nothing_below_it_names_layer_value_and_remedy():
+    c = torch.diag(torch.tensor([0.5, 1.0, 1.5], dtype=torch.float64))
+    with pytest.raises(
+        ModelError,
+        match=r"null_space_threshold is 0\.5, and the second moment of layer 6 has no eigenvalue below it \(the least "
+        r"is 0\.5, their mean 1\), so nothing may be changed there: raise null_space_threshold in the editor's "
+        r"settings, or leave it out",
+    ):
+        null_space(SecondMoment(c, 100, 6), 0.5)
+    assert null_space(SecondMoment(c, 100, 6), 0.51).rank == 1

@@ -7,7 +7,9 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--statistics", required=True, type=Path, help="second moments")
-    parser.add_argument("--threshold", type=float, help="largest eigenvalue that is left free (default: relative)")
+    parser.add_argument(
+        "--threshold", type=float, help="eigenvalue below which directions are free (default: the mean)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--out", required=True, type=Path, help="safetensors file to write")
 
@@ -18,7 +20,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from normgrowth.artefacts.provenance import provenance
     from normgrowth.artefacts.tensors import read_tensors, write_tensors
-    from normgrowth.editors.null_space import null_space
+    from normgrowth.editors.null_space import RELATIVE_THRESHOLD, null_space
     from normgrowth.editors.second_moment import SecondMoment
 
     torch.set_num_threads(arguments.threads)
@@ -37,6 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
             model=metadata["model"],
             layers=metadata["layers"],
             threshold=arguments.threshold,
+            relative_threshold=RELATIVE_THRESHOLD if arguments.threshold is None else None,
             rank={layer: space.rank for layer, space in spaces.items()},
             spans_range={layer: space.spans_range for layer, space in spaces.items()},
             mean_square={layer: space.mean_square for layer, space in spaces.items()},

@@ -79,6 +79,7 @@ def _table(editor: str, model: str, only_differences: bool) -> str:
         for name, value in values.items():
             origins.setdefault(value.origin, []).append(name)
         lines += [f"  {origin}: {', '.join(names)}" for origin, names in origins.items()]
+        lines += [f"  absent: {name}: {why}" for name, why in presets.absent(source, editor, model).items()]
         lines += [f"  not carried over: {name}: {why}" for name, why in presets.not_carried(source).items()]
     return "\n".join(lines)
 

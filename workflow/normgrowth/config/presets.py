@@ -1,4 +1,10 @@
-"""Published hyperparameters: read from `workflow/presets`, one file per source, each value with where it comes from."""
+"""Published hyperparameters: read from `workflow/presets`, one file per source, each value with where it comes from.
+
+A file gives `source`, `presets` by editor and model, and `not_carried`. A preset has `values` `from` one file of the
+source, `also` values each with a file of its own, and `absent`: settings that the source gives no value, each with the
+reason; what it says for `all` holds on every model. `rest` names another source, which holds for what is not stated.
+A preset states every setting of its editor or lists it as absent, so that no default of this library slips in unseen.
+"""
 
 from functools import cache
 from pathlib import Path
@@ -7,6 +13,7 @@ from typing import NamedTuple
 import yaml
 
 from normgrowth.config.messages import unknown
+from normgrowth.editors.registry import declaration
 from normgrowth.errors import StudyError
 
 FOLDER = Path(__file__).parents[2] / "presets"
@@ -93,15 +100,55 @@ def covered(source: str, editor: str) -> list[str]:
 
 
 def preset(source: str, editor: str, model: str) -> dict[str, Value]:
-    """The settings of an editor for a published model in a source; empty where it has none."""
-    of_editor = _file(source)["presets"].get(editor, {})
-    if model not in of_editor:
+    """The settings of an editor for a published model in a source; empty where it has none.
+
+    Raises:
+        StudyError: when a setting of the editor has neither a value nor stands among those absent in the source, or
+            when one is named that the editor has not.
+    """
+    if model not in covered(source, editor):
         return {}
-    values: dict[str, Value] = {}
-    for part in (of_editor.get(EVERY_MODEL, {}), of_editor[model]):
+    values = _stated(source, editor, model)
+    fault = _incomplete(set(values), set(absent(source, editor, model)), editor)
+    if fault:
+        raise StudyError(f"workflow/presets/{source}.yaml: {editor} on {model} {fault}")
+    return values
+
+
+def absent(source: str, editor: str, model: str) -> dict[str, str]:
+    """Settings of an editor that a source gives no value for a published model, and why; the default holds for them."""
+    parts = _parts(source, editor, model)
+    return {name: why for part in parts for name, why in part.get("absent", {}).items()}
+
+
+def _stated(source: str, editor: str, model: str) -> dict[str, Value]:
+    """The values that a source states, and below them those of the source that holds for the rest."""
+    rest = _file(source).get("rest")
+    values = _stated(rest, editor, model) if rest else {}
+    values = {name: Value(one.value, f"{one.origin} in {rest}, not stated here") for name, one in values.items()}
+    for part in _parts(source, editor, model):
         values |= {key: Value(value, part["from"]) for key, value in part.get("values", {}).items()}
         values |= {key: Value(one["value"], one["from"]) for key, one in part.get("also", {}).items()}
     return values
+
+
+def _parts(source: str, editor: str, model: str) -> list[dict]:
+    """What a source says of an editor on every model, then what it says on this one."""
+    of_editor = _file(source)["presets"].get(editor, {})
+    return [part for part in (of_editor.get(EVERY_MODEL), of_editor.get(model)) if part]
+
+
+def _incomplete(stated: set[str], left_out: set[str], editor: str) -> str | None:
+    """What is wrong with the names of a preset's settings, if anything."""
+    fields = set(declaration(editor).Settings.model_fields)
+    for names, said in (
+        (fields - stated - left_out, "says nothing of {}: give a value, or list it under `absent` with the reason"),
+        ((stated | left_out) - fields, "names {}, which the editor has not"),
+        (stated & left_out, "gives a value for {} and lists it under `absent`"),
+    ):
+        if names:
+            return said.format(", ".join(sorted(names)))
+    return None
 
 
 def default_source(editor: str, model: str) -> str | None:

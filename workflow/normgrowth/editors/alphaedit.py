@@ -11,8 +11,8 @@ class Settings(SpreadSettings):
     null_space_threshold: float | None = Field(
         None,
         gt=0,
-        description="Directions with a smaller eigenvalue of the second moment may change; a tenth of the mean "
-        "eigenvalue when left out",
+        description="Directions with a smaller eigenvalue of the second moment may change; the mean eigenvalue when "
+        "left out",
     )
     norm_weight: float | None = Field(
         None, gt=0, description="L2: weight of the update's squared norm; in the model's own units when left out"

@@ -1,8 +1,11 @@
 """Norm anchoring (NAS): every value is written at the norm that values had on the unedited model.
 
 The anchor a is the mean of ||v*|| over pilot edits searched, not made, on the unedited model, the largest 5% left out.
-As in NAS's code (`util/vstar_stats.py`), pilots are searched under the bare prompt alone, with MEMIT's search, and 16
-at a time, which stop together once their mean loss is below the stop loss; none is rejected for its norm. Later values v* = v_0 + δ are scaled to ||v*|| = a, and one whose norm exceeds 2a is not written at all. Here v_0 is the
+As in NAS's code (`util/vstar_stats.py`), pilots are searched under the bare prompt alone, without an early stop by
+rank, and 16 at a time, which stop together once their mean loss is below the stop loss; none is rejected for its norm.
+That code takes MEMIT's search settings, which in its files are those of the editor.
+
+Later values v* = v_0 + δ are scaled to ||v*|| = a, and one whose norm exceeds 2a is not written at all. Here v_0 is the
 output of the last edited layer's MLP; whatever stands beside it in the residual stream stays.
 """
 

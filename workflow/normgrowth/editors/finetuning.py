@@ -76,9 +76,7 @@ class FineTuning:
     def _weights(self, lm: LanguageModel) -> list[torch.nn.Parameter]:
         """The parameters that are trained."""
         return [
-            parameter
-            for layer in self.layers
-            for parameter in lm.anatomy.down_projections[layer].parameters.values()
+            parameter for layer in self.layers for parameter in lm.anatomy.down_projections[layer].parameters.values()
         ]
 
     @torch.no_grad()

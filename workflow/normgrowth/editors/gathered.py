@@ -8,7 +8,7 @@ from normgrowth.artefacts.tables import read_table
 from normgrowth.artefacts.tensors import read_tensors
 from normgrowth.assets.models import revision
 from normgrowth.editors.interface import Trajectory
-from normgrowth.editors.null_space import NullSpace
+from normgrowth.editors.null_space import RELATIVE_THRESHOLD, NullSpace
 from normgrowth.editors.second_moment import SecondMoment
 from normgrowth.editors.settings import EditorSettings
 from normgrowth.errors import ArtefactError
@@ -42,6 +42,9 @@ def read_null_spaces(path: Path, model: Path, lm: LanguageModel, threshold: floa
         raise ArtefactError(
             f"{path} was made with null_space_threshold {metadata['threshold']}, not {threshold}; {AGAIN}"
         )
+    relative = RELATIVE_THRESHOLD if threshold is None else None
+    if metadata.get("relative_threshold") != relative:
+        raise ArtefactError(f"{path} was made by another version of the package, with another default; {AGAIN}")
     spaces = {
         layer: NullSpace(
             tensors[f"basis.{layer}"],

@@ -45,7 +45,10 @@ def write(lm: LanguageModel, layer: int, change: Change, facts: list[Fact]) -> N
         EditError: when it is not finite; the message names the edit.
     """
     if not (torch.isfinite(change.left).all() and torch.isfinite(change.right).all()):
-        raise EditError(f"the update of layer {layer} for {named(facts)} is not finite")
+        raise EditError(
+            f"the update of layer {layer} for {named(facts)} is not finite: its target or its keys have overflowed; "
+            "lower clamp or learning_rate, or make fewer edits"
+        )
     change.apply(lm.anatomy.down_projections[layer])
 
 

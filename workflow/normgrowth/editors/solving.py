@@ -52,10 +52,12 @@ def solve_positive(matrix: torch.Tensor, wanted: torch.Tensor, remedy: str) -> t
         remedy: what to change where M is not positive definite.
 
     Raises:
-        UnsolvableError: when M is not positive definite in float64, or not finite.
+        UnsolvableError: when M is not positive definite to the rounding of float64, or not finite.
     """
     factor, failed = torch.linalg.cholesky_ex(matrix)
-    if failed:
+    # What is left of each diagonal entry once the rows before it are taken out; rounding, where it is singular.
+    left = factor.diagonal().square() / matrix.diagonal()
+    if failed or left.min() <= len(matrix) * torch.finfo(matrix.dtype).eps:
         if not torch.isfinite(matrix).all():
             raise UnsolvableError("works on keys or weights that are not finite: the model has broken down by then")
         raise UnsolvableError(f"has no solution: its system is not positive definite; {remedy}")

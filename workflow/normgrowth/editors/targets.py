@@ -140,9 +140,7 @@ def _search(
             ended |= {fact for fact in active if wins[fact] >= settings.most_probable_stop}
         divergence = settings.kl_factor * terms.divergence
         loss = (
-            likelihood_factor[active] * terms.negative_log_likelihood
-            + divergence
-            + settings.weight_decay * terms.decay
+            likelihood_factor[active] * terms.negative_log_likelihood + divergence + settings.weight_decay * terms.decay
         )
         if relaxation:  # this pass decides what the likelihood counts in the next one
             likelihood_factor[active] = torch.where(terms.won, relaxation.likelihood_factor, 1.0)
