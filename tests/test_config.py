@@ -426,8 +426,21 @@ def test_the_default_study_keeps_its_choices_where_it_stays_itself(changed):
     assert over_the_default(SHIPPED, changed) == SHIPPED | changed
 
 
+def test_a_variation_of_the_default_study_keeps_its_choices_under_another_name():
+    changed = {"study": "variation", "models": ["world-gpt2"], "edits": 100}
+    kept = set(OF_THE_DEFAULT) - {"description"}
+    config = over_the_default(SHIPPED, changed)
+    assert {key: config[key] for key in kept} == {key: SHIPPED[key] for key in kept}
+
+
 def test_what_a_study_says_itself_stands():
-    own = {"study": "own", "description": "Mine.", "vectors": SHIPPED["vectors"], "measure": {"fact_probes": 60}}
+    own = {
+        "study": "own",
+        "facts": "other-world",
+        "description": "Mine.",
+        "vectors": SHIPPED["vectors"],
+        "measure": {"fact_probes": 60},
+    }
     config = over_the_default(SHIPPED, own)
     assert config["vectors"] == SHIPPED["vectors"] and config["measure"] == {"fact_probes": 60}
     assert Plan(load_study(config)).description == "Mine."

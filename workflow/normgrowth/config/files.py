@@ -18,8 +18,8 @@ SUBJECT = ("models", "editors", "facts")
 
 OF_ONE_STUDY = ("orders", "more_orders", "single_edits", "left_out", "contexts", "measure", "interventions", "vectors")
 OF_ONE_STUDY += ("ability",)
-"""Keys that say what a single study does: one of another name has them at their defaults, and not at those of the
-default study, which are chosen for two small models."""
+"""Keys that say what a single study does. One of other models or facts has them at their defaults, and not as the
+default study chooses them for its two small models."""
 
 
 def in_repository(path: Path | str) -> Path:
@@ -58,15 +58,22 @@ def read_study(path: Path | None, values: Sequence[str] = ()) -> Study:
 def laid_over(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration laid over the default study: dictionaries are merged, all else is replaced.
 
-    What belongs to the default study alone does not reach another one: `OF_ONE_STUDY` stays behind where `above` names
-    a study of its own, and the description wherever it would speak of something else.
+    What belongs to the default study alone does not reach another one: `OF_ONE_STUDY` stays behind where `above` is a
+    study of its own, and the description wherever it would speak of something else. A study of another name that
+    edits the default models with the default facts is a variation of it, and keeps what it does not change.
     """
     left = set()
-    if _changes(base, above, "study"):
+    if _changes(base, above, "study") and (_changes(base, above, "facts") or _has_other_models(base, above)):
         left.update(OF_ONE_STUDY)
     if any(_changes(base, above, key) for key in ("study", *SUBJECT)):
         left.add("description")
     return merged({key: value for key, value in base.items() if key not in left}, above)
+
+
+def _has_other_models(base: Mapping, above: Mapping) -> bool:
+    """Whether none of the models of `above` is one of the default study's."""
+    models = above.get("models", base.get("models"))
+    return isinstance(models, list) and not any(model in base.get("models", []) for model in models)
 
 
 def _changes(base: Mapping, above: Mapping, key: str) -> bool:
