@@ -400,8 +400,9 @@ def test_studies_that_come_along_take_no_choice_of_the_default_study(file):
 def test_a_study_without_a_description_gets_one_of_what_it_is(file, tmp_path):
     given = {key: value for key, value in yaml.safe_load(file.read_text()).items() if key != "description"}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(given))
+    records = [{"case_id": i, "requested_rewrite": {"subject": f"Subject {i}"}} for i in range(2000)]
     for name in ("model", "facts.json", "text.txt"):
-        (tmp_path / name).mkdir() if name == "model" else (tmp_path / name).write_text('"subject": "x"' * 9999)
+        (tmp_path / name).mkdir() if name == "model" else (tmp_path / name).write_text(json.dumps(records))
     (tmp_path / "model/config.json").write_text('{"n_layer": 6}')
     sources = {
         "model_sources": {"cf-gpt2-7m": {"path": str(tmp_path / "model")}},
@@ -437,6 +438,7 @@ def test_what_a_study_says_itself_stands():
     own = {
         "study": "own",
         "facts": "other-world",
+        "editors": ["ft"],
         "description": "Mine.",
         "vectors": SHIPPED["vectors"],
         "measure": {"fact_probes": 60},

@@ -190,7 +190,7 @@ def _missing_layers(study: Study) -> Iterator[str]:
     for model in study.models:
         try:
             n_layers = layers_of(study, model)
-        except ValueError:
+        except ModelError:
             continue  # a fault of its own
         for layer in study.vectors.layers:
             if not -n_layers <= layer < n_layers:

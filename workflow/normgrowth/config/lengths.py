@@ -8,6 +8,7 @@ from normgrowth.config.sections import CheckpointDifference, TrainedModel
 from normgrowth.config.study import Study
 from normgrowth.context_length import Asked, too_long
 from normgrowth.editors.settings import SECOND_MOMENTS
+from normgrowth.errors import ModelError
 from normgrowth.interventions.settings import CONTINUED_PRETRAINING
 
 
@@ -38,5 +39,5 @@ def _needs_second_moments(study: Study, model: str) -> bool:
         layers = layers_of(study, model)
         editors = [name for name in study.editors if name not in study.left_out.get(model, ())]
         return any(SECOND_MOMENTS in choose(study, name, model, layers).needs for name in editors)
-    except ValueError:
+    except (ModelError, ValueError):
         return False  # a fault of its own, and said as that

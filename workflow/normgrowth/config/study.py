@@ -31,9 +31,9 @@ class Study(Section):
     """What is edited, with what, how often, and what is measured.
 
     Lists select; dictionaries define. Laid over `config.yaml`, a study's dictionaries are merged with those there, and
-    its lists and single values take their place. A study of another name than that in `config.yaml`, with other models or facts, takes none of
-    `description`, `orders`, `more_orders`, `single_edits`, `left_out`, `contexts`, `measure`, `interventions`,
-    `vectors` and `ability` from there: what it does not give is at its default.
+    its lists and single values take their place. A study of another name than that in `config.yaml`, with other models
+    or facts, takes none of `description`, `orders`, `more_orders`, `single_edits`, `left_out`, `contexts`, `measure`,
+    `interventions`, `vectors` and `ability` from there: what it does not give is at its default.
     """
 
     study: Name = Field(description="Name of the study; its results stand in `results/<study>/`.")
