@@ -239,7 +239,7 @@ def test_numbers_may_be_given_as_the_command_line_gives_them():
         (b'{"n_layer": true}', "holds no number of layers"),
         (b'{"n_layer": 5}', "says 5 layers, but the weights beside it hold 4"),
         (b'{"n_layer": 3}', "says 3 layers, but the weights beside it hold 4"),
-        (b'{"n_layer": 4, "is_encoder_decoder": true}', "an encoder with a decoder"),
+        (b'{"n_layer": 4, "is_encoder_decoder": true}', "is that of an encoder with a decoder"),
         (b'{"n_layer": 4, "quantization_config": {"quant_method": "awq"}}', "asks for quantised weights (awq)"),
     ],
 )
