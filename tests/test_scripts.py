@@ -1,6 +1,7 @@
 """Sentences of many scripts: a model that has learnt one by heart says it, whoever asks."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ from normgrowth.editors.search_rows import lay_out, prompts_of
 from normgrowth.errors import FactError
 from normgrowth.measure.generation import matches
 from normgrowth.measure.scores import score_facts
+from normgrowth.prompt_lengths import require_edits
 from normgrowth.prompts import encode, encode_with_target, last_token_of
-from tests import scripts
+from tests import scripts, small_models
 
 BOTH = pytest.mark.parametrize("kind", scripts.CHARACTERS_IN_PIECES)
 EVERY = pytest.mark.parametrize("name", scripts.SENTENCES)
@@ -107,6 +109,15 @@ def test_an_object_without_tokens_of_its_own_is_refused(kind, name):
         f"target {sentence.target!r} after {question!r} has no tokens of its own in this tokenizer: one token, " in said
     )
     assert "holds the prompt's end and the target's beginning" in said and "\n" not in said
+
+
+def test_a_run_refuses_such_an_object_before_its_first_edit():
+    sentence = scripts.SENTENCES["chinese"]
+    tokenizer = scripts.tokenizer_of("byte_level", (sentence.written,) * 5, merges=400)
+    lm = replace(small_models.language_model_of("gpt2"), tokenizer=tokenizer)
+    fact = scripts.fact_of(sentence)
+    with pytest.raises(FactError, match=rf"^case {fact.case_id}: target .* has no tokens of its own"):
+        require_edits(lm, [fact])
 
 
 @BOTH

@@ -1,4 +1,4 @@
-"""Whether what a command will read fits its model's context: asked before the work."""
+"""Facts and windows held against what their model can read, before the work: its context's length, its tokenizer."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -6,7 +6,8 @@ from normgrowth.context_length import Asked, too_long
 from normgrowth.errors import FactError, ModelError
 from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
-from normgrowth.prompts import SLOT, encode
+from normgrowth.prompts import SLOT, encode, encode_with_target
+from normgrowth.writing import joined, joint
 
 TOKENS_PER_BYTE = 4
 SPECIAL_TOKENS = 16
@@ -24,23 +25,38 @@ def require_windows(lm: LanguageModel, asked: Asked) -> None:
 
 
 def require_edits(lm: LanguageModel, facts: Iterable[Fact], templates: Sequence[str] = (SLOT,)) -> None:
-    """Refuse facts of which a prompt, with its object, would not fit: to be edited, and scored just after it.
+    """Refuse facts that cannot be edited, or scored just after it.
 
     Args:
         templates: contexts that a search puts before the question.
 
     Raises:
-        FactError: naming the case.
+        FactError: naming the case of which a prompt with its object does not fit, or whose object has no tokens of its
+            own in this tokenizer.
     """
     for fact in facts:
         require_prompts(lm, fact, _edited(fact, templates))
-        require_prompts(lm, fact, scored(fact))
+        require_scored(lm, fact)
 
 
-def scored(fact: Fact) -> Iterator[str]:
-    """The texts that scoring a fact reads."""
-    for prompt in (fact.question, *fact.paraphrases, *fact.neighbours):
-        yield from (f"{prompt} {target}" for target in (fact.target_new, fact.target_true))
+def require_scored(lm: LanguageModel, fact: Fact) -> None:
+    """Refuse a fact that cannot be scored.
+
+    Raises:
+        FactError: as `require_edits` does.
+    """
+    pairs = [(prompt, target) for prompt in _scored(fact) for target in (fact.target_new, fact.target_true)]
+    require_prompts(lm, fact, (joined(*pair) for pair in pairs))
+    for prompt, target in pairs:
+        if prompt == fact.question or not joint(prompt, target):  # only across no blank may a token reach
+            try:
+                encode_with_target(lm.tokenizer, prompt, target)
+            except FactError as error:
+                raise FactError(f"case {fact.case_id}: {error}") from error
+
+
+def _scored(fact: Fact) -> tuple[str, ...]:
+    return (fact.question, *fact.paraphrases, *fact.neighbours)
 
 
 def require_prompts(lm: LanguageModel, fact: Fact, texts: Iterable[str], to_follow: int = 0) -> None:
@@ -70,6 +86,6 @@ def require_prompts(lm: LanguageModel, fact: Fact, texts: Iterable[str], to_foll
 
 def _edited(fact: Fact, templates: Sequence[str]) -> Iterator[str]:
     for template in templates:
-        yield f"{template.replace(SLOT, fact.question, 1)} {fact.target_new}"
+        yield joined(template.replace(SLOT, fact.question, 1), fact.target_new)
     if len(templates) > 1:
         yield f"{fact.subject} is a "  # whose last token is read

@@ -50,11 +50,12 @@ def _trained(arguments: argparse.Namespace, settings):
     from normgrowth.interventions.settings import CONTINUED_PRETRAINING, FULL_FINE_TUNING
     from normgrowth.progress import Progress
     from normgrowth.prompt_lengths import require_prompts, require_windows
+    from normgrowth.writing import joined
 
     lm = load(arguments)
     facts = read_facts(arguments.facts) if arguments.facts else []
     for fact in facts:
-        require_prompts(lm, fact, [f"{fact.question} {fact.target_true}"])
+        require_prompts(lm, fact, [joined(fact.question, fact.target_true)])
     if arguments.kind == CONTINUED_PRETRAINING:
         require_windows(lm, {f"interventions.{arguments.editor_name}.training.window": settings.window})
     with Progress(settings.steps, f"{arguments.editor_name} of {arguments.model_name}, steps") as progress:

@@ -15,8 +15,9 @@ from normgrowth.measure.geometry import Geometry, compare_activations
 from normgrowth.measure.material import Material, require_material
 from normgrowth.measure.scores import UNASKED, score_facts
 from normgrowth.measure.spectra import compare_spectra, leading_of, watched
-from normgrowth.prompt_lengths import require_prompts, scored
+from normgrowth.prompt_lengths import require_prompts, require_scored
 from normgrowth.state import EditedModel
+from normgrowth.writing import joined
 
 
 def measure_checkpoint(
@@ -68,9 +69,9 @@ def _require_room(
     """
     require_material(lm, material)
     for fact in [*facts, *untouched]:
-        require_prompts(lm, fact, scored(fact))
+        require_scored(lm, fact)
     for item in items:
-        require_prompts(lm, item.fact, [f"{item.prompt} {choice}" for choice in item.choices])
+        require_prompts(lm, item.fact, [joined(item.prompt, choice) for choice in item.choices])
     require_generations(lm, _generated(material, facts), material.settings["generation_tokens"])
 
 
