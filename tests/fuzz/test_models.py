@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from normgrowth.assets.models import load_model
@@ -47,9 +48,10 @@ def tensors_of(path: Path) -> dict[str, torch.Tensor]:
 
 def spoil_tensors(draw, folder: Path) -> None:
     file = folder / "model.safetensors"
-    if not file.exists():
+    try:
+        tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
+    except (OSError, SafetensorError):  # an earlier mutation has broken it
         return
-    tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
     name = draw(st.sampled_from(sorted(tensors)))
     action = draw(
         st.sampled_from(["prefix", "rename", "drop", "layer", "add", "spoil", "cast", "shape", "bytes", "none"])
@@ -78,15 +80,23 @@ def spoil_tensors(draw, folder: Path) -> None:
     if action == "bytes":
         data = file.read_bytes()
         at = draw(st.integers(0, 400))
-        file.write_bytes(draw(st.sampled_from([data[:at], data[:-5], b"", data[:at] + b"\xff" + data[at + 1 :]])))
+        spoilt = {"cut": data[:at], "short": data[:-5], "empty": b"", "bit": data[:at] + b"\xff" + data[at + 1 :]}
+        file.write_bytes(spoilt[draw(st.sampled_from(sorted(spoilt)))])
+
+
+def json_of(file: Path):
+    """What a JSON file holds; None where an earlier mutation has broken it."""
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def change_json(name: str):
     def change(draw, folder: Path) -> None:
         file = folder / name
-        if not file.is_file():
+        if (document := json_of(file)) is None:
             return
-        document = json.loads(file.read_text(encoding="utf-8", errors="ignore"))
         if draw(st.integers(0, 4)):
             change_somewhere(draw, document)
         else:
@@ -94,6 +104,12 @@ def change_json(name: str):
         file.write_bytes(encoded(draw, json.dumps(document)))
 
     return change
+
+
+def update(file: Path, entry: tuple[str, object]) -> None:
+    if isinstance(config := json_of(file), dict):
+        config.update([entry])
+        file.write_text(json.dumps(config))
 
 
 CONFIGURED = [
@@ -110,12 +126,7 @@ CONFIGURED = [
 
 
 def configure(draw, folder: Path) -> None:
-    file = folder / "config.json"
-    if file.is_file():
-        config = json.loads(file.read_text(encoding="utf-8", errors="ignore"))
-        if isinstance(config, dict):
-            config.update([draw(st.sampled_from(CONFIGURED))])
-            file.write_text(json.dumps(config))
+    update(folder / "config.json", draw(st.sampled_from(CONFIGURED)))
 
 
 TOKENIZED = [
@@ -128,12 +139,7 @@ TOKENIZED = [
 
 
 def tokenize(draw, folder: Path) -> None:
-    file = folder / "tokenizer_config.json"
-    if file.is_file():
-        config = json.loads(file.read_text(encoding="utf-8", errors="ignore"))
-        if isinstance(config, dict):
-            config.update([draw(st.sampled_from(TOKENIZED))])
-            file.write_text(json.dumps(config))
+    update(folder / "tokenizer_config.json", draw(st.sampled_from(TOKENIZED)))
 
 
 def set_trap(draw, folder: Path) -> None:
@@ -145,11 +151,8 @@ def set_trap(draw, folder: Path) -> None:
         ("config.json", {"AutoConfig": "trap.Trap", "AutoModelForCausalLM": "trap.Trap"}),
         ("tokenizer_config.json", {"AutoTokenizer": ["trap.Trap", "trap.Trap"]}),
     ):
-        file = folder / name
-        if file.is_file() and draw(st.booleans()):
-            config = json.loads(file.read_text(encoding="utf-8", errors="ignore"))
-            if isinstance(config, dict):
-                file.write_text(json.dumps(config | {"auto_map": classes}))
+        if draw(st.booleans()):
+            update(folder / name, ("auto_map", classes))
     if draw(st.integers(0, 3)) == 0:
         (folder / "model.safetensors").unlink(missing_ok=True)
 
@@ -169,7 +172,7 @@ def disturb(draw, folder: Path) -> None:
     elif action == "twice" and (folder / "model.safetensors").is_file():
         shutil.copy(folder / "model.safetensors", folder / "model-00001-of-00002.safetensors")
     elif action in ("remove", "folder", "dangle"):
-        (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink(missing_ok=True)
         if action == "folder":
             (folder / name).mkdir()
         elif action == "dangle":

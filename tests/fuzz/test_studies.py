@@ -4,7 +4,7 @@ import copy
 from pathlib import Path
 
 import yaml
-from hypothesis import given
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from normgrowth.config.costs import costs
@@ -26,6 +26,7 @@ def test_a_study_can_be_planned_or_is_refused_in_one_line(data):
     try:
         plan = Plan(load_study(study))
     except StudyError as error:
+        event("refused")
         assert str(error).strip() and "\n" not in str(error).strip()
         return
     assert plan.as_json and plan.checkpoints
