@@ -1,14 +1,19 @@
 """Checkpoints as people have them: a small model's folder, and changes to its weights, configuration and tokenizer."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
+from normgrowth.assets.models import load_model
+from normgrowth.cli import main
+from normgrowth.errors import ModelError
 from tests import small_models
 
 LAYER_KEY = {"gpt2": "n_layer", "llama": "num_hidden_layers"}
@@ -89,3 +94,37 @@ def write_adapter(folder: Path, base: str) -> None:
     """Put the files of an adapter into a folder."""
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base, "peft_type": "LORA"}))
     save_file({"base_model.model.x.lora_A.weight": torch.ones(2, 2)}, folder / "adapter_model.safetensors")
+
+
+def bring_in(folder):
+    """The exit code of the model's import, and the folder made, which was not there before."""
+    out = folder.parent / "imported"
+    shutil.rmtree(out, ignore_errors=True)
+    return main(["import-model", "--path", str(folder), "--out", str(out)]), out
+
+
+def loads_as(architecture, folder, expected=None):
+    """Whether import and loading give the small model's own weights, each time."""
+    code, out = bring_in(folder)
+    assert code == 0
+    expected = expected or small_models.model_of(architecture).state_dict()
+    for place in (out, folder, out):
+        found = load_model(place).model.state_dict()
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+        assert {tensor.dtype for tensor in found.values()} == {torch.float32}
+
+
+def refused(folder, capsys, *said):
+    """Whether import and loading refuse the model in one line that says this, and the import leaves nothing."""
+    code, out = bring_in(folder)
+    printed = capsys.readouterr().err.strip()
+    assert code == 1
+    assert not out.exists()
+    assert printed.startswith(f"normgrowth import-model: model folder {folder} ") and "\n" not in printed
+    with pytest.raises(ModelError) as caught:
+        load_model(folder)
+    for words in said:
+        assert words in printed
+        assert words in str(caught.value)
+    assert "\n" not in str(caught.value) and ".partial" not in printed

@@ -1,15 +1,10 @@
 """Checkpoints as people have them: each loads with every tensor from its file, or is refused in one line that says why,
 by its import already."""
 
-import shutil
-
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from normgrowth.assets.models import load_model
-from normgrowth.cli import main
-from normgrowth.errors import ModelError
 from tests import architectures, small_models
 from tests.checkpoints import (
     DOWN,
@@ -20,12 +15,12 @@ from tests.checkpoints import (
     add,
     change_tensors,
     configure,
+    loads_as,
     put,
+    refused,
     rename,
     saved,
-    shard,
     without,
-    write_adapter,
 )
 
 
@@ -37,40 +32,6 @@ def architecture(request):
 @pytest.fixture
 def folder(architecture, tmp_path):
     return saved(architecture, tmp_path / "model")
-
-
-def bring_in(folder):
-    """The exit code of the model's import, and the folder made, which was not there before."""
-    out = folder.parent / "imported"
-    shutil.rmtree(out, ignore_errors=True)
-    return main(["import-model", "--path", str(folder), "--out", str(out)]), out
-
-
-def loads_as(architecture, folder, expected=None):
-    """Whether import and loading give the small model's own weights, each time."""
-    code, out = bring_in(folder)
-    assert code == 0
-    expected = expected or small_models.model_of(architecture).state_dict()
-    for place in (out, folder, out):
-        found = load_model(place).model.state_dict()
-        assert found.keys() == expected.keys()
-        assert all(torch.equal(found[name], expected[name]) for name in expected)
-        assert {tensor.dtype for tensor in found.values()} == {torch.float32}
-
-
-def refused(folder, capsys, *said):
-    """Whether import and loading refuse the model in one line that says this, and the import leaves nothing."""
-    code, out = bring_in(folder)
-    printed = capsys.readouterr().err.strip()
-    assert code == 1
-    assert not out.exists()
-    assert printed.startswith(f"normgrowth import-model: model folder {folder} ") and "\n" not in printed
-    with pytest.raises(ModelError) as caught:
-        load_model(folder)
-    for words in said:
-        assert words in printed
-        assert words in str(caught.value)
-    assert "\n" not in str(caught.value) and ".partial" not in printed
 
 
 @pytest.mark.parametrize("family", sorted(architectures.ARCHITECTURES))
@@ -250,118 +211,6 @@ def test_weights_that_are_no_numbers_are_refused(architecture, folder, value, dt
 def test_weights_beyond_float32_are_refused(architecture, folder, capsys):
     put(folder, DOWN[architecture], 1e300, torch.float64)
     refused(folder, capsys, "NaN or infinite values", DOWN[architecture])
-
-
-# Files.
-
-
-def test_shards_load(architecture, folder):
-    assert len(shard(folder, architecture)) > 2
-    loads_as(architecture, folder)
-
-
-def test_shards_and_index_must_agree(architecture, folder, capsys):
-    shards = shard(folder, architecture)
-    index = folder / "model.safetensors.index.json"
-    whole, second = index.read_text(), shards[1].read_bytes()
-
-    shards[1].unlink()
-    refused(folder, capsys, f"lacks {shards[1].name}, which model.safetensors.index.json names")
-    shards[1].write_bytes(second)
-
-    stray = folder / "model-00009-of-00009.safetensors"
-    stray.write_bytes(second)
-    refused(folder, capsys, f"holds {stray.name}, which model.safetensors.index.json does not name")
-    stray.rename(folder / "model.safetensors")
-    refused(folder, capsys, "holds model.safetensors, which model.safetensors.index.json does not name")
-    (folder / "model.safetensors").unlink()
-
-    save_file(load_file(shards[0]) | load_file(shards[1]), shards[0])
-    refused(folder, capsys, f"stands in {shards[0].name} and in {shards[1].name}")
-    save_file(load_file(shards[0]), shards[1])
-    refused(folder, capsys, "stands in")
-    shards[1].write_bytes(second)
-
-    index.write_text(whole.replace("ln_1.weight", "ln_one.weight").replace("q_proj", "query"))
-    assert index.read_text() != whole
-    code, _ = bring_in(folder)
-    assert code == 1
-    for text in ("{", "[]", '{"weight_map": {}}', '{"weight_map": {"a": 1}}'):
-        index.write_text(text)
-        code, _ = bring_in(folder)
-        assert code == 1 and "is no index of weights" in capsys.readouterr().err
-    index.write_text('{"weight_map": {"a": "../other.safetensors"}}')
-    code, _ = bring_in(folder)
-    assert (
-        code == 1 and "names '../other.safetensors', which is no safetensors file beside it" in capsys.readouterr().err
-    )
-    index.unlink()
-    refused(folder, capsys, "lacks model.safetensors.index.json, which says what its shards hold")
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "said"),
-    [
-        ("model.safetensors", b"", "damaged, cut or no safetensors file"),
-        ("model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "no safetensors"),
-        ("config.json", b"", "config.json is not JSON"),
-        ("config.json", b"{}", "config.json names no model_type"),
-        ("config.json", b"[]", "config.json is not a JSON object but a list"),
-        ("config.json", b"null", "config.json is not a JSON object"),
-        ("config.json", b'{"model_type": "gpt2", ', "config.json is not JSON"),
-        ("config.json", '{"model_type": "gpt2"}'.encode("utf-16"), "config.json is not JSON: it is not UTF-8 text"),
-        ("config.json", b"[" * 100_000, "config.json is not JSON"),
-        ("config.json", b'{"model_type": "no-such"}', "transformers has no such model_type"),
-        ("config.json", b'{"model_type": ["gpt2"]}', "config.json names no model_type"),
-        ("config.json", b'{"model_type": "t5"}', "t5, which is no causal language model"),
-        ("config.json", b'{"model_type": "clip"}', "clip, which is no causal language model"),
-        ("generation_config.json", b"[]", "generation_config.json is not a JSON object but a list"),
-        ("generation_config.json", b"{", "generation_config.json is not JSON"),
-        ("tokenizer.json", b"{}", "the tokenizer's files are damaged or of another kind"),
-        ("tokenizer.json", b"[]", "the tokenizer's files are damaged or of another kind"),
-        ("tokenizer.json", b'{"version": "1.0", "model": {', "the tokenizer's files are damaged or of another kind"),
-        ("tokenizer.json", b"\xff\xfe{", "the tokenizer's files are damaged or of another kind"),
-        ("tokenizer_config.json", b"[]", "tokenizer_config.json is not a JSON object but a list"),
-        ("tokenizer_config.json", b"{", "tokenizer_config.json is not JSON"),
-    ],
-)
-def test_damaged_files_are_named(folder, file, content, said, capsys):
-    (folder / file).write_bytes(content)
-    refused(folder, capsys, said)
-
-
-def test_weights_that_were_cut_are_refused(folder, capsys):
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-    refused(folder, capsys, "model.safetensors cannot be read: it is damaged, cut or no safetensors file")
-
-
-def test_a_byte_order_mark_does_no_harm(architecture, folder):
-    config = folder / "config.json"
-    config.write_text(config.read_text(), encoding="utf-8-sig")
-    loads_as(architecture, folder)
-
-
-def test_an_adapter_beside_a_model_is_refused(folder, capsys):
-    write_adapter(folder, "owner/base")
-    refused(folder, capsys, "holds an adapter (adapter_config.json) beside a model", "merge_and_unload", "take")
-    (folder / "adapter_config.json").unlink()
-    refused(folder, capsys, "holds an adapter (adapter_model.safetensors) beside a model")
-
-
-def test_an_adapter_alone_is_no_model(tmp_path, capsys):
-    folder = tmp_path / "adapter"
-    folder.mkdir()
-    write_adapter(folder, "owner/base")
-    refused(folder, capsys, "holds an adapter of owner/base, not a model", "merge_and_unload")
-
-
-def test_adapters_that_were_not_merged_are_refused(architecture, folder, capsys):
-    name = DOWN[architecture]
-    base = name.replace(".weight", ".base_layer.weight")
-    rename(folder, lambda other: "base_model.model." + (base if other == name else other))
-    add(folder, {f"base_model.model.{name.replace('weight', 'lora_A.default.weight')}": torch.ones(2, 2)})
-    refused(folder, capsys, name, "An adapter is among them", "merge_and_unload")
 
 
 # What a configuration asks for.
