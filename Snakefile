@@ -29,9 +29,8 @@ configfile: default_file()
 report: "workflow/report/workflow.rst"
 
 
-def of_repository(path):
-    """A file of the repository, wherever the workflow runs; what a study makes stands in the working directory."""
-    return os.path.relpath(Path(workflow.basedir) / path)
+# A file of the repository, wherever the workflow runs; what a study makes stands in the working directory.
+of_repository = lambda path: os.path.relpath(Path(workflow.basedir) / path)
 
 
 # The software as an image, for `--sdm apptainer`; without that option the environment of `make env` is used.
