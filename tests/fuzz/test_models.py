@@ -75,7 +75,15 @@ def spoil_tensors(draw, folder: Path) -> None:
         chosen = tensors if draw(st.booleans()) else [name]
         tensors |= {name: tensors[name].to(kind) for name in chosen}
     elif action == "shape":
-        tensors[name] = draw(st.sampled_from([tensors[name][:-1], tensors[name].T, tensors[name][None]])).contiguous()
+        tensors[name] = draw(
+            st.sampled_from(
+                [
+                    tensors[name][:-1],
+                    tensors[name].mT if tensors[name].ndim > 1 else tensors[name][1:],
+                    tensors[name][None],
+                ]
+            )
+        ).contiguous()
     save_file(tensors, file, {"format": "pt"})
     if action == "bytes":
         data = file.read_bytes()

@@ -82,7 +82,10 @@ def other(tree):
         interventions={"more": {"kind": "continued_pretraining", "text": "world"}},
         ability={"tasks": ["piqa"]},
     )
-    (tree.folder / "studies/other.yaml").write_text("study: other\nmodels: [world-gpt2]\n")
+    (tree.folder / "studies/other.yaml").write_text(
+        "study: other\nmodels: [world-gpt2]\nfacts: far-world\n"
+        "fact_sources: {far-world: {kind: world, settings: {seed: 5}}}\n"
+    )
     return tree
 
 
@@ -97,13 +100,13 @@ def test_what_belongs_to_the_default_study_alone_reaches_no_other_one(other):
     measured = (results / "measurements/world-gpt2/ft/order-0/after-50/scores.parquet").read_text()
     assert '"generation_facts":40' in measured
     assert (other.folder / "resources/statistics/world-gpt2/contexts-10-seed0.json").exists()
-    said = '"description":"100 edits in sequence, of facts of world, by 3 editors on world-gpt2 (trained here)."'
+    said = '"description":"100 edits in sequence, of facts of far-world, by 3 editors on world-gpt2 (trained here)."'
     assert said in (results / "provenance.json").read_text()
     made = other.snakemake("--configfile", "studies/other.yaml", "--report", "report.zip")
     assert made.returncode == 0, made.stdout
     with zipfile.ZipFile(other.folder / "report.zip") as archive:
         page = archive.read("report/report.html").decode()
-    assert "of the default study" not in page and "100 edits in sequence, of facts of world" in page
+    assert "of the default study" not in page and "100 edits in sequence, of facts of far-world" in page
 
 
 def test_the_plan_and_the_workflow_see_the_same_study(other):
