@@ -104,7 +104,7 @@ def bring_in(folder):
 
 
 def loads_as(architecture, folder, expected=None):
-    """Whether import and loading give the small model's own weights, each time."""
+    """Assert that import and loading give the small model's own weights, each time."""
     code, out = bring_in(folder)
     assert code == 0
     expected = expected or small_models.model_of(architecture).state_dict()
@@ -116,7 +116,7 @@ def loads_as(architecture, folder, expected=None):
 
 
 def refused(folder, capsys, *said):
-    """Whether import and loading refuse the model in one line that says this, and the import leaves nothing."""
+    """Assert that import and loading refuse the model in one line that says this; the import leaves nothing."""
     code, out = bring_in(folder)
     printed = capsys.readouterr().err.strip()
     assert code == 1

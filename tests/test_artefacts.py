@@ -137,7 +137,7 @@ def test_every_writer_survives_a_disk_that_is_really_full(small_disk):
 
 
 def test_versions_that_are_not_recorded_cost_no_result(tmp_path, monkeypatch):
-    """As where the code is there and the record of its installation is not."""
+    """The package's code is there and the record of its installation is not."""
     monkeypatch.setattr(importlib.metadata, "distribution", missing)
     said = provenance(seed=1)
     assert said == {"seed": 1, "versions": {"normgrowth": __version__, **dict.fromkeys(LIBRARIES, UNKNOWN)}}

@@ -134,7 +134,7 @@ def test_threads_bound_the_numerical_libraries(monkeypatch):
 
 
 BUFFERED = os.environ | {"PYTHONUNBUFFERED": ""}
-"""As a terminal's user has it: what is printed to a pipe is written in large pieces, the last of them at the end."""
+"""Environment in which output to a pipe is written in large pieces, the last of them at the end."""
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -45,7 +45,7 @@ def refused(folder, capsys, *said):
 
 
 def same_as_usual(lm, architecture, tmp_path):
-    """Whether texts, windows, contexts and generations are those of the model with its own tokenizer."""
+    """Assert that texts, windows, contexts and generations are those of the model with its own tokenizer."""
     usual = small_models.language_model_of(architecture)
     assert encode(lm.tokenizer, TEXT) == encode(usual.tokenizer, TEXT)
     path = tmp_path / "text.txt"

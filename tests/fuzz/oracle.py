@@ -62,7 +62,7 @@ class Outcome:
 
     @property
     def refused(self) -> bool:
-        """Whether the command ended with an error for its user."""
+        """True where the command ended with an error for its user."""
         return self.code != 0
 
 

@@ -7,7 +7,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 LARGEST = 2**63 - 1
-"""Of whole numbers: what files and libraries hold."""
+"""The largest whole number that files and libraries hold."""
 
 
 class Checked(BaseModel):

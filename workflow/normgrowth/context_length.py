@@ -33,7 +33,7 @@ def too_long(asked: Asked, length: int | None, model: str) -> list[str]:
 
 
 def as_words(asked: Asked) -> list[str]:
-    """As words of a command line, `key=tokens`."""
+    """Words of a command line, `key=tokens`."""
     return [f"{key}={tokens}" for key, tokens in asked.items()]
 
 

@@ -93,7 +93,7 @@ def encode_with_target(tokenizer: PreTrainedTokenizerBase, prompt: str, target: 
 
 
 def _normalised_alike(decoded: str, target: str) -> bool:
-    """Whether two texts differ in Unicode form alone, to which some tokenizers bring all text."""
+    """True where two texts differ in Unicode form alone, to which some tokenizers bring all text."""
     return unicodedata.normalize("NFKC", decoded) == unicodedata.normalize("NFKC", target.strip())
 
 

@@ -71,7 +71,7 @@ def _is_plain(character: str) -> bool:
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text shows nothing."""
+    """True for a text that shows nothing."""
     return not (text[:1].isascii() and text[:1].isalnum()) and not stripped(text)
 
 
@@ -99,7 +99,7 @@ def with_blank(prompt: str) -> str:
 
 
 def starts_with_letter(text: str) -> bool:
-    """Whether a text begins with a letter or a digit."""
+    """True for a text that begins with a letter or a digit."""
     return _BEGINS_WORD.match(text) is not None
 
 
@@ -134,7 +134,7 @@ def full_stop(text: str) -> str:
 
 
 def says(text: str, wanted: str) -> bool:
-    """Whether a text begins with the wanted words, and not with a longer word that they begin.
+    """True for a text that begins with the wanted words, and not with a longer word that they begin.
 
     Spellings that differ in Unicode form alone are the same; case counts. In scripts without blanks a word may end
     behind any character, but not before a mark or a vowel that belongs to it.

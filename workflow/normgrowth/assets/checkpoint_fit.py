@@ -1,4 +1,4 @@
-"""Whether a checkpoint is the model that its configuration describes: every tensor of the model from the file.
+"""Check that a checkpoint is the model which its configuration describes: every tensor of the model from the file.
 
 transformers fills what a file lacks with random numbers and passes over what it does not know. Here the model is made
 without memory (on torch's meta device) and loaded from the headers alone, by transformers' own rules of names, so

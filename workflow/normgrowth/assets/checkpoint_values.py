@@ -1,4 +1,4 @@
-"""Whether the numbers of a checkpoint can be worked with: finite ones, and one embedding where the model has one."""
+"""Check of a checkpoint's numbers: finite ones, and one embedding where the model has one."""
 
 from collections.abc import Iterator, Mapping
 
@@ -84,7 +84,7 @@ def _read(name: str, tensor: Tensor) -> torch.Tensor:
 
 
 def _finite(values: torch.Tensor) -> bool:
-    """Whether all values are finite in float32; one pass, without a copy."""
+    """Test for values that are all finite in float32; one pass, without a copy."""
     if not values.numel() or values.device.type == "meta":
         return True
     least, most = map(float, torch.aminmax(values))

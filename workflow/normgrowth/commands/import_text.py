@@ -83,7 +83,7 @@ def _column_of(path: Path, column: str) -> Iterator[str | None]:
 
 
 def _is_text(kind) -> bool:
-    """Whether an Arrow type holds text, or bytes that may be text."""
+    """Test for an Arrow type that holds text, or bytes that may be text."""
     from pyarrow import types
 
     if types.is_dictionary(kind):

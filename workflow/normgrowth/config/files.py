@@ -71,7 +71,7 @@ def laid_over(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
 
 
 def _has_other_models(base: Mapping, above: Mapping) -> bool:
-    """Whether none of the models of `above` is one of the default study's."""
+    """True where no model of `above` is one of the default study's."""
     models = above.get("models", base.get("models"))
     return isinstance(models, list) and not any(model in base.get("models", []) for model in models)
 

@@ -43,7 +43,7 @@ Name = Annotated[str, AfterValidator(_safe_name), Field(json_schema_extra={"patt
 Seed = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Few = Annotated[int, Field(ge=1, le=1000)]
-"""Of what the workflow plans or a job holds all at once: more would be a slip, and take for ever to refuse."""
+"""Largest count of what the workflow plans or a job holds at once: more would be a slip, and take long to refuse."""
 
 Window = Annotated[int, Field(ge=2)]
 Url = Annotated[str, AfterValidator(_address)]

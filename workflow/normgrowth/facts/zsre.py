@@ -31,7 +31,7 @@ def read_zsre(path: Path | str) -> list[dict]:
 
 
 def convert_zsre(path: Path | str) -> tuple[list[dict], Counter[str]]:
-    """As `read_zsre`, and how many records are left out for which reason.
+    """Records as `read_zsre` gives them, and how many are left out for which reason.
 
     Raises:
         FactError: naming the record and the field at fault.
