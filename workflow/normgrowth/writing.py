@@ -47,11 +47,6 @@ _TAIL = r"[[\p{InSC=Vowel_Dependent}--\p{InPC=Visual_Order_Left}]\p{M}ぁぃぅ�
 # Unicode's own rule sees one word in "Oslo's", where Oslo is said, so it decides only where a script without blanks is.
 _BY_UNICODE = rf"(?w:\b)(?:(?={UNSPACED})|(?<={UNSPACED}\p{{M}}*))"
 _NO_LETTER_AFTER = rf"(?!{_TAIL})(?:(?!{_LETTER})|{_BY_UNICODE})"
-_WORD_START = rf"(?:(?<!{_LETTER})|(?!{_LETTER})|{_BY_UNICODE})"
-_WORD_END = rf"(?:{_NO_LETTER_AFTER}|(?!{_TAIL})(?<!{_LETTER}))"
-_WORD = regex.compile(_LETTER)
-# A vowel written behind its consonant belongs to it, though Thai and Lao encode it as a letter; so do small kana.
-_TAIL = r"[[\p{InSC=Vowel_Dependent}--\p{InPC=Visual_Order_Left}]\p{M}ぁぃぅぇぉゃゅょゎァィゥェォャュョヮ]"
 # Unicode sees one word in "Oslo's" and in "1.5"; here Oslo is said in the first, as no letter follows it.
 _WORD_START = rf"(?:(?<!{_LETTER})|(?w:\b))"
 _WORD_END = rf"(?!{_TAIL})(?:(?!{_LETTER})|(?w:\b))"
