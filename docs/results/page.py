@@ -49,10 +49,6 @@ class Record:
         """Numbers of one run at a checkpoint."""
         return self._only(self.course, model=model, editor=editor, step=step, order=order)
 
-    def single(self, model: str, editor: str) -> dict:
-        """Scores of facts edited alone."""
-        return self._only(self._kept["single_edits"], model=model, editor=editor)
-
     def rotation(self, model: str, editor: str) -> float:
         """Largest angle, in degrees, by which an edited matrix's leading right singular vectors have turned."""
         return self._only(self._kept["rotation"], model=model, editor=editor)["right_rotation"]

@@ -40,7 +40,6 @@ def record(study: str, configfile: Path | None, config: list[str], results: Path
     tables = {name: frame[frame["editor"] != UNEDITED] for name, frame in tables.items()}
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     judged = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
-    singles = folder / "tables" / "single_edits.parquet"
     return _rounded(
         {
             "study": study,
@@ -57,7 +56,6 @@ def record(study: str, configfile: Path | None, config: list[str], results: Path
             "runs": [asdict(run) for run in collapses(tables)],
             "course": list(_course(tables)),
             "rotation": _rotation(tables["spectra"]),
-            "single_edits": _single_edits(pd.read_parquet(singles)) if singles.exists() else [],
             "claims": {claim["id"]: _claim(claim) for claim in judged["claims"]},
         }
     )
@@ -128,16 +126,6 @@ def _rotation(spectra: pd.DataFrame) -> list[dict]:
     last = spectra[spectra["step"] == spectra.groupby(["model", "editor"])["step"].transform("max")]
     turned = last.groupby(["model", "editor"])["right_rotation"].max().reset_index()
     return turned.to_dict("records")
-
-
-def _single_edits(singles: pd.DataFrame) -> list[dict]:
-    """ES, PS, NS and S of facts edited alone."""
-    rows = []
-    for (model, editor), run in singles.groupby(["model", "editor"]):
-        means = run[PARTS_OF_S].mean().to_numpy()
-        scores = [*map(float, means), float(harmonic_mean(means))]
-        rows.append({"model": model, "editor": editor, "facts": len(run), "scores": scores})
-    return rows
 
 
 def _claim(claim: dict) -> dict:
