@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from normgrowth import __version__, cli
-from normgrowth.artefacts.atomic import whole_or_not_at_all, write_json, write_text
+from normgrowth.artefacts.atomic import whole_or_not_at_all
+from normgrowth.artefacts.documents import write_json, write_text
 from normgrowth.artefacts.provenance import LIBRARIES, UNKNOWN, file_sha256, provenance
 from normgrowth.artefacts.schemas import IDENTITY, SCHEMAS, segment_schema
 from normgrowth.artefacts.tables import read_provenance, read_table, write_table
@@ -76,7 +77,7 @@ def test_damaged_and_foreign_tables_are_named(tmp_path):
 def test_tensors_and_metadata_survive_in_equal_bytes(tmp_path):
     tensors = {"b": torch.arange(6.0).reshape(2, 3).T, "a": torch.ones(2, dtype=torch.float64)}
     for name in ("one", "two"):
-        write_tensors(tmp_path / name, tensors, {"z": 1, "a": {"k": None}})
+        write_tensors(tmp_path / name, tensors, {"z": 1, "a": {"k": None}}, "state")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     back, metadata = read_tensors(tmp_path / "one")
     assert metadata == {"z": 1, "a": {"k": None}}
@@ -127,7 +128,7 @@ def test_every_writer_survives_a_disk_that_is_really_full(small_disk):
     frame = pd.concat([one_row("norms")] * 100_000, ignore_index=True).assign(frobenius=large.double().numpy())
     for write in (
         lambda: write_text(small_disk / "text", "x" * 200_000),
-        lambda: write_tensors(small_disk / "tensors", {"a": large}, {}),
+        lambda: write_tensors(small_disk / "tensors", {"a": large}, {}, "state"),
         lambda: write_table(small_disk / "table", frame, "norms"),
     ):
         with pytest.raises(ArtefactError, match="the disk is full"):

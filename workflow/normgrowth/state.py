@@ -20,6 +20,7 @@ from normgrowth.errors import ArtefactError
 from normgrowth.language_model import LanguageModel
 
 STATE_FILE = "state.safetensors"
+STATE = "state"
 
 
 def segment_folder(chain: Path | str, segment: int) -> Path:
@@ -79,6 +80,7 @@ def save_state(
             "ranks": ranks,
             "parent": file_sha256(previous) if previous else None,
         },
+        STATE,
     )
 
 
@@ -95,7 +97,7 @@ def restore(lm: LanguageModel, chain: Path | str, segments: int, expected: dict)
     parent = None
     for number in range(1, segments + 1):
         path = segment_folder(chain, number) / STATE_FILE
-        tensors, metadata = read_tensors(path, str(lm.device))
+        tensors, metadata = read_tensors(path, STATE, str(lm.device))
         for name, value in expected.items():
             if metadata.get(name) != value:
                 raise ArtefactError(
@@ -164,7 +166,7 @@ def edited_layers(chain: Path | str | None, segments: int) -> list[int]:
         ArtefactError: when a state is missing or damaged.
     """
     paths = [segment_folder(chain, number) / STATE_FILE for number in range(1, segments + 1)]
-    return sorted({layer for path in paths for layer in read_metadata(path)["layers"]})
+    return sorted({layer for path in paths for layer in read_metadata(path, STATE)["layers"]})
 
 
 @torch.no_grad()

@@ -1,7 +1,6 @@
 """Outputs that appear whole or not at all: written beside their place, then renamed onto it."""
 
 import errno
-import json
 import os
 import shutil
 import socket
@@ -28,7 +27,7 @@ def whole_or_not_at_all(path: Path | str) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(partial)
         yield partial
-        _flush_to_disk(partial)
+        _finish(partial)
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(partial, path)
@@ -44,25 +43,18 @@ def whole_or_not_at_all(path: Path | str) -> Iterator[Path]:
         raise
 
 
-def write_json(path: Path | str, value: object) -> None:
-    """Write `value` as indented JSON with sorted keys, so that equal values are equal bytes."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path | str, text: str) -> None:
-    """Write UTF-8 text, whole or not at all."""
-    with whole_or_not_at_all(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
 def _disk_is_full(error: BaseException) -> bool:
     # Arrow and safetensors wrap the operating system's error in their own, so its text is read too.
     number = getattr(error, "errno", None)
     return number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
 
 
-def _flush_to_disk(path: Path) -> None:
-    for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
+def _finish(path: Path) -> None:
+    """Flush files to disk, readable by whom the umask allows: some libraries write files for their owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()]:
+        file.chmod(0o666 & ~mask)
         with open(file, "rb") as handle:
             os.fsync(handle.fileno())
 

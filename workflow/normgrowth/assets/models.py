@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
-from normgrowth.artefacts.atomic import write_json
+from normgrowth.artefacts.documents import write_json
 from normgrowth.artefacts.provenance import file_sha256
 from normgrowth.assets.checkpoint_files import model_files, tensors_of
 from normgrowth.errors import ModelError

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read the tables, judge every claim, write the verdicts as JSON and Markdown."""
-    from normgrowth.artefacts.atomic import write_json, write_text
+    from normgrowth.artefacts.documents import write_json, write_text
     from normgrowth.claims.judge import INTERVENTIONS, TABLES, judge
     from normgrowth.claims.markdown import as_markdown
     from normgrowth.claims.published import Conditions

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Sample from the unedited model and write both template sets."""
-    from normgrowth.artefacts.atomic import write_json
+    from normgrowth.artefacts.documents import write_json
     from normgrowth.commands.common import load
     from normgrowth.contexts import sample_contexts
     from normgrowth.prompt_lengths import require_windows

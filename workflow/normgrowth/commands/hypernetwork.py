@@ -19,13 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, edit the validation facts one at a time with the result, and write both."""
-    from normgrowth.artefacts.atomic import write_json
+    from normgrowth.artefacts.documents import write_json
     from normgrowth.artefacts.provenance import file_sha256, provenance
     from normgrowth.artefacts.tensors import write_tensors
     from normgrowth.assets.models import revision
     from normgrowth.editors.hypernetwork_training import split, train
     from normgrowth.editors.interface import Resources
     from normgrowth.editors.registry import EDITORS
+    from normgrowth.editors.settings import HYPERNETWORK
     from normgrowth.facts.orders import reserved_facts
     from normgrowth.facts.records import read_facts
     from normgrowth.fingerprint import closure
@@ -61,6 +62,6 @@ def run(arguments: argparse.Namespace) -> None:
         "validation_losses": trained.losses,
     }
     metadata = provenance(**identity, quality=quality, device=lm.device.type, dtype="float32")
-    write_tensors(arguments.out / "hypernetwork.safetensors", trained.parameters, metadata)
+    write_tensors(arguments.out / "hypernetwork.safetensors", trained.parameters, metadata, HYPERNETWORK)
     write_json(arguments.out / "quality.json", {"editor": identity["settings"], **quality})
     checkpoint.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Check all records, then write them; those in CounterFact's schema stay as they are."""
-    from normgrowth.artefacts.atomic import write_json
+    from normgrowth.artefacts.documents import write_json
     from normgrowth.errors import FactError
     from normgrowth.facts.local import take_facts
 

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Join the files, a blank line between them, so that documents stay separated by blank lines."""
-    from normgrowth.artefacts.atomic import write_text
+    from normgrowth.artefacts.documents import write_text
     from normgrowth.errors import ArtefactError
 
     if arguments.column:

@@ -22,9 +22,10 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.artefacts.tensors import read_tensors, write_tensors
     from normgrowth.editors.null_space import RELATIVE_THRESHOLD, null_space
     from normgrowth.editors.second_moment import SecondMoment
+    from normgrowth.editors.settings import NULL_SPACES, SECOND_MOMENTS
 
     torch.set_num_threads(arguments.threads)
-    tensors, metadata = read_tensors(arguments.statistics)
+    tensors, metadata = read_tensors(arguments.statistics, SECOND_MOMENTS)
     spaces = {
         layer: null_space(SecondMoment(tensors[f"moment.{layer}"], metadata["count"], layer), arguments.threshold)
         for layer in metadata["layers"]
@@ -45,4 +46,5 @@ def run(arguments: argparse.Namespace) -> None:
             mean_square={layer: space.mean_square for layer, space in spaces.items()},
             dtype="float64",
         ),
+        NULL_SPACES,
     )

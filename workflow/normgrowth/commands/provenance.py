@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Write settings, hashes of inputs and versions; no times and no places, so that equal work is equal bytes."""
     import platform
 
-    from normgrowth.artefacts.atomic import write_json
+    from normgrowth.artefacts.documents import write_json
     from normgrowth.artefacts.provenance import file_sha256, provenance
 
     models: dict[str, dict] = {}

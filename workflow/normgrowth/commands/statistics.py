@@ -7,6 +7,7 @@ from pathlib import Path
 from normgrowth.commands.common import add_model
 
 ROWS_PER_BATCH = 32
+SUMS = "sums of second moments"
 SECONDS_BETWEEN_COPIES = 120.0
 """Of the sums so far: what a killed job may lose."""
 
@@ -32,6 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.assets.models import revision
     from normgrowth.assets.text import windows
     from normgrowth.commands.common import load
+    from normgrowth.editors.settings import SECOND_MOMENTS
     from normgrowth.editors.statistics import gather_second_moments
     from normgrowth.progress import Progress
     from normgrowth.prompt_lengths import require_windows
@@ -62,12 +64,12 @@ def run(arguments: argparse.Namespace) -> None:
             progress.update(min(ROWS_PER_BATCH, count - progress.done))
             if time.monotonic() - copied > SECONDS_BETWEEN_COPIES:
                 tensors = {f"sum.{layer}": total for layer, total in sums.by_layer.items()}
-                write_tensors(partial, tensors, {**metadata, "seen": sums.count, "batches": sums.batches})
+                write_tensors(partial, tensors, {**metadata, "seen": sums.count, "batches": sums.batches}, SUMS)
                 copied = time.monotonic()
 
         moments = gather_second_moments(lm, batches[sums.batches :], arguments.layers, sums, keep)
     tensors = {f"moment.{layer}": moment.moment for layer, moment in moments.items()}
-    write_tensors(arguments.out, tensors, metadata)
+    write_tensors(arguments.out, tensors, metadata, SECOND_MOMENTS)
     partial.unlink(missing_ok=True)
 
 
@@ -78,7 +80,7 @@ def _kept(partial: Path, metadata: dict, device: str):
     from normgrowth.errors import ArtefactError
 
     try:
-        tensors, found = read_tensors(partial, device)
+        tensors, found = read_tensors(partial, SUMS, device)
     except ArtefactError:
         return Sums()  # none there, or one that the kill damaged
     if any(found.get(name) != value for name, value in metadata.items()):

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Edit a few facts one at a time, each on the unedited model, and hold the scores against the bars."""
-    from normgrowth.artefacts.atomic import write_json
+    from normgrowth.artefacts.documents import write_json
     from normgrowth.editors.r_rome import Settings, build
     from normgrowth.errors import QualityError
     from normgrowth.facts.orders import subset

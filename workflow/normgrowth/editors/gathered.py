@@ -10,7 +10,7 @@ from normgrowth.assets.models import revision
 from normgrowth.editors.interface import Trajectory
 from normgrowth.editors.null_space import RELATIVE_THRESHOLD, NullSpace
 from normgrowth.editors.second_moment import SecondMoment
-from normgrowth.editors.settings import EditorSettings
+from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS, EditorSettings
 from normgrowth.errors import ArtefactError
 from normgrowth.language_model import LanguageModel
 
@@ -23,7 +23,7 @@ def read_second_moments(path: Path, model: Path, lm: LanguageModel) -> dict[int,
     Raises:
         ArtefactError: when they were gathered on another model, or for keys of another width.
     """
-    tensors, metadata = read_tensors(path, str(lm.device))
+    tensors, metadata = read_tensors(path, SECOND_MOMENTS, str(lm.device))
     _of_this_model(path, metadata, model)
     moments = {layer: tensors[f"moment.{layer}"] for layer in metadata["layers"]}
     _of_this_width(path, {layer: len(moment) for layer, moment in moments.items()}, lm)
@@ -36,7 +36,7 @@ def read_null_spaces(path: Path, model: Path, lm: LanguageModel, threshold: floa
     Raises:
         ArtefactError: when they were made for another model, width or threshold.
     """
-    tensors, metadata = read_tensors(path, str(lm.device))
+    tensors, metadata = read_tensors(path, NULL_SPACES, str(lm.device))
     _of_this_model(path, metadata, model)
     if metadata["threshold"] != threshold:
         raise ArtefactError(
@@ -64,7 +64,7 @@ def read_hypernetwork(path: Path, model: Path, lm: LanguageModel, settings: Edit
     Raises:
         ArtefactError: when it was trained for another model or with other settings, layers among them.
     """
-    tensors, metadata = read_tensors(path, str(lm.device))
+    tensors, metadata = read_tensors(path, HYPERNETWORK, str(lm.device))
     _of_this_model(path, metadata, model)
     for name, value in settings.model_dump(mode="json").items():
         if metadata["settings"].get(name) != value:

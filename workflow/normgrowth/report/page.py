@@ -7,8 +7,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from normgrowth.artefacts.atomic import write_text
-from normgrowth.artefacts.damage import damaged
+from normgrowth.artefacts.documents import read_json, write_text
 from normgrowth.artefacts.schemas import UNEDITED
 from normgrowth.claims.judge import TABLES
 from normgrowth.claims.markdown import interval, number
@@ -73,20 +72,6 @@ def write_report(results: Path, figures: list[str], out: Path, logs: Path | None
         provenance=provenance,
     )
     write_text(out, page)
-
-
-def read_json(path: Path) -> dict:
-    """A JSON file of the workflow.
-
-    Raises:
-        ArtefactError: when it is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path} does not exist; the workflow makes it") from error
-    except ValueError as error:
-        raise damaged(path, error) from error
 
 
 def embedded(folder: Path, name: str) -> dict:
