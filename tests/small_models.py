@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from normgrowth.assets.models import write_manifest
+from normgrowth.assets.manifest import write_manifest
 from normgrowth.editors.interface import Resources
 from normgrowth.editors.null_space import null_space
 from normgrowth.editors.statistics import gather_second_moments

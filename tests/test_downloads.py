@@ -8,7 +8,8 @@ import pytest
 from normgrowth.assets import patience
 from normgrowth.assets.downloads import download
 from normgrowth.assets.hub import fetch_model
-from normgrowth.assets.models import load_model, read_manifest, revision
+from normgrowth.assets.manifest import read_manifest, revision
+from normgrowth.assets.models import load_model
 from normgrowth.cli import main
 from normgrowth.errors import ArtefactError, ModelError
 from tests import small_models

@@ -101,6 +101,8 @@ def test_a_diverging_training_says_so():
 
 def checkpoint(folder, **tensors):
     folder.mkdir()
+    for name in ("config.json", "tokenizer.json"):  # not read, and yet a model has them
+        (folder / name).write_text("{}")
     save_file({name: tensor.clone() for name, tensor in tensors.items()}, folder / "model.safetensors")
     return folder
 
@@ -118,6 +120,19 @@ def test_checkpoints_are_compared_matrix_by_matrix(tmp_path):
         compare_checkpoints(base, other)
     with pytest.raises(ModelError, match="no weight matrix of the same name"):
         compare_checkpoints(base, checkpoint(tmp_path / "strange", v=w))
+
+
+@pytest.mark.parametrize("spoilt", ["base", "result"])
+def test_checkpoints_other_than_their_manifests_say_are_not_compared(tmp_path, capsys, spoilt):
+    base, result = (small_models.save("gpt2", tmp_path / name) for name in ("base", "result"))
+    weights = tmp_path / spoilt / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    names = ["--study", "s", "--model-name", "m", "--editor-name", "mine", "--order", "0", "--model", base]
+    rest = ["--kind", "full_fine_tuning", "--result", result, "--out", tmp_path / "out.parquet"]
+    assert main([str(word) for word in ("intervene", *names, *rest)]) == 1
+    said = f"normgrowth intervene: model folder {tmp_path / spoilt} cannot be loaded: model.safetensors is not the file"
+    assert capsys.readouterr().err.startswith(said)
+    assert not (tmp_path / "out.parquet").exists()
 
 
 @pytest.mark.parametrize("kind", TRAININGS)

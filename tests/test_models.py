@@ -6,8 +6,10 @@ import shutil
 import pytest
 import torch
 
+from normgrowth.artefacts.documents import write_json
 from normgrowth.assets import models
-from normgrowth.assets.models import load_model, pick_device, read_manifest, revision, write_manifest
+from normgrowth.assets.manifest import read_manifest, revision, write_manifest
+from normgrowth.assets.models import load_model, pick_device
 from normgrowth.cli import main
 from normgrowth.errors import ModelError
 from tests import small_models
@@ -72,9 +74,8 @@ def test_a_model_that_was_moved_is_named_with_the_command_that_brings_it_back(mo
 def test_a_model_whose_cache_was_emptied_is_fetched_again(model_folder, tmp_path):
     out = tmp_path / "resources" / "model"
     main(["import-model", "--path", str(model_folder), "--out", str(out)])
-    manifest = json.loads((out / "manifest.json").read_text())
-    manifest["source"] = {"kind": "hub", "repo": "owner/name", "revision": "a" * 40}
-    (out / "manifest.json").write_text(json.dumps(manifest))
+    source = {"kind": "hub", "repo": "owner/name", "revision": "a" * 40}
+    write_json(out / "manifest.json", read_manifest(out) | {"source": source})
     (model_folder / "model.safetensors").unlink()
     again = f"normgrowth fetch-model --repo owner/name --revision {'a' * 40} --out {out}"
     with pytest.raises(ModelError, match=rf"links model.safetensors to .*, which was moved or deleted: .*`{again}`"):

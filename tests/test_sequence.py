@@ -35,7 +35,7 @@ def world(request, tmp_path_factory):
     (folder / "contexts.json").write_text(json.dumps(small_models.CONTEXTS))
     lm = load_model(model)
     moments = small_models.resources(lm).second_moments
-    from normgrowth.assets.models import revision
+    from normgrowth.assets.manifest import revision
 
     write_tensors(
         folder / "moments.safetensors",

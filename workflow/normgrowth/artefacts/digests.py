@@ -10,11 +10,12 @@ import mmap
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all
 from normgrowth.artefacts.damage import damaged
-from normgrowth.artefacts.provenance import file_sha256
+from normgrowth.artefacts.known import confirmed
 from normgrowth.errors import ArtefactError
 
 KEY = "sha256_of_file"
@@ -53,7 +54,8 @@ def check_seal(path: Path | str, metadata: Span) -> None:
                 place = _place(data, metadata)
                 if place is None:
                     raise damaged(path, "it does not hold the digest that is written into every such file")
-                if data[place[0] : place[1]].decode() != _digest_without(data, place):
+                stated = data[place[0] : place[1]].decode()
+                if confirmed(path, stated, partial(_digest_without, data, place)) != stated:
                     raise damaged(path, "it has not the digest that it carries")
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} does not exist; the workflow makes it") from error
@@ -123,7 +125,7 @@ def check_beside(path: Path | str) -> str:
     """
     digest = read_beside(path)
     try:
-        found = file_sha256(path)
+        found = confirmed(path, digest)
     except FileNotFoundError as error:
         raise ArtefactError(f"{path} does not exist; the workflow makes it") from error
     except OSError as error:

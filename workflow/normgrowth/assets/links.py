@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all
-from normgrowth.assets.models import check_model, write_manifest
+from normgrowth.assets.manifest import write_manifest
+from normgrowth.assets.models import check_model
 
 
 def link_model(files: Iterable[Path], out: Path | str, source: dict, what: str) -> None:

@@ -17,7 +17,7 @@ from transformers.utils import logging
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all
 from normgrowth.artefacts.documents import write_json
-from normgrowth.assets.models import write_manifest
+from normgrowth.assets.manifest import write_manifest
 from normgrowth.assets.settings import TrainingSettings
 from normgrowth.assets.small_models import new_model, train_tokenizer
 from normgrowth.assets.text import documents

@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Train or compare, and write table `interventions`."""
     from normgrowth.artefacts.provenance import file_sha256, provenance
     from normgrowth.artefacts.tables import write_table
-    from normgrowth.assets.models import revision
+    from normgrowth.assets.manifest import revision
     from normgrowth.interventions.difference import compare_checkpoints
     from normgrowth.interventions.settings import InterventionTraining
     from normgrowth.sequence import Run

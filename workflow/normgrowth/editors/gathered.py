@@ -6,7 +6,7 @@ import torch
 
 from normgrowth.artefacts.tables import read_table
 from normgrowth.artefacts.tensors import read_tensors
-from normgrowth.assets.models import revision
+from normgrowth.assets.manifest import revision
 from normgrowth.editors.interface import Trajectory
 from normgrowth.editors.null_space import RELATIVE_THRESHOLD, NullSpace
 from normgrowth.editors.second_moment import SecondMoment
