@@ -143,11 +143,11 @@ def test_versions_that_are_not_recorded_cost_no_result(tmp_path, monkeypatch):
     said = provenance(seed=1)
     assert said == {"seed": 1, "versions": {"normgrowth": __version__, **dict.fromkeys(LIBRARIES, UNKNOWN)}}
     study, out = tmp_path / "facts.json", tmp_path / "provenance.json"
-    study.write_text("[]")
+    write_json(study, [])
     lock = tmp_path / "elsewhere" / "lock.txt"
     lock.parent.mkdir()
     lock.write_text("torch==1\n")
-    command = ["provenance", "--study", "{}", "--inputs", str(study), "--lock", str(lock), "--out", str(out)]
+    command = ["provenance", "--study", "{}", "--facts", str(study), "--lock", str(lock), "--out", str(out)]
     assert cli.main(command) == 0
     written = json.loads(out.read_text())
     assert written["versions"] == said["versions"]

@@ -148,10 +148,16 @@ rule claims:
 
 rule provenance:
     input:
-        models=expand("resources/models/{model}/manifest.json", model=STUDY.models),
-        data=sorted({FACTS, TEXT, HELDOUT}),
+        models=expand("resources/models/{model}/manifest.json", model=models_read()),
+        facts=FACTS,
+        text=TEXT,
+        heldout=HELDOUT,
+        contexts=expand(CONTEXTS, model=STUDY.models),
+        gathered=[file for files in gathered_for_runs().values() for file in files],
+        data=data_of_interventions(),
         lock=of_repository("envs/lock.txt"),
         figures=vetted_models(),
+        tables=expand("results/{{study}}/tables/{table}.parquet", table=TABLES),
     output:
         json=report(
             "results/{study}/provenance.json",
@@ -171,11 +177,15 @@ rule provenance:
         *closure("normgrowth.commands.provenance"),
         *numerics(),
         study=lambda w: PLAN.as_json,  # as a function, so that braces in it are no wildcards
+        models=lambda w, input: [os.path.dirname(manifest) for manifest in input.models],
+        gathered=lambda w: options_of_gathered(),
     message:
         "Write down what the results were made from"
     shell:
-        "normgrowth provenance --study {params.study:q} --inputs {input.models} {input.data} "
-        "--lock {input.lock:q} --figures {input.figures} --out {output.json} > {log} 2>&1"
+        "normgrowth provenance --study {params.study:q} --models {params.models} --facts {input.facts} "
+        "--text {input.text} --heldout {input.heldout} --contexts {input.contexts} {params.gathered} "
+        "--data {input.data} --lock {input.lock:q} --figures {input.figures} --tables {input.tables} "
+        "--out {output.json} > {log} 2>&1"
 
 
 rule report:

@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Edit a few facts one at a time, each on the unedited model, and hold the scores against the bars."""
     from normgrowth.artefacts.documents import write_json
+    from normgrowth.assets.manifest import revision
     from normgrowth.editors.r_rome import Settings, build
     from normgrowth.errors import QualityError
     from normgrowth.facts.orders import subset
@@ -47,4 +48,5 @@ def run(arguments: argparse.Namespace) -> None:
             f"{len(facts)} single R-ROME edits of {arguments.model} reach only {', '.join(missed)}: editing this model "
             "would mean little. Train it longer, edit another layer, or lower the bars under model_sources.*.vetting"
         )
-    write_json(arguments.out, {"editor": settings.model_dump(mode="json"), "facts": len(facts), **reached})
+    tried = {"revision": revision(arguments.model), "editor": settings.model_dump(mode="json"), "facts": len(facts)}
+    write_json(arguments.out, tried | reached)
