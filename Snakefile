@@ -10,6 +10,7 @@ from snakemake.utils import min_version
 
 from normgrowth import preloaded
 from normgrowth.cluster.preflight import Executor, examine
+from normgrowth.config.bounds import check_command_line
 from normgrowth.config.files import default_file, laid_over, read_file
 from normgrowth.config.load import load_study
 from normgrowth.config.plan import Plan
@@ -20,6 +21,10 @@ min_version("9.19")
 
 # A graph is millions of small objects that stay: looking for garbage among them takes a quarter of the time.
 gc.set_threshold(200_000, 50, 100)
+
+
+# As profiles/default does, for whoever runs without it.
+check_command_line(more=[default_file()])
 
 
 configfile: default_file()
