@@ -7,7 +7,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from normgrowth.assets.manifest import write_manifest
+from normgrowth.artefacts.documents import write_json
+from normgrowth.assets.manifest import revision, write_manifest
 from normgrowth.editors.interface import Resources
 from normgrowth.editors.null_space import null_space
 from normgrowth.editors.statistics import gather_second_moments
@@ -112,6 +113,11 @@ def text() -> str:
 
 
 CONTEXTS = {"uniform": ["{}", "It rained. {}", "So be it, then. {}"], "grouped": ["{}", "The day. {}", "I see it. {}"]}
+
+
+def write_contexts(path: Path, model: Path, seed: int = 0, templates: dict[str, list[str]] = CONTEXTS) -> None:
+    """Write context templates as the workflow keeps them."""
+    write_json(path, {"model": revision(model), "seed": seed, "per_length": 1, "templates": templates})
 
 
 THRESHOLD = 0.05

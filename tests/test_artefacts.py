@@ -91,7 +91,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         partial.write_text("half")
         raise RuntimeError
     assert path.read_text() == '{\n  "old": 1\n}\n'
-    assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file.json", "file.json.sha256"]
 
 
 def test_folders_are_replaced_whole(tmp_path):
@@ -133,7 +133,7 @@ def test_every_writer_survives_a_disk_that_is_really_full(small_disk):
     ):
         with pytest.raises(ArtefactError, match="the disk is full"):
             write()
-    assert [p.name for p in small_disk.iterdir()] == ["kept"]
+    assert sorted(p.name for p in small_disk.iterdir()) == ["kept", "kept.sha256"]
     assert (small_disk / "kept").read_text() == "finished before"
 
 

@@ -78,6 +78,8 @@ def test_the_command_writes_every_format(tmp_path):
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     options = [
+        "--study",
+        planted.STUDY,
         "--model-name",
         "tiny-gpt2",
         "--editor-name",

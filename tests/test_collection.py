@@ -58,7 +58,7 @@ def collected(results, table: str) -> pd.DataFrame:
     out = results / "tables" / f"{table}.parquet"
     numbers = ["--segments", "2", "--checkpoints", "0", "2", "4"]
     chains = ["/".join(map(str, chain)) for chain in CHAINS]
-    command = ["collect", "--table", table, "--results", str(results), "--chains", *chains]
+    command = ["collect", "--table", table, "--study", "s", "--results", str(results), "--chains", *chains]
     assert cli.main([*command, *numbers, "--out", str(out)]) == 0
     return read_table(out, table)
 
@@ -86,13 +86,13 @@ def test_rows_of_tasks_join_downstream(results):
             at = results / "measurements" / "m" / editor / f"order-{order}" / f"after-{step}" / "ability.parquet"
             frame = rows("downstream", [step], editor, order, task="hellaswag")
             write_table(at, frame, "downstream", {"harness": "its version", "device": "cpu"})
-    frame, sources = collect("downstream", results, CHAINS, SEGMENTS, CHECKPOINTS, evaluated=[0, 4])
+    frame, sources = collect("downstream", results, "s", CHAINS, SEGMENTS, CHECKPOINTS, evaluated=[0, 4])
     for _, run in frame.groupby(["editor", "order"]):
         assert list(zip(run["step"], run["task"], strict=True)) == [
             (0, "task"), (0, "hellaswag"), (2, "task"), (4, "task"), (4, "hellaswag")
         ]  # fmt: skip
     assert sources["m/ft"]["harness"] == "its version"
-    others, _ = collect("activations", results, CHAINS, SEGMENTS, CHECKPOINTS, evaluated=[0, 4])
+    others, _ = collect("activations", results, "s", CHAINS, SEGMENTS, CHECKPOINTS, evaluated=[0, 4])
     assert set(others["step"]) == {0, 2, 4}
 
 
@@ -125,13 +125,13 @@ def test_equal_inputs_give_equal_bytes_and_say_where_they_come_from(results):
 def test_a_missing_file_is_named(results, capsys):
     lost = results / "runs" / "m" / "ft" / "order-1" / "segment-2" / "edits.parquet"
     lost.unlink()
-    command = ["collect", "--table", "edits", "--results", str(results), "--chains", "m/ft/0", "m/ft/1"]
+    command = ["collect", "--table", "edits", "--study", "s", "--results", str(results), "--chains", "m/ft/0", "m/ft/1"]
     numbers = ["--segments", "2", "--checkpoints", "0", "2", "4"]
     assert cli.main([*command, *numbers, "--out", str(results / "x.parquet")]) == 1
     assert capsys.readouterr().err == f"normgrowth collect: {lost} does not exist; the workflow makes it\n"
 
 
 def test_collected_frames_need_no_file_to_be_written(results):
-    frame, sources = collect("speed", results, CHAINS, SEGMENTS, CHECKPOINTS)
+    frame, sources = collect("speed", results, "s", CHAINS, SEGMENTS, CHECKPOINTS)
     assert frame["step"].tolist() == [2, 4] * 4
     assert set(sources) == {"m/ft", "m/memit"}

@@ -161,7 +161,16 @@ def test_same_tables_same_bytes_and_no_dates(tmp_path, studies):
     command.add_arguments(parser)
 
     def drawn(prefix):
-        options = ["--figure", "norm_against_edits", "--tables", str(tables), "--style", '{"dpi": 60}']
+        options = [
+            "--figure",
+            "norm_against_edits",
+            "--study",
+            planted.STUDY,
+            "--tables",
+            str(tables),
+            "--style",
+            '{"dpi": 60}',
+        ]
         command.run(parser.parse_args([*options, "--out", str(tmp_path / prefix)]))
         return [(tmp_path / f"{prefix}.{extension}").read_bytes() for extension in ("pdf", "svg", "png")]
 

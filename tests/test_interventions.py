@@ -1,7 +1,5 @@
 """Whole models trained on: norms against plain computations, and the verdicts on them."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +8,7 @@ from peft.tuners.lora import LoraLayer
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 
+from normgrowth.artefacts.documents import write_json, write_text
 from normgrowth.artefacts.schemas import SCHEMAS
 from normgrowth.artefacts.tables import read_table
 from normgrowth.claims.judge import judge
@@ -138,8 +137,8 @@ def test_checkpoints_other_than_their_manifests_say_are_not_compared(tmp_path, c
 @pytest.mark.parametrize("kind", TRAININGS)
 def test_the_command_writes_the_table(tmp_path, kind):
     folder, out = small_models.save("llama", tmp_path / "model"), tmp_path / "out.parquet"
-    (tmp_path / "text.txt").write_text("\n\n".join(small_models.SENTENCES * 3), encoding="utf-8")
-    (tmp_path / "facts.json").write_text(json.dumps(small_models.records()), encoding="utf-8")
+    write_text(tmp_path / "text.txt", "\n\n".join(small_models.SENTENCES * 3))
+    write_json(tmp_path / "facts.json", small_models.records())
     data = ["--text", tmp_path / "text.txt"] if kind.startswith("cont") else ["--facts", tmp_path / "facts.json"]
     names = ["--study", "s", "--model-name", "m", "--editor-name", "mine", "--order", "0", "--model", folder]
     rest = ["--kind", kind, "--settings", SETTINGS.model_dump_json(), "--out", out]

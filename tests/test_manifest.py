@@ -162,12 +162,12 @@ def test_a_manifest_that_was_never_one_is_named(folder, how):
     line = f"{hashlib.sha256(data).hexdigest()}  {MANIFEST}"
     check = hashlib.sha256(line.encode()).hexdigest()
     (folder / f"{MANIFEST}.sha256").write_text(f"{line}\n# sha256 of the line above: {check}\n")
-    assert refusal(folder).startswith(f"{folder / MANIFEST} is no manifest of a model: it ")
+    assert refusal(folder).startswith(f"{folder / MANIFEST} {'is no manifest' if how == 'a list' else 'holds no JSON'}")
 
 
 def test_a_manifest_without_its_digest_is_refused(folder):
     (folder / f"{MANIFEST}.sha256").unlink()
-    assert f"{MANIFEST}.sha256, the digest of {MANIFEST}, does not exist; delete {folder / MANIFEST}" in refusal(folder)
+    assert f"{MANIFEST}.sha256, the digest of {MANIFEST}, does not exist; " in refusal(folder)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json", MANIFEST])

@@ -24,18 +24,19 @@ def made(tmp_path_factory):
     results = bench.folder / "results" / "s"
     run, measured = results / "runs/model/e/order-0", results / "measurements/model"
     assert bench.run("edit", **NAMES, chain=run) == 0
-    assert bench.run("measure", **NAMES, out=measured / "unedited/order-0/after-0") == 0
+    unedited = NAMES | {"editor-name": "unedited"}
+    assert bench.run("measure", **unedited, out=measured / "unedited/order-0/after-0") == 0
     step = {"step": 2, "chain": run, "segments": 1}
     assert bench.run("measure", **NAMES, **step, out=measured / "e/order-0/after-2") == 0
     numbers = ["--segments", "1", "--checkpoints", "0", "2"]
     for table in ("norms", "edits", "scores", "downstream"):
         out = ["--out", str(results / "tables" / f"{table}.parquet")]
-        command = ["collect", "--table", table, "--results", str(results), "--chains", "model/e/0"]
+        command = ["collect", "--study", "s", "--table", table, "--results", str(results), "--chains", "model/e/0"]
         assert main([*command, *numbers, *out]) == 0
     shutil.copy(bench.text, bench.folder / "heldout.txt")
     for path in (bench.facts, bench.text, bench.contexts, bench.folder / "heldout.txt"):
         write_beside(path, file_sha256(path))
-    write_json(bench.model / "figures.json", {"revision": revision(bench.model), "recall": 1.0})
+    write_json(bench.model / "figures.json", {"model": revision(bench.model), "recall": 1.0})
     return bench.folder
 
 
@@ -70,7 +71,7 @@ def test_inputs_models_and_settings_are_written_down(study):
     paths = [study / name for name in ("model/manifest.json", "facts.json", "text.txt", "heldout.txt", "contexts.json")]
     assert found["inputs"] == {str(path): file_sha256(path) for path in paths}
     model = revision(study / "model")
-    assert found["models"] == {"model": {"revision": model, "figures": {"revision": model, "recall": 1.0}}}
+    assert found["models"] == {"model": {"revision": model, "figures": {"model": model, "recall": 1.0}}}
     first = (study / "provenance.json").read_bytes()
     assert written(study) == 0 and (study / "provenance.json").read_bytes() == first
 
@@ -101,7 +102,7 @@ def test_a_changed_model_is_not_certified(study, capsys, name):
 def test_another_model_than_the_tables_were_made_with_is_not_certified(study, capsys, tmp_path):
     shutil.rmtree(study / "model")
     small_models.save("llama", study / "model")
-    write_json(study / "model/figures.json", {"revision": revision(study / "model")})
+    write_json(study / "model/figures.json", {"model": revision(study / "model")})
     table = study / "results/s/tables/downstream.parquet"
     refused(study, capsys, f"{table}: model/e was made on a model of revision ", "put the former input back, or delete")
 
@@ -130,7 +131,7 @@ def test_inputs_that_are_not_given_are_named(study, capsys):
 
 
 def test_figures_of_another_model_are_not_certified(study, capsys):
-    for found in ({"revision": "0" * 64}, {"recall": 1.0}, []):
+    for found in ({"model": "0" * 64}, {"recall": 1.0}, []):
         write_json(study / "model/figures.json", found)
         refused(study, capsys, f"{study / 'model/figures.json'} is of another model (revision ")
     (study / "model/figures.json").write_text("{}")

@@ -34,8 +34,8 @@ rule collect:
     message:
         "Put together the table {wildcards.table}"
     shell:
-        "normgrowth collect --table {wildcards.table} --results results/{wildcards.study} --chains {params.chains} "
-        "--segments {params.segments} "
+        "normgrowth collect --table {wildcards.table} --study {wildcards.study} --results results/{wildcards.study} "
+        "--chains {params.chains} --segments {params.segments} "
         "--checkpoints {params.checkpoints} {params.evaluated} --out {output.table} > {log} 2>&1"
 
 
@@ -73,7 +73,7 @@ rule draw:
     message:
         "Draw {wildcards.figure}"
     shell:
-        "normgrowth draw --figure {wildcards.figure} --tables results/{wildcards.study}/tables "
+        "normgrowth draw --figure {wildcards.figure} --study {wildcards.study} --tables results/{wildcards.study}/tables "
         "--style {params.style:q} --out {params.out} > {log} 2>&1"
 
 
@@ -107,7 +107,7 @@ rule card:
     message:
         "Draw the run of {wildcards.editor} on {wildcards.model}"
     shell:
-        "normgrowth card --model-name {wildcards.model} --editor-name {wildcards.editor} "
+        "normgrowth card --study {wildcards.study} --model-name {wildcards.model} --editor-name {wildcards.editor} "
         "--tables results/{wildcards.study}/tables --style {params.style:q} --out {params.out} > {log} 2>&1"
 
 
@@ -142,7 +142,7 @@ rule claims:
     message:
         "Judge the claims"
     shell:
-        "normgrowth claims --tables results/{wildcards.study}/tables --seed {params.seed} "
+        "normgrowth claims --study {wildcards.study} --tables results/{wildcards.study}/tables --seed {params.seed} "
         "--conditions {params.conditions:q} --out-json {output.json} --out-md {output.markdown} > {log} 2>&1"
 
 
@@ -216,5 +216,5 @@ rule report:
     message:
         "Write the report"
     shell:
-        "normgrowth report --results results/{wildcards.study} --figures {params.figures} --logs logs "
-        "--out {output.html} > {log} 2>&1"
+        "normgrowth report --study {wildcards.study} --results results/{wildcards.study} --figures {params.figures} "
+        "--logs logs --out {output.html} > {log} 2>&1"

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all
-from normgrowth.artefacts.damage import damaged
+from normgrowth.artefacts.damage import damaged, unreadable
 from normgrowth.artefacts.known import confirmed
 from normgrowth.errors import ArtefactError
 
@@ -47,20 +47,30 @@ def check_seal(path: Path | str, metadata: Span) -> None:
         ArtefactError: when the file is missing or has changed, be it by a single bit; it is moved aside.
     """
     try:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                raise damaged(path, "it is empty")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                place = _place(data, metadata)
-                if place is None:
-                    raise damaged(path, "it does not hold the digest that is written into every such file")
-                stated = data[place[0] : place[1]].decode()
-                if confirmed(path, stated, partial(_digest_without, data, place)) != stated:
-                    raise damaged(path, "it has not the digest that it carries")
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path} does not exist; the workflow makes it") from error
+        fault = seal_fault(path, metadata)
     except OSError as error:
-        raise damaged(path, error) from error
+        raise unreadable(path, error) from error
+    if fault:
+        raise damaged(path, fault)
+
+
+def seal_fault(path: Path | str, metadata: Span) -> str | None:
+    """What is wrong with a file that should hold its own digest; None where nothing is. The file stays where it is.
+
+    Raises:
+        OSError: when the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return "it is empty"
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            place = _place(data, metadata)
+            if place is None:
+                return "it does not hold the digest of its own bytes, which this version writes into every such file"
+            stated = data[place[0] : place[1]].decode()
+            if confirmed(path, stated, partial(_digest_without, data, place)) != stated:
+                return "it has not the digest that it carries"
+    return None
 
 
 def _place(data: mmap.mmap, metadata: Span) -> tuple[int, int] | None:
@@ -103,12 +113,17 @@ def read_beside(path: Path | str) -> str:
     remedy = f"delete {path} and run the workflow again, which makes both anew"
     try:
         text = note.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        if not path.exists():
-            raise ArtefactError(f"{path} does not exist; the workflow makes it") from error
-        raise ArtefactError(f"{note}, the digest of {path.name}, does not exist; {remedy}") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not path.is_file():
+            raise unreadable(path, error) from error
+        raise ArtefactError(
+            f"{note}, the digest of {path.name}, does not exist: a file of the workflow has one; {remedy} (files of "
+            "your own are taken in by `normgrowth import-facts` and `import-text`)"
+        ) from error
     except (UnicodeDecodeError, IsADirectoryError) as error:
         raise ArtefactError(f"{note} is damaged; {remedy}") from error
+    except OSError as error:
+        raise unreadable(note, error) from error
     found = _BESIDE.fullmatch(text)
     if found is None or hashlib.sha256(f"{found[1]}  {found[2]}".encode()).hexdigest() != found[3]:
         raise ArtefactError(f"{note} is damaged; {remedy}")
@@ -126,10 +141,8 @@ def check_beside(path: Path | str) -> str:
     digest = read_beside(path)
     try:
         found = confirmed(path, digest)
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path} does not exist; the workflow makes it") from error
     except OSError as error:
-        raise damaged(path, error) from error
+        raise unreadable(path, error) from error
     if found != digest:
         raise damaged(path, f"it has not the digest that {beside(path).name} beside it says")
     return digest

@@ -1,11 +1,14 @@
 """The only writer of the workflow's text and JSON; each file has its digest beside it."""
 
-import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all
 from normgrowth.artefacts.digests import check_beside, write_beside
+from normgrowth.artefacts.provenance import file_sha256
+from normgrowth.errors import ArtefactError
 
 
 def write_json(path: Path | str, value: object) -> None:
@@ -19,11 +22,21 @@ def write_text(path: Path | str, text: str) -> None:
     Raises:
         ArtefactError: when the disk is full or the place cannot be written.
     """
-    data = text.encode("utf-8")
-    # The digest first: a file that is there has its digest, whenever the process is killed.
-    write_beside(path, hashlib.sha256(data).hexdigest())
+    with with_digest(path) as partial:
+        partial.write_bytes(text.encode("utf-8"))
+
+
+@contextmanager
+def with_digest(path: Path | str) -> Iterator[Path]:
+    """Yield a path to write to, as `whole_or_not_at_all` does; the file gets its digest beside it.
+
+    Raises:
+        ArtefactError: when the disk is full or the place cannot be written.
+    """
     with whole_or_not_at_all(path) as partial:
-        partial.write_bytes(data)
+        yield partial
+        # Before the file appears: one that is there has its digest, whenever the process is killed.
+        write_beside(path, file_sha256(partial))
 
 
 def intact(path: Path | str) -> Path:
@@ -43,6 +56,9 @@ def read_json(path: Path | str) -> object:
     """The value of a file that `write_json` wrote.
 
     Raises:
-        ArtefactError: as `intact` does.
+        ArtefactError: as `intact` does, and when the file holds no JSON.
     """
-    return json.loads(intact(path).read_bytes())
+    try:
+        return json.loads(intact(path).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ArtefactError(f"{path} holds no JSON ({error}); delete it and run the workflow again") from error

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all
 from normgrowth.artefacts.damage import damaged
-from normgrowth.artefacts.digests import BLANK, KEY, check_seal, seal
+from normgrowth.artefacts.digests import BLANK, KEY, check_seal, seal, seal_fault
 from normgrowth.artefacts.schemas import SCHEMAS, segment_schema
 from normgrowth.errors import ArtefactError
 
@@ -63,16 +63,20 @@ def read_table(path: Path | str, name: str | None = None) -> pd.DataFrame:
     Raises:
         ArtefactError: when the file is missing, of another schema or damaged, be it by a single bit.
     """
+    return read_table_and_provenance(path, name)[0]
+
+
+def read_table_and_provenance(path: Path | str, name: str | None = None) -> tuple[pd.DataFrame, dict]:
+    """Read a table, and the provenance that `write_table` stored in its metadata; raises as `read_table` does."""
     check_seal(path, _footer)
     try:
-        frame = pq.read_table(path, page_checksum_verification=True).to_pandas()
-    except (pa.ArrowException, OSError) as error:
+        table = pq.read_table(path, page_checksum_verification=True)
+        provenance, frame = _provenance(table.schema), table.to_pandas()
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise damaged(path, error) from error
     if name is not None:
-        missing = [column for column in segment_schema(name).names if column not in frame.columns]
-        if missing:
-            raise ArtefactError(f"{path} is no table of {name}: columns {missing} are missing")
-    return frame
+        _require_columns(path, frame, name)
+    return frame, provenance
 
 
 def read_provenance(path: Path | str) -> dict:
@@ -83,10 +87,32 @@ def read_provenance(path: Path | str) -> dict:
     """
     check_seal(path, _footer)
     try:
-        provenance = json.loads(pq.read_schema(path).metadata[PROVENANCE_KEY])
-        del provenance[KEY]
+        return _provenance(pq.read_schema(path))
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise damaged(path, error) from error
+
+
+def read_table_if_whole(path: Path | str) -> pd.DataFrame | None:
+    """A table for those who only look: None where it is missing or damaged, and it stays where it is."""
+    try:
+        return None if seal_fault(path, _footer) else pq.read_table(path).to_pandas()
+    except (pa.ArrowException, OSError, ValueError):
+        return None
+
+
+def _require_columns(path: Path | str, frame: pd.DataFrame, name: str) -> None:
+    missing = [column for column in segment_schema(name).names if column not in frame.columns]
+    unknown = [column for column in frame.columns if column not in SCHEMAS[name].names]
+    if missing or unknown:
+        faults = [f"columns {missing} are missing"] * bool(missing) + [f"columns {unknown} are unknown"] * bool(unknown)
+        raise ArtefactError(
+            f"{path} is no table of {name}: {' and '.join(faults)}; delete it and run the workflow again"
+        )
+
+
+def _provenance(schema: pa.Schema) -> dict:
+    provenance = json.loads(schema.metadata[PROVENANCE_KEY])
+    del provenance[KEY]
     return provenance
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from normgrowth.artefacts.atomic import whole_or_not_at_all
 from normgrowth.artefacts.damage import damaged
 from normgrowth.artefacts.digests import BLANK, KEY, check_seal, seal
+from normgrowth.artefacts.holdings import Named
 from normgrowth.errors import ArtefactError
 
 # One metadata entry holds everything as JSON: with several, their order in the file is not fixed.
@@ -39,7 +40,7 @@ def write_tensors(path: Path | str, tensors: dict[str, torch.Tensor], metadata: 
 def read_tensors(
     path: Path | str, kind: str | None = None, device: str = "cpu"
 ) -> tuple[dict[str, torch.Tensor], dict]:
-    """The tensors and the metadata of a file that `write_tensors` wrote.
+    """The tensors and the metadata of a file that `write_tensors` wrote; asking for what is not there names the file.
 
     Args:
         kind: what the file must be; None for any.
@@ -51,7 +52,7 @@ def read_tensors(
         # Copied, because a tensor in the mapped file stands where the header's length puts it, and sums over it round
         # by how it is aligned.
         tensors = {name: file.get_tensor(name).clone() for name in sorted(file.keys())}
-    return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata
+    return Named(path, {name: tensor.to(device) for name, tensor in tensors.items()}), metadata
 
 
 def read_metadata(path: Path | str, kind: str | None = None) -> dict:
@@ -69,7 +70,7 @@ def _opened(path: Path | str, kind: str | None) -> Iterator[tuple[safe_open, dic
             del metadata[KEY]
             if (found := metadata.pop(KIND, None)) != kind and kind is not None:
                 raise ArtefactError(f"{path} holds {found}, not {kind}; delete it and run the workflow again")
-            yield file, metadata
+            yield file, Named(path, metadata)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise damaged(path, error) from error
 

@@ -41,8 +41,6 @@ def read_manifest(folder: Path | str) -> dict:
         manifest = read_json(path)
     except ArtefactError as error:
         raise ModelError(str(error)) from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is no manifest of a model: it is not JSON; {again(folder)}") from error
     files = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(files, dict) or not files or not all(isinstance(digest, str) for digest in files.values()):
         raise ModelError(f"{path} is no manifest of a model: it names no hashes of files; {again(folder)}")

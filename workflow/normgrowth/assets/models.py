@@ -10,7 +10,6 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from normgrowth.assets.checkpoint_files import model_files, tensors_of
-from normgrowth.assets.manifest import revision as revision  # for commands, which ask for it with the model
 from normgrowth.assets.manifest import verify
 from normgrowth.errors import ModelError
 from normgrowth.language_model import LanguageModel, language_model

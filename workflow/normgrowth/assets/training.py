@@ -89,7 +89,7 @@ def train_model(
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         write_manifest(folder, {"kind": "trained", "settings": settings.model_dump(mode="json"), "inputs": made_from})
-        figures["revision"] = revision(folder)
+        figures["model"] = revision(folder)
         write_json(folder / "figures.json", figures)
     return figures
 

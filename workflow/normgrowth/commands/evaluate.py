@@ -25,8 +25,9 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.state import restore
 
     chosen, lm = run_of(arguments), load(arguments)
-    restore(lm, arguments.chain, arguments.segments, chosen.fixed)
+    restore(lm, arguments.chain, arguments.segments, chosen.expected)
     rows, harness = evaluate(lm, arguments.tasks, arguments.few_shot, arguments.limit, arguments.task_folder)
     settings = {"tasks": arguments.tasks, "few_shot": arguments.few_shot, "limit": arguments.limit}
-    metadata = provenance(**chosen.fixed, ability=settings, harness=harness, device=lm.device.type, dtype="float32")
+    of = {**chosen.identity, **chosen.fixed, "step": arguments.step}
+    metadata = provenance(**of, ability=settings, harness=harness, device=lm.device.type, dtype="float32")
     write_table(arguments.out, chosen.identify(rows.assign(step=arguments.step)), "downstream", metadata)

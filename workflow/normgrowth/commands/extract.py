@@ -25,14 +25,13 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.state import restore
 
     chosen = run_of(arguments)
-    material, metadata = material_of(arguments, chosen.fixed)
+    material, metadata = material_of(arguments, chosen)
     lm = load(arguments)
     require_material(lm, material)
     if arguments.segments:
-        restore(lm, arguments.chain, arguments.segments, chosen.fixed)
+        restore(lm, arguments.chain, arguments.segments, chosen.expected)
     probes, layers = material.probes(lm), layers_named(lm, arguments.layers)
-    identity = {"study": chosen.study, "model": chosen.model, "editor": chosen.editor, "order": chosen.order}
-    identity["step"] = arguments.step
+    identity = {**chosen.identity, "step": arguments.step}
     for site in arguments.sites:
         groups = vector_groups(lm, probes, layers, site, identity)
         write_row_groups(arguments.out / f"{site}.parquet", vector_schema(site_width(lm, site)), groups, metadata)

@@ -69,7 +69,7 @@ def _figures(path: Path, revision: str) -> object:
     from normgrowth.errors import ArtefactError
 
     figures = read_json(path)
-    of = figures.get("revision") if isinstance(figures, dict) else None
+    of = figures.get("model") if isinstance(figures, dict) else None
     if of != revision:
         raise ArtefactError(
             f"{path} is of another model (revision {str(of)[:12]}...) than the one beside it ({revision[:12]}...): "

@@ -18,7 +18,7 @@ from normgrowth.continuations import continuations
 from normgrowth.editors.gradients import token_gradients
 from normgrowth.editors.hypernetworks import Network, Parameters, edited, input_output_widths
 from normgrowth.editors.solving import naming
-from normgrowth.errors import FactError, QualityError
+from normgrowth.errors import ArtefactError, FactError, QualityError
 from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
 from normgrowth.progress import Progress
@@ -148,7 +148,11 @@ class _Loop:
         """Continue from a checkpoint of the same training; the step it stands at, 0 where there is none."""
         if not path.exists():
             return 0
-        tensors, metadata = read_tensors(path, TRAINING, str(self.lm.device))
+        try:
+            tensors, metadata = read_tensors(path, TRAINING, str(self.lm.device))
+        except ArtefactError as error:
+            print(f"{error}; the training is begun anew", flush=True)
+            return 0
         if metadata["identity"] != identity:
             return 0
         with torch.no_grad():

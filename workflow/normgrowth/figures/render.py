@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all
+from normgrowth.artefacts.documents import with_digest
 from normgrowth.artefacts.schemas import UNEDITED
 from normgrowth.figures.style import Style
 
@@ -56,6 +57,7 @@ def save(figure: Figure, prefix: Path | str, style: Style) -> None:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         for extension, metadata in METADATA.items():
-            path = Path(f"{prefix}.{extension}")
-            with whole_or_not_at_all(path) as partial:
+            # The report embeds SVG files, and checks them.
+            write = with_digest if extension == "svg" else whole_or_not_at_all
+            with write(Path(f"{prefix}.{extension}")) as partial:
                 figure.savefig(partial, format=extension, metadata=metadata)
