@@ -161,3 +161,23 @@ def missing(name: str):
 def test_the_package_has_one_version():
     stated = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["version"]
     assert stated == __version__
+
+
+def test_a_file_where_a_folder_belongs_and_the_reverse_are_named_and_kept(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    (tmp_path / "lost").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    for place, said in (
+        ("file/out.json", "file is a file, where a folder belongs: move it away"),
+        ("file/deeper/out.json", "file is a file, where a folder belongs"),
+        ("lost/out.json", "lost is a link that leads nowhere, where a folder belongs"),
+        ("folder", "folder is a folder, where a file belongs"),
+    ):
+        with pytest.raises(ArtefactError, match=said):
+            write_json(tmp_path / place, {})
+    for name, said in (("file", "file is a file, where a folder"), ("link", "link is a link, where a folder")):
+        with pytest.raises(ArtefactError, match=said), whole_or_not_at_all(tmp_path / name) as partial:
+            partial.mkdir()
+    assert (tmp_path / "file").read_text() == "mine" and (tmp_path / "folder" / "inner").is_dir()
+    assert not [*tmp_path.glob(".*.partial")] and not [*tmp_path.glob("folder/*.partial")]

@@ -125,3 +125,26 @@ def test_facts_are_checked_before_they_are_taken(tmp_path, capsys):
     assert not out.exists()
     main(["import-facts", "--path", str(tmp_path / "facts.json"), "--limit", "3", "--out", str(out)])
     assert json.loads(out.read_text()) == records[:3]
+
+
+def test_a_file_in_place_of_a_model_folder_is_named(tmp_path, capsys):
+    (tmp_path / "model").write_text("")
+    with pytest.raises(ModelError, match="model is a file: name the folder that transformers saved the model in"):
+        load_model(tmp_path / "model")
+    assert main(["import-model", "--path", str(tmp_path / "model"), "--out", str(tmp_path / "out")]) == 1
+    assert "is a file: name the folder" in capsys.readouterr().err
+
+
+def test_an_import_replaces_links_and_nothing_else(model_folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    for _ in range(2):
+        assert main(["import-model", "--path", str(model_folder), "--out", str(out)]) == 0
+    for place in (model_folder, tmp_path):
+        before = sorted(place.iterdir())
+        assert main(["import-model", "--path", str(model_folder), "--out", str(place)]) == 1
+        assert "itself and no link to it, and would be replaced: give another folder" in capsys.readouterr().err
+        assert sorted(place.iterdir()) == before
+    load_model(model_folder)
+    (tmp_path / "file").write_text("mine")
+    assert main(["import-model", "--path", str(model_folder), "--out", str(tmp_path / "file")]) == 1
+    assert "file is a file, where a folder belongs: move it away" in capsys.readouterr().err

@@ -18,9 +18,11 @@ def whole_or_not_at_all(path: Path | str) -> Iterator[Path]:
     Works for files and folders. Whatever the failure, nothing half-written stays.
 
     Raises:
-        ArtefactError: when the disk is full or the place cannot be written.
+        ArtefactError: when the disk is full, the place cannot be written, or a file stands where a folder belongs or a
+            folder where a file belongs.
     """
     path = Path(path)
+    require_place(path)
     # Several machines may write to one folder, each with processes of the same numbers.
     partial = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
     try:
@@ -28,6 +30,7 @@ def whole_or_not_at_all(path: Path | str) -> Iterator[Path]:
         _remove(partial)
         yield partial
         _finish(partial)
+        _require_same_kind(path, partial)
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(partial, path)
@@ -41,6 +44,29 @@ def whole_or_not_at_all(path: Path | str) -> Iterator[Path]:
         if isinstance(error, PermissionError):
             raise ArtefactError(f"{path} may not be written: {error.strerror}. Check its owner") from error
         raise
+
+
+def require_place(path: Path | str) -> None:
+    """Refuse a place to write to that lies under a file; nothing is made.
+
+    Raises:
+        ArtefactError: naming the file.
+    """
+    for above in Path(path).parents:
+        if above.is_dir():
+            return
+        if above.exists() or above.is_symlink():
+            what = "a link that leads nowhere" if above.is_symlink() and not above.exists() else "a file"
+            raise ArtefactError(f"{above} is {what}, where a folder belongs: move it away and run the same again")
+
+
+def _require_same_kind(path: Path, partial: Path) -> None:
+    """Refuse to put a file in a folder's place, or a folder in that of a file or a link: they are somebody's."""
+    if partial.is_dir() and (path.is_symlink() or path.is_file()):
+        what = "link" if path.is_symlink() else "file"
+        raise ArtefactError(f"{path} is a {what}, where a folder belongs: move it away and run the same again")
+    if not partial.is_dir() and path.is_dir():
+        raise ArtefactError(f"{path} is a folder, where a file belongs: move it away and run the same again")
 
 
 def _disk_is_full(error: BaseException) -> bool:

@@ -50,7 +50,11 @@ def model_files(folder: Path | str) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ModelError(f"model folder {folder} does not exist")
+        raise ModelError(
+            f"model folder {folder} is a file: name the folder that transformers saved the model in"
+            if folder.exists()
+            else f"model folder {folder} does not exist"
+        )
     _refuse_broken_links(folder)
     names = {path.name for path in folder.iterdir() if path.is_file()}
     if fault := adapter_fault(names, folder / ADAPTER_CONFIG):
