@@ -13,13 +13,17 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 from safetensors import safe_open
 
-from normgrowth.artefacts.digests import beside
+from normgrowth.artefacts.digests import SUFFIX, beside
 from normgrowth.artefacts.documents import read_json, write_json, write_text
 from normgrowth.artefacts.tables import read_table_and_provenance, write_table
 from normgrowth.artefacts.tensors import KIND, METADATA_KEY, read_tensors, write_tensors
+from tests import small_models
 from tests.small_results import CHECKPOINTS, FIGURES, NETWORK, TABLES, Results
 
 UNFINISHED = "unfinished/checkpoint.safetensors"
+MODELS_ARE_CHECKED = False
+"""Switches on the files of models and what is beside them."""
+
 DAMAGES = ("bit", "bit in metadata", "cut", "empty", "sibling", "sibling alone", "elsewhere", "elsewhere alone")
 """Swaps are with a sibling of the same kind, or with the file of the same name of another study and model, each with
 the digest that stands beside or without it."""
@@ -97,6 +101,12 @@ def kinds(made: Results) -> dict[str, Kind]:
         found[figure] = Kind(results / f"figures/{figure}.svg", results / f"figures/{other}.svg", at.reporting)
     for name, other in (("claims", "provenance"), ("provenance", "claims")):
         found[name] = Kind(results / f"{name}.json", results / f"{other}.json", at.reporting)
+    if MODELS_ARE_CHECKED:
+        for name in ("config.json", "tokenizer.json", "model.safetensors", "manifest.json"):
+            kind = Kind(at.model / name, at.other_model / name, lambda out: at.sampling(out / "contexts.json"))
+            found[f"model's {name}"] = kind
+        editability = at.model / "editability.json"
+        found["editability"] = Kind(editability, at.other_model / editability.name, at.noting)
     sidecars = {
         f"digest of {name}": kind._replace(path=beside(kind.path), sibling=beside(kind.sibling), others_alike=False)
         for name, kind in found.items()
@@ -127,18 +137,21 @@ def as_another_study(made: Results, folder: Path) -> Results:
     """Copies of a study's files that say they are of another study and model, in a folder of their own."""
     other = Results(folder, "another", made.seed)
     shutil.copytree(made.folder, folder)
+    small_models.save("gpt2", other.model, seed=9)
     for path in sorted(folder.rglob("*.*")):
         if path.suffix == ".parquet":
             frame, said = read_table_and_provenance(path)
             schema = pq.read_schema(path).remove_metadata()
             write_table(path, frame.assign(study="another"), schema, _of_another(said))
-        elif path.suffix == ".safetensors" and path.parent != other.model:
+        elif path.suffix == ".safetensors" and path.name != "model.safetensors":
             tensors, said = read_tensors(path)
             kind = _header(path)[KIND]
             write_tensors(path, tensors, _of_another(said), kind)
         elif path.suffix == ".svg":
             write_text(path, path.read_text().replace(f" of {made.study}</dc:", " of another</dc:"))
-        elif path.suffix == ".json" and (path.parent == other.results or path.name.startswith("contexts")):
+        elif path.suffix == ".json" and (
+            path.parent == other.results or path.stem.split("-")[0] in ("contexts", "editability")
+        ):
             write_json(path, _of_another(read_json(path)))
     return other
 
@@ -184,15 +197,17 @@ def damage(kind: Kind, how: str, made: Results, other: Results, draw: random.Ran
     involved = [kind.path, partner] if swap else [kind.path]
     if swap and not how.endswith("alone") and beside(kind.path).exists():
         involved += [beside(kind.path), beside(partner)]
-    before = {path: (path.read_bytes(), _times(path)) for path in involved}
+    # A reader moves a file aside where only its digest was damaged.
+    kept = {path.with_suffix("") if path.suffix == SUFFIX else path for path in involved} | set(involved)
+    before = {path: (path.read_bytes(), _times(path)) for path in kept}
     if swap:
         for one, two in zip(involved[::2], involved[1::2], strict=True):
             one.write_bytes(before[two][0])
             two.write_bytes(before[one][0])
     else:
         kind.path.write_bytes(_changed(before[kind.path][0], how, kind.path.suffix, draw))
-    for path, (_, times) in before.items():
-        _set_times(path, times)
+    for path in involved:
+        _set_times(path, before[path][1])
     return Damaged(involved, before)
 
 

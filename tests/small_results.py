@@ -17,6 +17,9 @@ from tests.commands import MEASURE
 from tests.every_editor import settings_of
 
 KILLED = 130
+RESERVED = 4
+"""Facts that train hypernetworks."""
+
 NETWORK = "hypernetwork.safetensors"
 EDITORS = ("memit", "ft")
 SEGMENTS, CHECKPOINTS = 2, (0, 2, 4)
@@ -49,6 +52,7 @@ class Results:
     def __init__(self, folder: Path, study: str, seed: int) -> None:
         self.folder, self.study, self.seed = folder, study, seed
         self.model, self.resources, self.results = folder / "model", folder / "resources", folder / "results"
+        self.other_model = folder / "other-model"
         self.facts, self.text = self.resources / "facts.json", self.resources / "text.txt"
         self.contexts = self.resources / "contexts.json"
         self.moments = self.resources / "layers-0-1.safetensors"
@@ -58,6 +62,7 @@ class Results:
     def make(self) -> "Results":
         """Make every file, in the order of the workflow."""
         small_models.save("gpt2", self.model, seed=self.seed)
+        small_models.save("gpt2", self.other_model, seed=self.seed + 1)
         self._make_data()
         self._do(self.sampling(self.contexts))
         self._do(self.sampling(self.resources / "contexts-of-2.json", seed=2))
@@ -67,6 +72,8 @@ class Results:
         self._do(self.decomposing(self.resources / "null-spaces-1.safetensors", "layers-1.safetensors", [1]))
         for kind in ("mend", "malmen"):
             self._do(self.training_a_network(self.resources / kind, kind))
+        for model in (self.model, self.other_model):
+            self._do(self.vetting(model))
         for editor in EDITORS:
             for segment in (1, 2):
                 self._do(self.editing(editor, segment, self.chain(editor)))
@@ -81,8 +88,7 @@ class Results:
         for figure in FIGURES:
             self._do(self.drawing(figure, self.results / "figures" / figure))
         self._do(self.judging(self.results))
-        settings, written = json.dumps({"study": self.study}), self.results / "provenance.json"
-        self._do(["provenance", "--study", settings, "--inputs", self.facts, "--out", written])
+        self._do(self.noting(self.results))
         self._leave_unfinished()
         return self
 
@@ -173,14 +179,28 @@ class Results:
     def training_a_network(self, out: Path, kind: str = "mend") -> list:
         """Train a hypernetwork."""
         settings = ["--editor", kind, "--settings", json.dumps(TRAINING)]
-        return ["hypernetwork", *self._on_model, *self._seeded, "--reserved", 6, *settings, "--out", out]
+        return ["hypernetwork", *self._on_model, *self._seeded, "--reserved", RESERVED, *settings, "--out", out]
 
     def _editor(self, editor: str) -> list:
         of = {"mend": TRAINING}.get(editor) or json.loads(compact(settings_of(editor)))
         given = ["--editor", editor, "--settings", json.dumps(of), "--contexts", self.contexts]
         needed = {"memit": ["--statistics", self.moments], "mend": ["--hypernetwork", self.network / NETWORK]}
         needed |= {"alphaedit": [*needed["memit"], "--null-spaces", self.spaces]}
-        return [*given, *needed.get(editor, []), *(["--reserved", 6] if editor == "mend" else [])]
+        return [*given, *needed.get(editor, []), *(["--reserved", RESERVED] if editor == "mend" else [])]
+
+    def vetting(self, model: Path) -> list:
+        """Check that a model can be edited."""
+        bars = ["--settings", json.dumps({"facts": 1, "es": 0, "ps": 0, "ns": 0})]
+        settings = ["--editor-settings", compact(settings_of("r_rome"))]
+        resources = self.resources if model == self.model else self.resources / "of-other"
+        if model == self.other_model:
+            self._do(
+                ["contexts", "--model", model, "--seed", 0, "--per-length", 1, "--out", resources / "contexts.json"]
+            )
+            words = self.gathering(resources / self.moments.name, [0, 1])
+            self._do([model if word == self.model else word for word in words])
+        given = ["--contexts", resources / "contexts.json", "--statistics", resources / self.moments.name]
+        return ["vet", "--model", model, *self._seeded, *given, *settings, *bars, "--out", model / "editability.json"]
 
     def editing(self, editor: str, segment: int, chain: Path) -> list:
         """Edit a segment of two facts."""
@@ -222,6 +242,11 @@ class Results:
     def judging(self, out: Path) -> list:
         """Judge the claims."""
         return ["claims", *self._tables, "--out-json", out / "claims.json", "--out-md", out / "claims.md"]
+
+    def noting(self, out: Path) -> list:
+        """Write down what the results were made from."""
+        given = ["--study", json.dumps({"study": self.study}), "--inputs", self.model / "manifest.json", self.facts]
+        return ["provenance", *given, "--figures", self.model / "editability.json", "--out", out / "provenance.json"]
 
     def reporting(self, out: Path) -> list:
         """Write the report."""

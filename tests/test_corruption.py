@@ -28,6 +28,13 @@ def test_no_damage_is_taken_for_a_result(studies, tmp_path):
     assert found["refused"] > TRIALS / 2
 
 
+@pytest.mark.slow
+def test_every_command_that_reads_does_its_work_undisturbed(studies, tmp_path):
+    for name, kind in kinds(studies[0]).items():
+        code, errors, written = outcome_of(kind, tmp_path)
+        assert code == 0 and written, f"{name}: {errors}"
+
+
 def trials(made, other, folder, count, seed) -> Counter:
     """Damage one file after another, each time run the command that reads it, and count what came of it."""
     every = [(name, how) for name in kinds(made) for how in DAMAGES]
@@ -64,9 +71,9 @@ def trial(made, other, folder, name, how, draw, right) -> str | None:
     return "refused"
 
 
-def names_both(digest, line: str) -> bool:
-    """A digest of another file is as good as a changed file: the message names both."""
-    return digest.suffix == ".sha256" and str(digest.with_suffix("")) in line and digest.name in line
+def names_both(path, line: str) -> bool:
+    """A digest or a manifest that is another's is as good as a changed file: the message names both."""
+    return path.name in line and str(path.parent) in line
 
 
 def outcome_of(kind, folder):
