@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from snakemake.persistence.file import FilePersistence
 from snakemake.utils import min_version
 
 from normgrowth import preloaded
@@ -15,6 +16,7 @@ from normgrowth.config.load import load_study
 from normgrowth.config.plan import Plan
 from normgrowth.config.site import read_site
 from normgrowth.errors import ClusterError, StudyError
+from normgrowth.heads.hook import lock_of
 
 min_version("9.19")
 
@@ -49,6 +51,11 @@ PLAN = Plan(STUDY)
 config["description"] = PLAN.description  # for Snakemake's own report
 if workflow.is_main_process and (notice := PLAN.notice):
     print(notice, file=sys.stderr)
+
+
+# A killed run's lock is taken over, and runs of other studies go on beside this one.
+if workflow.is_main_process:
+    FilePersistence.lock = lock_of(STUDY.study, lambda: workflow.executor_plugin)
 
 
 # Without a cluster, jobs that ask for GPUs would share their memory: one job at a time, or as `--resources gpu=N` says.

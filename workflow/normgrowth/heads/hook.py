@@ -1,0 +1,44 @@
+"""What stands in for Snakemake's own lock of its folder."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from normgrowth.errors import RunError
+from normgrowth.heads.locks import folder_lock
+from normgrowth.heads.room import is_full, without_room
+
+
+def lock_of(study: str, executor: Callable[[], Any]) -> Callable[[Any], Any]:
+    """A method for Snakemake's records of a folder, in place of their `lock`.
+
+    Snakemake's own stays behind when a run is killed, and a run that ends removes those of all others. Whatever is done
+    without a lock, as dry runs and the jobs of a run are, does not come here.
+
+    Args:
+        study: what is run.
+        executor: called once the lock is asked for; returns the plugin that runs the jobs, or None.
+    """
+
+    @contextmanager
+    def lock(persistence: Any) -> Iterator[None]:
+        reads, writes = (set(map(str, files())) for files in (persistence.all_inputfiles, persistence.all_outputfiles))
+        try:
+            with folder_lock(Path(persistence.path), study, getattr(executor(), "name", ""), reads, writes):
+                yield
+        except RunError as error:
+            sys.exit(f"normgrowth: {error}")  # one line for the user, no traceback
+        except Exception as error:
+            if (folders := without_room()) or is_full(error):
+                where = ", ".join(folders) or "a folder that this run writes to"
+                line = (
+                    f"normgrowth: stopped where there is next to no room: {where}. Free some, then run the same command"
+                )
+                print(line, file=sys.stderr, flush=True)
+            if is_full(error):
+                sys.exit(1)
+            raise
+
+    return lock
