@@ -31,7 +31,7 @@ def locks(tree) -> list[str]:
 
 def second_study(tree, **values):
     """Arguments for another study of the same resources."""
-    values = {"study": "second", "description": ""} | values
+    values = {"study": "second"} | values
     return ["--config", *(f"{key}={value}" for key, value in values.items())]
 
 

@@ -88,8 +88,8 @@ def _refusal(lock: Lock, path: str, written: bool) -> str:
     why = f"{'writes' if written else 'reads'} {path}"
     if run is None:
         return (
-            f"not started: a run that left no record {why} (lock {lock.number} in {lock.folder}). Make sure that no "
-            f"other run goes on in this folder, then {unlock}"
+            f"not started: a run that left no record {why} (lock {lock.number} in {os.path.relpath(lock.folder)}). "
+            f"Make sure that no other run goes on in this folder, then {unlock}"
         )
     if run.is_elsewhere:
         return f"not started: {run} {why}. Wait for its end; if it was killed there, {unlock}"
