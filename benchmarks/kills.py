@@ -1,6 +1,6 @@
 """Kill jobs, their server or whole runs at random moments, start again, and compare with a run that nobody disturbed.
 
-    python benchmarks/kills.py [TRIALS] [SEED]
+    python benchmarks/kills.py [TRIALS] [SEED] [FOLDER]
 
 Each trial takes a finished study, deletes what one job made, runs `snakemake` for it, kills one process with SIGKILL
 and runs the same command once more, without `--unlock`. Then every file must be what it was. Rules and victims come in
@@ -33,7 +33,9 @@ RULES += ("intervene", "measure", "extract", "collect", "draw", "claims", "prove
 VICTIMS = ("job", "server", "head")
 TIMES = ("timing.parquet", "speed.parquet", "report.html")
 PATIENCE = 300  # seconds in which a run of one job must end
+ATTEMPTS = 5  # at killing a job in time
 OWN_SERVER = 3  # of so many kills of a server, one is of a server that is still importing
+REPLACED = {"train": ("vet",)}  # the folder that a rule replaces holds outputs of others too
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,9 @@ class Study:
 
     def __init__(self, folder: Path) -> None:
         self.reference, self.folder = folder / "reference", folder / "trial"
-        self.reference.mkdir(parents=True)
+        self.reference.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "benchmarks/kills.yaml", self.reference / "config.yaml")
-        head = self.start(self.reference)
+        head = self.start(self.reference)  # only what the last trials in this folder did not have
         said, _ = head.communicate()
         if head.returncode:
             raise RuntimeError(f"the study did not run:\n{said}")
@@ -70,12 +72,15 @@ class Study:
             command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
 
-    def without(self, job: Job) -> None:
-        """Make the copy anew, as it was before this job."""
+    def without(self, job: Job) -> tuple[str, ...]:
+        """Make the copy anew, as it was before this job; returns the files to make."""
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.copytree(self.reference, self.folder, symlinks=True)
-        for file in (*job.outputs, job.log):
+        beside = [other for other in self.jobs if other.rule in REPLACED.get(job.rule, ())]
+        outputs = tuple(output for one in (job, *beside) for output in one.outputs)
+        for file in (*outputs, job.log):
             (self.folder / file).unlink()
+        return outputs
 
 
 def jobs_of(folder: Path) -> Iterator[Job]:
@@ -184,34 +189,48 @@ def trial(study: Study, number: int, seed: int, servers: list[subprocess.Popen])
     kind = VICTIMS[(number + number // len(RULES)) % len(VICTIMS)]
     job = draw.choice([job for job in study.jobs if job.rule == rule])
     own_server = kind == "server" and draw.randrange(OWN_SERVER) == 0
-    study.without(job)
     moment = draw.uniform(0, job.seconds)
-    head = study.start(study.folder, *job.outputs, own_server=own_server)
-    log = study.folder / job.log
-    _until(lambda: log.exists() or head.poll() is not None)
-    time.sleep(moment)
-    server = None if own_server else servers[-1].pid
-    chosen: list[int] = []
-    _until(lambda: head.poll() is not None or chosen.extend(victims(kind, head.pid, server, draw)) or chosen)
-    if head.poll() is None:
-        os.kill(draw.choice(chosen), signal.SIGKILL)
-    elif kind != "head":
-        chosen = []
+    for _ in range(ATTEMPTS):
+        outputs = study.without(job)
+        head = study.start(study.folder, *outputs, own_server=own_server)
+        server = None if own_server else servers[-1].pid
+        if killed := _killed(study, head, job, kind, moment, server, draw):
+            break
+        moment /= 2  # it ended before
     said, _ = head.communicate(timeout=PATIENCE)
-    if kind == "server" and not own_server and chosen:
+    locked = any((study.folder / ".snakemake/locks").iterdir())
+    if kind == "server" and not own_server and killed:
         servers[-1].wait()
         shutil.rmtree(os.environ.pop(preloaded.VARIABLE), ignore_errors=True)
         preloaded.start(1)
-    again = study.start(study.folder, *job.outputs)
+    again = study.start(study.folder, *outputs)
     said_again, _ = again.communicate(timeout=PATIENCE)
     wrong = differences(study)
     if again.returncode:
         wrong.append(f"the second run failed:\n{said}\n{said_again}")
-    if kind == "head" and head.returncode == -signal.SIGKILL and "taking over the lock" not in said_again:
-        wrong.append(f"no lock was taken over:\n{said_again}")
+    if locked != ("taking over the lock" in said_again):
+        wrong.append(f"the lock {'was not' if locked else 'should not be'} taken over:\n{said_again}")
     what = f"own {kind}" if own_server else kind
-    when = f"at {moment:.2f} of {job.seconds:.2f} s" if chosen else "too late"
-    return f"{rule:12} {what:10} {when:22} exit {head.returncode:3}", wrong
+    when = f"at {moment:.2f} of {job.seconds:.2f} s" if killed else "too late"
+    return f"{rule:13} {what:10} {when:20} exit {head.returncode:3}", wrong
+
+
+def _killed(
+    study: Study, head: subprocess.Popen, job: Job, kind: str, moment: float, server: int | None, draw: random.Random
+) -> bool:
+    """Kill a process of a run so long after its job began; False where the run ended before."""
+    log = study.folder / job.log
+    _until(lambda: log.exists() or head.poll() is not None)
+    time.sleep(moment)
+    chosen: list[int] = []
+    _until(lambda: head.poll() is not None or chosen.extend(victims(kind, head.pid, server, draw)) or chosen)
+    if head.poll() is not None:
+        return False
+    try:
+        os.kill(draw.choice(chosen), signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _until(condition) -> None:
@@ -222,13 +241,13 @@ def _until(condition) -> None:
         time.sleep(0.002)
 
 
-def main(trials: int = 200, seed: int = 0) -> int:
-    """Run trials, a line each; returns how many went wrong."""
+def main(trials: int = 200, seed: int = 0, kept: str | None = None) -> int:
+    """Run trials, a line each; returns how many went wrong. The finished study stays in the folder `kept`, if given."""
     if not processes.this_boot():
         sys.exit("processes of a run cannot be found on this system")
     failed = late = 0
     with tempfile.TemporaryDirectory(prefix="kills-") as folder, warm_server() as servers:
-        study = Study(Path(folder))
+        study = Study(Path(kept or folder).resolve())
         began = time.monotonic()
         for number in range(trials):
             line, wrong = trial(study, number, seed, servers)
@@ -241,4 +260,4 @@ def main(trials: int = 200, seed: int = 0) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(1 if main(*map(int, sys.argv[1:])) else 0)
+    sys.exit(1 if main(*map(int, sys.argv[1:3]), *sys.argv[3:]) else 0)
