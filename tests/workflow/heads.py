@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 from normgrowth import preloaded
 from normgrowth.heads import processes
@@ -37,6 +38,8 @@ def waiting_tree(folder: Path) -> Tree:
 class Head:
     """A run of a tree's workflow, in the background."""
 
+    going: ClassVar[list["Head"]] = []
+
     def __init__(self, tree: Tree, *arguments: str, hold: str = "", preloading: str | None = "") -> None:
         self.tree = tree
         self.mark = tree.folder / f"held-{time.monotonic_ns()}"
@@ -50,6 +53,14 @@ class Head:
             self.process = subprocess.Popen(
                 command, cwd=tree.cwd, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **HEEDED
             )
+
+        self.going.append(self)
+
+    @classmethod
+    def end_all(cls) -> None:
+        """Kill what a test left."""
+        while cls.going:
+            cls.going.pop().kill()
 
     @property
     def said(self) -> str:

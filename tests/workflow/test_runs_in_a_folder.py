@@ -17,7 +17,8 @@ STUDY = "study 'demo' (process {process} on {host}, since {since})"
 
 @pytest.fixture
 def tree(tmp_path):
-    return waiting_tree(tmp_path / "tree")
+    yield waiting_tree(tmp_path / "tree")
+    Head.end_all()
 
 
 def change_record(tree, **values):

@@ -1,32 +1,39 @@
 """What stands in for Snakemake's own lock of its folder."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from normgrowth.errors import RunError
+from normgrowth.heads.edits import keep, stamps, tell_of_edits
 from normgrowth.heads.locks import folder_lock
+from normgrowth.heads.records import LOCAL
 from normgrowth.heads.room import is_full, without_room
 
 
-def lock_of(study: str, executor: Callable[[], Any]) -> Callable[[Any], Any]:
+def lock_of(config: Mapping[str, Any], executor: Callable[[], Any], code: Path) -> Callable[[Any], Any]:
     """A method for Snakemake's records of a folder, in place of their `lock`.
 
     Snakemake's own stays behind when a run is killed, and a run that ends removes those of all others. Whatever is done
     without a lock, as dry runs and the jobs of a run are, does not come here.
 
     Args:
-        study: what is run.
+        config: the study that is run.
         executor: called once the lock is asked for; returns the plugin that runs the jobs, or None.
+        code: the folder of the library and the rules.
     """
+    before = stamps([code])
 
     @contextmanager
     def lock(persistence: Any) -> Iterator[None]:
         reads, writes = (set(map(str, files())) for files in (persistence.all_inputfiles, persistence.all_outputfiles))
+        name, folder = getattr(executor(), "name", ""), Path(persistence.path)
         try:
-            with folder_lock(Path(persistence.path), study, getattr(executor(), "name", ""), reads, writes):
+            with folder_lock(folder, config["study"], name, reads, writes):
+                if name not in LOCAL:
+                    keep(config, folder)
                 yield
         except RunError as error:
             sys.exit(f"normgrowth: {error}")  # one line for the user, no traceback
@@ -40,5 +47,7 @@ def lock_of(study: str, executor: Callable[[], Any]) -> Callable[[Any], Any]:
             if is_full(error):
                 sys.exit(1)
             raise
+        finally:
+            tell_of_edits(before, [code])
 
     return lock
