@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from normgrowth import preloaded
 from normgrowth.errors import RunError
 from normgrowth.heads import locks, processes
-from normgrowth.heads.locks import folder_lock
+from normgrowth.heads.locks import folder_lock, held_in
 from normgrowth.heads.records import Lock, locks_in
 from normgrowth.heads.room import is_full, without_room
 
@@ -28,7 +28,7 @@ HEAD = """
 import os, socket, sys, time
 from pathlib import Path
 from normgrowth import preloaded
-from normgrowth.heads.locks import folder_lock
+from normgrowth.heads.locks import folder_lock, held_in
 
 folder, clients = Path(sys.argv[1]), int(sys.argv[2])
 with folder_lock(folder, "study", "local", {"a"}, {"b"}):
@@ -95,6 +95,20 @@ def test_runs_go_on_side_by_side_if_neither_writes_what_the_other_uses(tmp_path_
         assert set(os.listdir(folder / "locks")) == held
         first.close()
         assert os.listdir(folder / "locks") == [] and processes.RUN not in os.environ
+
+
+def test_a_plan_that_another_run_has_outdated_is_not_run(tmp_path, unwatched):
+    with folder_lock(tmp_path, "first", "local", {"a"}, {"b"}):
+        planned_beside = held_in(tmp_path)
+        with folder_lock(tmp_path, "beside", "local", {"a"}, {"c"}, planned_beside):
+            pass
+    with (
+        pytest.raises(RunError, match="ended while this one was planned, and may have made b anew"),
+        folder_lock(tmp_path, "second", "local", {"b"}, {"d"}, planned_beside),
+    ):
+        pass
+    with folder_lock(tmp_path, "third", "local", {"a"}, {"c"}, planned_beside):
+        pass
 
 
 def test_what_a_run_did_not_finish_writing_is_of_nobody(tmp_path, unwatched, capsys):

@@ -6,8 +6,9 @@ import re
 import signal
 
 import pytest
+import yaml
 
-from normgrowth.heads import processes
+from normgrowth.heads import edits, processes
 from tests.workflow.heads import Head, records, until, waiting_tree, watchers
 
 pytestmark = pytest.mark.skipif(not processes.this_boot(), reason="processes of a run cannot be found here")
@@ -149,3 +150,39 @@ def test_dry_runs_and_reports_need_no_lock(tree):
     (tree.folder / "go").touch()
     held.process.wait(60)
     assert locks(tree) == []
+
+
+def edit_everything(tree):
+    """More edits, another probe set, and another line in one editor."""
+    tree.change_config(edits=3, measure={"fact_probes": 30})
+    tree.append("editors/ft.py", "ANOTHER_LINE = 1")
+
+
+@pytest.mark.slow
+def test_a_run_keeps_to_its_plan_and_the_next_one_makes_what_the_edits_touch(tree, tmp_path):
+    control = waiting_tree(tmp_path / "control")
+    assert control.snakemake("--cores", "2").returncode == 0
+    edit_everything(control)
+    running = Head(tree, hold="train").held()
+    edit_everything(tree)
+    (tree.folder / "go").touch()
+    running.end()
+    (line,) = running.lines()
+    assert line.startswith("normgrowth: edited while this run went on: ft.py. What depends on it is made anew")
+    segments = {file.name for file in (tree.folder / "results/demo/runs/world-gpt2/ft/order-0").iterdir()}
+    assert segments == {"segment-1", "segment-2"}
+    plan = tree.plan()
+    assert plan.jobs == control.plan().jobs and plan.jobs["edit"] == 3 and "train" not in plan.jobs
+    assert tree.snakemake("--cores", "2").returncode == 0
+    assert "Nothing to be done" in tree.snakemake("--dry-run").stdout
+
+
+def test_a_job_on_another_machine_keeps_to_the_study_of_its_run(tree, monkeypatch):
+    target = "results/demo/runs/world-gpt2/ft/order-0/segment-2/state.safetensors"
+    job = ("--mode", "remote", "--nolock", "--dry-run", target)
+    monkeypatch.delenv(edits.STUDY, raising=False)
+    edits.keep(yaml.safe_load((tree.folder / "config.yaml").read_text()), tree.folder / ".snakemake")
+    tree.change_config(edits=1)
+    assert tree.snakemake(*job).returncode == 0
+    monkeypatch.delenv(edits.STUDY)
+    assert tree.snakemake(*job).returncode != 0

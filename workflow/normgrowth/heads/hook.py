@@ -8,7 +8,7 @@ from typing import Any
 
 from normgrowth.errors import RunError
 from normgrowth.heads.edits import keep, stamps, tell_of_edits
-from normgrowth.heads.locks import folder_lock
+from normgrowth.heads.locks import folder_lock, held_in
 from normgrowth.heads.records import LOCAL
 from normgrowth.heads.room import is_full, without_room
 
@@ -25,13 +25,14 @@ def lock_of(config: Mapping[str, Any], executor: Callable[[], Any], code: Path) 
         code: the folder of the library and the rules.
     """
     before = stamps([code])
+    planned_beside = held_in(Path(".snakemake"))
 
     @contextmanager
     def lock(persistence: Any) -> Iterator[None]:
         reads, writes = (set(map(str, files())) for files in (persistence.all_inputfiles, persistence.all_outputfiles))
         name, folder = getattr(executor(), "name", ""), Path(persistence.path)
         try:
-            with folder_lock(folder, config["study"], name, reads, writes):
+            with folder_lock(folder, config["study"], name, reads, writes, planned_beside):
                 if name not in LOCAL:
                     keep(config, folder)
                 yield

@@ -9,8 +9,8 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import PIPE, Popen, TimeoutExpired
 
@@ -23,7 +23,14 @@ SAME_COMMAND = "then run the same command"
 
 
 @contextmanager
-def folder_lock(folder: Path, study: str, executor: str, reads: set[str], writes: set[str]) -> Iterator[None]:
+def folder_lock(
+    folder: Path,
+    study: str,
+    executor: str,
+    reads: set[str],
+    writes: set[str],
+    planned_beside: Mapping[str, set[str]] | None = None,
+) -> Iterator[None]:
     """Hold the lock of a run of this process.
 
     Args:
@@ -32,13 +39,14 @@ def folder_lock(folder: Path, study: str, executor: str, reads: set[str], writes
         executor: name of the executor that runs the jobs.
         reads: every file that the run's jobs may read.
         writes: every file that they will write.
+        planned_beside: what each run writes that lived when this one's plan was begun, by the run's name.
 
     Raises:
-        RunError: when another run is in the way; the message names it.
+        RunError: when another run is in the way, or has changed what the plan was made from; the message names it.
     """
     run = Run.this_one(secrets.token_hex(8), study, executor)
     with _alone(folder):
-        lock, record = _take(folder / "locks", run, reads, writes)
+        lock, record = _take(folder / "locks", run, reads, writes, planned_beside or {})
     before, watcher = os.environ.get(processes.RUN), None
     try:
         watcher = _watched(run.name)
@@ -55,13 +63,32 @@ def folder_lock(folder: Path, study: str, executor: str, reads: set[str], writes
         _dismiss(watcher)
 
 
-def _take(folder: Path, run: Run, reads: set[str], writes: set[str]) -> tuple[Lock, int]:
+def held_in(folder: Path) -> dict[str, set[str]]:
+    """What each run writes that lives now, by the run's name; `folder` is Snakemake's own."""
+    if not (folder / "locks").is_dir():
+        return {}
+    with suppress(OSError, RunError), _alone(folder):  # a look at a lock holds it for a moment
+        held = [lock for lock in locks_in(folder / "locks") if lock.run and lock.is_held()]
+        return {lock.run.name: lock.paths("output") for lock in held}
+    return {}
+
+
+def _take(
+    folder: Path, run: Run, reads: set[str], writes: set[str], planned_beside: Mapping[str, set[str]]
+) -> tuple[Lock, int]:
     folder.mkdir(parents=True, exist_ok=True)  # `snakemake --unlock` removes it
+    there = {lock.run.name for lock in locks_in(folder) if lock.run}
     others = [lock for lock in locks_in(folder) if not _taken_over(lock)]
     for other in others:
         theirs_read, theirs_written = other.paths("input"), other.paths("output")
         if shared := writes & (theirs_read | theirs_written) or reads & theirs_written:
             raise RunError(_refusal(other, min(shared), min(shared) in theirs_written))
+    for name, written in planned_beside.items():
+        if name not in there and (shared := written & (reads | writes)):
+            raise RunError(
+                f"not started: another run ended while this one was planned, and may have made {min(shared)} anew. Run "
+                "the same command again"
+            )
     lock = Lock(folder, max((other.number for other in others), default=-1) + 1)
     return lock, lock.take(run, reads, writes)
 
