@@ -27,8 +27,10 @@ FILES = st.sets(st.sampled_from(["a", "b", "c", "dé é"]), max_size=3)
 HEAD = """
 import os, socket, sys, time
 from pathlib import Path
+from subprocess import Popen
 from normgrowth import preloaded
-from normgrowth.heads.locks import folder_lock, held_in
+from normgrowth.heads import processes
+from normgrowth.heads.locks import folder_lock
 
 folder, clients = Path(sys.argv[1]), int(sys.argv[2])
 with folder_lock(folder, "study", "local", {"a"}, {"b"}):
@@ -37,8 +39,14 @@ with folder_lock(folder, "study", "local", {"a"}, {"b"}):
     place = Path(os.environ[preloaded.VARIABLE]) / preloaded._name()
     while clients and not place.exists():
         time.sleep(0.01)
+    if clients:  # commands whose forks wait for somebody to write
+        os.mkfifo(folder / "facts")
+        command = [sys.executable, "-m", "normgrowth.cli", "import-facts", "--path", folder / "facts", "--out", "x"]
+        running = [Popen(command) for _ in range(4)]
+        while len(processes.of_run(os.environ["NORMGROWTH_RUN"], "")) < 1 + 2 * len(running):
+            time.sleep(0.01)
     lines = [socket.socket(socket.AF_UNIX) for _ in range(clients)]
-    for line in lines[:64]:  # as many as wait to be heard
+    for line in lines:
         line.connect(str(place))
         socket.send_fds(line, [preloaded.LENGTH.pack(10)], [0, 1, 2])  # and says no more
     print(os.environ["NORMGROWTH_RUN"], os.environ[preloaded.VARIABLE], flush=True)
@@ -157,8 +165,12 @@ def test_what_awaits_commands_ends_with_its_run_while_it_imports(tmp_path, watch
 
 @on_linux
 @pytest.mark.slow
-def test_what_awaits_commands_ends_with_its_run_under_64_clients(tmp_path):
+@pytest.mark.parametrize("watched", [True, False], ids=["watched", "unwatched"])
+def test_what_awaits_commands_ends_with_its_run_under_64_clients(tmp_path, watched):
     process, run, _ = head(tmp_path, clients=64)
+    assert len(processes.of_run(run, "")) >= 9
+    if not watched:
+        os.kill(*watchers(run), signal.SIGKILL)
     process.kill()
     process.communicate()
     until(lambda: not processes.of_run(run, ""), 5)

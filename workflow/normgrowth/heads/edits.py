@@ -33,10 +33,10 @@ def kept(is_job: bool) -> dict[str, Any] | None:
 
 
 def stamps(folders: Iterable[Path]) -> dict[Path, tuple[int, int]]:
-    """Time of last change and size of each file of Python or Snakemake in these folders."""
+    """Time of last change and size of each file of code, rules or data in these folders."""
     found = {}
     for file in (file for folder in folders for file in folder.rglob("*")):
-        if file.suffix in (".py", ".smk"):
+        if file.suffix in (".py", ".smk", ".yaml"):
             status = file.stat()
             found[file] = status.st_mtime_ns, status.st_size
     return found

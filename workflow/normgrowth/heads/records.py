@@ -19,8 +19,8 @@ from normgrowth.heads import processes
 
 LOCK = re.compile(r"(\d+)\.(input|output)\.lock")
 RECORD = re.compile(r"(\d+)\.run\.json")
-LOCAL = ("local", "")
-"""Executors whose jobs end with the run."""
+LOCAL = ("local", "touch", "dryrun", "")
+"""Executors whose jobs end with the run; the empty name is that of no jobs at all."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 FOLDERS = ("results", "resources", "logs", ".snakemake")
 """What a study writes to, in its working directory."""
 
-LITTLE = 64 * 2**20
-"""Bytes: with less, a run that failed may have failed for it."""
+LITTLE = 4 * 2**20
+"""Bytes: with less, a run that failed may have failed for it. A command that needs more says itself what it could not
+write."""
 
 
 def is_full(error: BaseException | None) -> bool:
