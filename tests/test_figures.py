@@ -71,7 +71,7 @@ SHAPES = {
 }
 
 
-@pytest.fixture(scope="module", params=SHAPES)
+@pytest.fixture(scope="module", params=["few", pytest.param("many", marks=pytest.mark.slow), "arms"])
 def shape(request):
     runs = SHAPES[request.param]()
     return runs, planted.tables(*runs)

@@ -117,7 +117,7 @@ def test_one_segment_and_three_give_the_same_bits(world, tmp_path, kind):
     assert any(not torch.equal(one[name], unedited[name]) for name in one)
 
 
-@pytest.mark.parametrize("kind", [pytest.param(k, marks=() if k in ("ft", "memit") else slow) for k in WRITERS])
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=() if k == "memit" else slow) for k in WRITERS])
 def test_a_killed_segment_started_again_gives_the_same_bytes(world, tmp_path, kind):
     # Slow enough that the kill lands among the edits.
     long = (
