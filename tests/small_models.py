@@ -99,9 +99,9 @@ def language_model_of(architecture: str, seed: int = 0, context: int = 64) -> La
     return language_model(model_of(architecture, seed, context), tokenizer(architecture))
 
 
-def save(architecture: str, folder: Path, context: int = 64) -> Path:
+def save(architecture: str, folder: Path, context: int = 64, seed: int = 0) -> Path:
     """Write the model's folder with its manifest."""
-    model_of(architecture, context=context).save_pretrained(folder)
+    model_of(architecture, seed, context).save_pretrained(folder)
     tokenizer(architecture).save_pretrained(folder)
     write_manifest(folder, {"kind": "test"})
     return folder

@@ -1,9 +1,11 @@
 """The benchmarks run, on a model so small that what they say of speed means nothing."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.checks import share_of_checks
 from benchmarks.editors import WRITERS, every_editor
 from benchmarks.growth import growth
 from benchmarks.large import projected
@@ -39,6 +41,19 @@ def test_growth_has_exponents():
 
 def test_norms_are_timed():
     assert "%" in telemetry_share(random_model("gpt2-7m", count=32, **SMALL), edits=2)
+
+
+def test_a_job_reads_its_inputs_and_what_they_stand_for(tmp_path):
+    chain, model = tmp_path / "results/s/runs", tmp_path / "resources/models/m"
+    for file in (chain / "segment-1/state.safetensors", chain / "segment-2/state.safetensors", model / "config.json"):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"x" * 100)
+    logs = tmp_path / "logs/s"
+    logs.mkdir(parents=True)
+    read = {"results/s/runs/segment-2/state.safetensors": 0.1, "resources/models/m/manifest.json": 0.1}
+    (logs / "edit.benchmark.jsonl").write_text(json.dumps({"s": 7.0, "input_size_mb": read}) + "\n")
+    hashing, seconds, jobs = share_of_checks(tmp_path / "results/s")
+    assert 0 < hashing < seconds == 7 and jobs == 1
 
 
 def test_the_command_says_what_it_takes():

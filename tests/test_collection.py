@@ -1,5 +1,8 @@
 """Small files of many jobs become one table."""
 
+import shutil
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -7,6 +10,7 @@ from normgrowth import cli
 from normgrowth.artefacts.schemas import SCHEMAS, UNEDITED, segment_schema
 from normgrowth.artefacts.tables import read_provenance, read_table, write_table
 from normgrowth.collection import BY_CHECKPOINT, BY_SEGMENT, collect
+from normgrowth.errors import ArtefactError
 
 RUNS, ORDERS, SEGMENTS, CHECKPOINTS = [("m", "ft"), ("m", "memit")], 2, 2, [0, 2, 4]
 CHAINS = [(model, editor, order) for model, editor in RUNS for order in range(ORDERS)]
@@ -25,8 +29,15 @@ def rows(name: str, steps: list[int], editor: str, order: int, **values: object)
 
 
 @pytest.fixture
-def results(tmp_path):
+def results(made, tmp_path):
+    """What the jobs leave behind, to be changed."""
+    return Path(shutil.copytree(made, tmp_path / "results"))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """What the jobs of two editors, two orders, two segments of two edits leave behind."""
+    tmp_path = tmp_path_factory.mktemp("made")
     for order in range(ORDERS):
         at = tmp_path / "measurements" / "m" / UNEDITED / f"order-{order}" / "after-0"
         for name in BY_CHECKPOINT:
@@ -135,3 +146,61 @@ def test_collected_frames_need_no_file_to_be_written(results):
     frame, sources = collect("speed", results, "s", CHAINS, SEGMENTS, CHECKPOINTS)
     assert frame["step"].tolist() == [2, 4] * 4
     assert set(sources) == {"m/ft", "m/memit"}
+
+
+def refused(results, table: str) -> str:
+    with pytest.raises(ArtefactError) as caught:
+        collect(table, results, "s", CHAINS, SEGMENTS, CHECKPOINTS)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "table", "said"),
+    [
+        ("runs/m/ft/order-0/segment-1/norms", "runs/m/ft/order-0/segment-2/norms", "norms",
+         "holds steps 3 to 4, where steps 0 to 2 belongs; delete it and run the workflow again"),
+        ("runs/m/ft/order-0/segment-1/edits", "runs/m/memit/order-0/segment-1/edits", "edits",
+         "holds editor 'memit', where editor 'ft' belongs; delete it and run the workflow again"),
+        ("runs/m/ft/order-0/segment-1/timing", "runs/m/ft/order-1/segment-1/timing", "edits",
+         "holds order 1, where order 0 belongs; delete it and run the workflow again"),
+        ("measurements/m/ft/order-0/after-2/cka", "measurements/m/unedited/order-0/after-0/cka", "cka",
+         "holds editor 'ft', where editor 'unedited' belongs; delete it and run the workflow again"),
+        ("measurements/m/ft/order-0/after-2/spectra", "measurements/m/ft/order-0/after-4/spectra", "spectra",
+         "holds step 4, where step 2 belongs; delete it and run the workflow again"),
+    ],
+)  # fmt: skip
+def test_a_file_in_another_ones_place_is_refused(results, one, other, table, said):
+    one, other = (results / f"{path}.parquet" for path in (one, other))
+    kept = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(kept)
+    message = refused(results, table)
+    assert message.endswith(said) and (str(one) in message or str(other) in message)
+
+
+def test_rows_of_another_study_or_of_none_are_refused(results):
+    path = results / "runs/m/ft/order-1/segment-2/norms.parquet"
+    frame = read_table(path, "norms")
+    write_table(path, frame.assign(study="t"), "norms")
+    assert (
+        refused(results, "norms")
+        == f"{path} holds study 't', where study 's' belongs; delete it and run the workflow again"
+    )
+    write_table(path, frame[:0], "norms")
+    assert "does not say its study, model, editor, order: another version" in refused(results, "norms")
+    write_table(path, frame[:0], "norms", {"study": "s", "model": "m", "editor": "ft", "order": 1})
+    collect("norms", results, "s", CHAINS, SEGMENTS, CHECKPOINTS)
+
+
+def test_files_of_one_run_are_made_of_the_same_inputs(results):
+    path = results / "runs/m/ft/order-1/segment-2/edits.parquet"
+    write_table(path, read_table(path, "edits"), segment_schema("edits"), {"seed": 8})
+    message = refused(results, "edits")
+    assert message.startswith(f"{path} holds seed 8, where seed 7 belongs; that is what ")
+    assert message.endswith("segment-1/edits.parquet was made with; delete both and run the workflow again")
+
+
+def test_times_of_other_edits_are_refused(results):
+    path = results / "runs/m/ft/order-1/segment-2/timing.parquet"
+    write_table(path, read_table(path, "timing").assign(case_id=99), "timing")
+    assert refused(results, "edits").startswith(f"{path} holds times of other edits than ")

@@ -35,7 +35,7 @@ def results(folder, *runs):
     planted.write(folder / "tables", tables)
     for name in SHOWN:
         style = Style(StyleSettings(dpi=50))
-        save(draw(name, tables, style), folder / "figures" / name, style)
+        save(draw(name, tables, style), folder / "figures" / name, style, planted.STUDY)
     call(
         claims,
         *STUDY,

@@ -26,4 +26,4 @@ def run(arguments: argparse.Namespace) -> None:
     style = Style(read_style(arguments.style))
     tables = read_results(arguments.tables, card.TABLES, arguments.study)
     figure = draw("card", tables, style, model=arguments.model_name, editor=arguments.editor_name)
-    save(figure, arguments.out, style)
+    save(figure, arguments.out, style, arguments.study)

@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     style = Style(read_style(arguments.style))
     tables = read_results(arguments.tables, FIGURES[arguments.figure].tables, arguments.study)
-    save(draw(arguments.figure, tables, style), arguments.out, style)
+    save(draw(arguments.figure, tables, style), arguments.out, style, arguments.study)
 
 
 def read_style(text: str):

@@ -16,6 +16,7 @@ from normgrowth.claims.verdict import NOT_MEASURED, count
 from normgrowth.errors import ArtefactError
 from normgrowth.families import in_order, is_control
 from normgrowth.figures.catalogue import FIGURES
+from normgrowth.figures.identity import identity_of, said_by
 from normgrowth.report.evidence import evidence_tables
 from normgrowth.report.summaries import single_edits, summaries
 from normgrowth.report.usage import usage_table
@@ -66,23 +67,25 @@ def write_report(study: str, results: Path, figures: list[str], out: Path, logs:
         many=MANY_VERDICTS,
         symbols=SYMBOLS,
         unmeasured=[claim for claim in judged["claims"] if claim["status"] == NOT_MEASURED],
-        figures=[embedded(results / "figures", name) for name in figures],
+        figures=[embedded(results / "figures", name, study) for name in figures],
         tables=[*summaries(tables, single_edits(results / "tables", study)), *evidence_tables(judged), *usage],
         provenance=provenance,
     )
     write_text(out, page)
 
 
-def embedded(folder: Path, name: str) -> dict:
+def embedded(folder: Path, name: str, study: str) -> dict:
     """Title, caption and picture of a figure; the picture as a data URI, whose ids cannot meet another's.
 
     Raises:
-        ArtefactError: when the figure is unknown, was not drawn or is damaged.
+        ArtefactError: when the figure is unknown, was not drawn, is damaged or is of another study.
     """
     if name not in FIGURES:
         raise ArtefactError(f"figure {name!r} is unknown; known are {', '.join(sorted(FIGURES))}")
     path = folder / f"{name}.svg"
-    encoded = base64.b64encode(intact(path).read_bytes()).decode()
+    drawn = intact(path).read_bytes()
+    require(path, {"figure": said_by(drawn)}, {"figure": identity_of(name, study)})
+    encoded = base64.b64encode(drawn).decode()
     entry = FIGURES[name]
     picture = f"data:image/svg+xml;base64,{encoded}"
     return {"name": name, "title": entry.title, "caption": entry.caption, "picture": picture}
