@@ -1,5 +1,6 @@
 """Text and JSON have their digest beside them: a change of either is found, and the one that changed is named."""
 
+import hashlib
 import os
 import subprocess
 
@@ -120,3 +121,18 @@ def test_commands_look_at_text_and_json_before_any_work(tmp_path, capsys, option
     words += ["--chain", "c", *(str(word) for pair in files.items() for word in pair)]
     assert cli.main(words) == 1
     assert capsys.readouterr().err.startswith(f"normgrowth edit: {files[option]} is damaged")
+
+
+def test_a_download_is_the_file_of_its_name(tmp_path, capsys):
+    content = b"The home of Tirel is Oslo."
+    name = hashlib.sha256(content).hexdigest()
+    path, out = tmp_path / "downloads" / name, tmp_path / "text.txt"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    assert cli.main(["import-text", "--paths", str(path), "--out", str(out)]) == 0
+    path.write_bytes(content + b".")
+    assert cli.main(["import-text", "--paths", str(path), "--out", str(out)]) == 1
+    assert f"import-text: {path} is damaged (its SHA-256 is " in capsys.readouterr().err
+    assert not path.exists() and path.with_name(f"{name}.damaged").exists()
+    (tmp_path / name).write_bytes(content + b".")  # a user's own, whatever it is called
+    assert cli.main(["import-text", "--paths", str(tmp_path / name), "--out", str(out)]) == 0

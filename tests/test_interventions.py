@@ -9,8 +9,10 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 
 from normgrowth.artefacts.documents import write_json, write_text
+from normgrowth.artefacts.provenance import file_sha256
 from normgrowth.artefacts.schemas import SCHEMAS
-from normgrowth.artefacts.tables import read_table
+from normgrowth.artefacts.tables import read_provenance, read_table
+from normgrowth.assets.manifest import revision
 from normgrowth.claims.judge import judge
 from normgrowth.cli import main
 from normgrowth.config.sections import Intervention
@@ -124,6 +126,7 @@ def test_checkpoints_are_compared_matrix_by_matrix(tmp_path):
 @pytest.mark.parametrize("spoilt", ["base", "result"])
 def test_checkpoints_other_than_their_manifests_say_are_not_compared(tmp_path, capsys, spoilt):
     base, result = (small_models.save("gpt2", tmp_path / name) for name in ("base", "result"))
+    capsys.readouterr()  # what transformers says while it saves
     weights = tmp_path / spoilt / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
     names = ["--study", "s", "--model-name", "m", "--editor-name", "mine", "--order", "0", "--model", base]
@@ -143,8 +146,22 @@ def test_the_command_writes_the_table(tmp_path, kind):
     names = ["--study", "s", "--model-name", "m", "--editor-name", "mine", "--order", "0", "--model", folder]
     rest = ["--kind", kind, "--settings", SETTINGS.model_dump_json(), "--out", out]
     assert main([str(word) for word in ("intervene", *names, *data, *rest)]) == 0
+    made_by = read_provenance(out)
+    assert made_by["model_revision"] == revision(folder) and made_by["data"] == file_sha256(data[1])
     rows = read_table(out, "interventions")
     assert set(rows["kind"]) == {kind} and set(rows["editor"]) == {"mine"} and rows["step"].max() == 4
+
+
+@pytest.mark.parametrize("kind", ["continued_pretraining", "full_fine_tuning"])
+def test_changed_data_are_named_before_any_training(tmp_path, capsys, kind):
+    folder, data = small_models.save("gpt2", tmp_path / "model"), tmp_path / "data"
+    write_text(data, "\n\n".join(small_models.SENTENCES))
+    data.write_text(data.read_text().replace("Rome", "Roma", 1))
+    names = ["--study", "s", "--model-name", "m", "--editor-name", "mine", "--order", "0", "--model", folder]
+    rest = ["--kind", kind, "--text" if kind.startswith("cont") else "--facts", data, "--out", tmp_path / "out.parquet"]
+    assert main([str(word) for word in ("intervene", *names, *rest)]) == 1
+    said = f"normgrowth intervene: {data} is damaged (it has not the digest that data.sha256 beside it says)"
+    assert capsys.readouterr().err.splitlines()[-1].startswith(said)
 
 
 def interventions(kind="full_fine_tuning", **ratios):

@@ -174,6 +174,7 @@ def test_a_manifest_without_its_digest_is_refused(folder):
 @pytest.mark.parametrize("command", LOADING)
 def test_every_command_that_loads_a_model_refuses_a_changed_one(tmp_path, capsys, command, name):
     bench = Workbench(tmp_path)
+    capsys.readouterr()  # what transformers says while it saves
     flip(bench.model / name)
     options = {"editor": "mend", "settings": "{}"} if command == "hypernetwork" else {}
     assert bench.run(command, **options) == 1
@@ -280,3 +281,15 @@ def test_large_tables_tensors_and_texts_are_hashed_once_too(tmp_path, counted, m
     flip(path)
     with pytest.raises(ArtefactError, match="it has not the digest that it carries"):
         read_tensors(path, "state")
+
+
+def test_tasks_are_not_evaluated_on_a_changed_model(tmp_path, capsys):
+    """Found before the harness is looked for, so that it need not be installed."""
+    bench = Workbench(tmp_path)
+    write_json(bench.facts, bench.records)
+    capsys.readouterr()
+    flip(bench.model / "model.safetensors")
+    given = {"study": "s", "model-name": "m", "editor-name": "unedited", "order": 0, "seed": 0, "step": 0}
+    given |= {"model": bench.model, "facts": bench.facts, "tasks": "small_homes", "out": tmp_path / "out.parquet"}
+    assert main(["evaluate", *(str(word) for name, value in given.items() for word in (f"--{name}", value))]) == 1
+    assert "model.safetensors is not the file that manifest.json names" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from normgrowth.assets.manifest import read_manifest, revision, write_manifest
 from normgrowth.assets.models import load_model, pick_device
 from normgrowth.cli import main
 from normgrowth.errors import ModelError
-from tests import small_models
+from tests import checkpoints, small_models
 
 
 def test_importing_links_the_files_and_keeps_the_revision(model_folder, tmp_path):
@@ -148,3 +148,13 @@ def test_an_import_replaces_links_and_nothing_else(model_folder, tmp_path, capsy
     (tmp_path / "file").write_text("mine")
     assert main(["import-model", "--path", str(model_folder), "--out", str(tmp_path / "file")]) == 1
     assert "file is a file, where a folder belongs: move it away" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe{}", b"[" * 1_000_000], ids=range(5))
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"])
+def test_json_of_a_model_that_is_none_is_one_line(tmp_path, capsys, name, content):
+    """A folder as others save it, without a manifest."""
+    folder = checkpoints.saved("gpt2", tmp_path / "model")
+    (folder / name).write_bytes(content)
+    capsys.readouterr()  # transformers' own words about saving
+    checkpoints.refused(folder, capsys, "tokenizer" if name == "tokenizer.json" else name)

@@ -145,6 +145,9 @@ def test_a_table_of_another_study_or_of_unknown_origin_is_named(study, capsys):
     refused(study, capsys, f"{table} is of study t, not s: delete it and run the workflow again")
     write_table(table, rows, "norms", provenance())
     refused(study, capsys, f"{table} does not say what it was made from")
+    made_by["runs"]["model/e"].pop("facts")
+    write_table(table, rows, "norms", made_by)
+    refused(study, capsys, f"{table}: model/e was made from facts that it does not name")
 
 
 def test_a_damaged_table_is_named(study, capsys):

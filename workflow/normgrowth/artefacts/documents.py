@@ -1,14 +1,18 @@
 """The only writer of the workflow's text and JSON; each file has its digest beside it."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all
+from normgrowth.artefacts.damage import damaged, unreadable
 from normgrowth.artefacts.digests import check_beside, write_beside
 from normgrowth.artefacts.provenance import file_sha256
 from normgrowth.errors import ArtefactError
+
+DOWNLOADS = "downloads"
 
 
 def write_json(path: Path | str, value: object) -> None:
@@ -50,6 +54,25 @@ def intact(path: Path | str) -> Path:
     """
     check_beside(path)
     return Path(path)
+
+
+def as_named(path: Path | str) -> Path:
+    """The path of a file, once its bytes are found to have the SHA-256 that is its name, where it is a download.
+
+    Downloads stand under their SHA-256 in a folder `downloads`; any other file is a user's own and is taken as it is.
+
+    Raises:
+        ArtefactError: when a download has changed; it is moved aside.
+    """
+    path = Path(path)
+    if path.parent.name == DOWNLOADS and re.fullmatch("[0-9a-f]{64}", path.name) and path.is_file():
+        try:
+            found = file_sha256(path)
+        except OSError as error:
+            raise unreadable(path, error) from error
+        if found != path.name:
+            raise damaged(path, f"its SHA-256 is {found}, not its name")
+    return path
 
 
 def read_json(path: Path | str) -> object:

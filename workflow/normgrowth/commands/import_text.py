@@ -5,11 +5,13 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from normgrowth.artefacts.documents import as_named
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
-        "--paths", required=True, type=Path, nargs="+", help="UTF-8 text or Parquet files, in this order"
+        "--paths", required=True, type=as_named, nargs="+", help="UTF-8 text or Parquet files, in this order"
     )
     parser.add_argument("--column", help="the files are Parquet: their column of documents")
     parser.add_argument("--documents", type=int, help="take so many rows of Parquet files")

@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from normgrowth.artefacts.documents import intact
 from normgrowth.commands.common import add_identity, add_model, load
 
 
@@ -14,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", required=True, help="which intervention it is")
     parser.add_argument("--settings", default="{}", help="training, as JSON")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
-    parser.add_argument("--text", type=Path, help="text to pre-train on")
-    parser.add_argument("--facts", type=Path, help="facts whose prompts and true objects to fine-tune on")
+    parser.add_argument("--text", type=intact, help="text to pre-train on")
+    parser.add_argument("--facts", type=intact, help="facts whose prompts and true objects to fine-tune on")
     parser.add_argument("--result", type=Path, help="model folder to compare with instead of training")
     parser.add_argument("--out", required=True, type=Path, help="table to write")
 

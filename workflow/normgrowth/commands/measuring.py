@@ -37,6 +37,16 @@ def run_of(arguments: argparse.Namespace):
     return Run(arguments.study, arguments.model_name, arguments.editor_name, arguments.order, fixed)
 
 
+def hash_of_state(arguments: argparse.Namespace) -> str | None:
+    """SHA-256 of the state that the checkpoint is after; None for the unedited model."""
+    from normgrowth.artefacts.provenance import file_sha256
+    from normgrowth.state import STATE_FILE, segment_folder
+
+    if not arguments.segments:
+        return None
+    return file_sha256(segment_folder(arguments.chain, arguments.segments) / STATE_FILE)
+
+
 def material_of(arguments: argparse.Namespace, run, heldout: Path | None = None):
     """The material that `add_material`'s arguments name, and the metadata of files made from it.
 

@@ -102,6 +102,8 @@ def _require_made_from(
                 f"{where} on a model of revision {_short(made_by.get('model_revision'))}, but {model} is of "
                 f"{_short(revisions.get(model))}: {again}"
             )
+        if not any(made_by.get(name) for name in ("facts", "data", "result_revision")):
+            raise ArtefactError(f"{where} from facts that it does not name: {again}")
         if (result := made_by.get("result_revision")) and result not in revisions.values():
             raise ArtefactError(f"{where} with a model of revision {_short(result)}, which is none at hand: {again}")
         for role, files in hashes.items():
