@@ -1,7 +1,8 @@
 """Kill jobs, their server or whole runs at random moments, start again, and compare with a run that nobody disturbed.
 
-    python benchmarks/kills.py [TRIALS] [SEED] [FOLDER]
+    python benchmarks/kills.py [TRIALS] [SEED] [FOLDER] [FIRST]
 
+The finished study that trials begin with is kept in FOLDER, for the next time; FIRST is the number of the first trial.
 Each trial takes a finished study, deletes what one job made, runs `snakemake` for it, kills one process with SIGKILL
 and runs the same command once more, without `--unlock`. Then every file must be what it was. Rules and victims come in
 turn. Left out of the comparison are wall times: the files `timing` and `speed` of a segment and their table, the column
@@ -186,7 +187,7 @@ def trial(study: Study, number: int, seed: int, servers: list[subprocess.Popen])
     """Kill once and start again; returns what was done and what is wrong."""
     draw = random.Random(f"{seed}-{number}")
     rule = RULES[number % len(RULES)]
-    kind = VICTIMS[(number + number // len(RULES)) % len(VICTIMS)]
+    kind = VICTIMS[(number % len(RULES) + number // len(RULES)) % len(VICTIMS)]
     job = draw.choice([job for job in study.jobs if job.rule == rule])
     own_server = kind == "server" and draw.randrange(OWN_SERVER) == 0
     moment = draw.uniform(0, job.seconds)
@@ -241,15 +242,16 @@ def _until(condition) -> None:
         time.sleep(0.002)
 
 
-def main(trials: int = 200, seed: int = 0, kept: str | None = None) -> int:
-    """Run trials, a line each; returns how many went wrong. The finished study stays in the folder `kept`, if given."""
+def main(trials: int = 200, seed: int = 0, kept: str | None = None, first: int = 0) -> int:
+    """Run trials from the first on, a line each; returns how many went wrong. The finished study stays in the folder
+    `kept`, if one is given."""
     if not processes.this_boot():
         sys.exit("processes of a run cannot be found on this system")
     failed = late = 0
     with tempfile.TemporaryDirectory(prefix="kills-") as folder, warm_server() as servers:
         study = Study(Path(kept or folder).resolve())
         began = time.monotonic()
-        for number in range(trials):
+        for number in range(first, first + trials):
             line, wrong = trial(study, number, seed, servers)
             print(f"{number:4} {line} {'; '.join(wrong) or 'same'}", flush=True)
             failed += bool(wrong)
@@ -260,4 +262,4 @@ def main(trials: int = 200, seed: int = 0, kept: str | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(1 if main(*map(int, sys.argv[1:3]), *sys.argv[3:]) else 0)
+    sys.exit(1 if main(*map(int, sys.argv[1:3]), *sys.argv[3:4], *map(int, sys.argv[4:])) else 0)
