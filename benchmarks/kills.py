@@ -35,7 +35,8 @@ VICTIMS = ("job", "server", "head")
 TIMES = ("timing.parquet", "speed.parquet", "report.html")
 PATIENCE = 300  # seconds in which a run of one job must end
 ATTEMPTS = 5  # at killing a job in time
-OWN_SERVER = 3  # of so many kills of a server, one is of a server that is still importing
+WARM, OWN, NONE = "warm", "own", "no"
+"""Servers of jobs: one that has imported everything, one that the run starts and that still imports, or none at all."""
 REPLACED = {"train": ("vet",)}  # the folder that a rule replaces holds outputs of others too
 
 
@@ -63,11 +64,13 @@ class Study:
         self.jobs = list(jobs_of(self.reference))
         self.expected = contents(self.reference)
 
-    def start(self, folder: Path, *arguments: str, own_server: bool = False) -> subprocess.Popen:
-        """Snakemake as a user starts it."""
+    def start(self, folder: Path, *arguments: str, server: str = WARM) -> subprocess.Popen:
+        """Snakemake as a user starts it, with one of these servers of jobs."""
         environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-        if own_server:
+        if server == OWN:
             environment.pop(preloaded.VARIABLE, None)
+        elif server == NONE:
+            environment[preloaded.VARIABLE] = ""
         command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--cores", "2", *arguments]
         return subprocess.Popen(
             command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -129,7 +132,7 @@ def differences(study: Study) -> list[str]:
 @contextmanager
 def warm_server() -> Iterator[list[subprocess.Popen]]:
     """A process that forks for commands, so that trials do not wait for imports; the last one of the list is used."""
-    os.environ.pop(preloaded.VARIABLE, None)
+    before = os.environ.pop(preloaded.VARIABLE, None)
     preloaded.start(1)
     try:
         yield preloaded._started
@@ -139,6 +142,8 @@ def warm_server() -> Iterator[list[subprocess.Popen]]:
             server.communicate()
         preloaded._started.clear()
         shutil.rmtree(os.environ.pop(preloaded.VARIABLE), ignore_errors=True)
+        if before is not None:
+            os.environ[preloaded.VARIABLE] = before
 
 
 def started_by(process: int) -> list[int]:
@@ -189,18 +194,18 @@ def trial(study: Study, number: int, seed: int, servers: list[subprocess.Popen])
     rule = RULES[number % len(RULES)]
     kind = VICTIMS[(number % len(RULES) + number // len(RULES)) % len(VICTIMS)]
     job = draw.choice([job for job in study.jobs if job.rule == rule])
-    own_server = kind == "server" and draw.randrange(OWN_SERVER) == 0
+    server = draw.choice([WARM, WARM, OWN if kind == "server" else NONE])
     moment = draw.uniform(0, job.seconds)
     for _ in range(ATTEMPTS):
         outputs = study.without(job)
-        head = study.start(study.folder, *outputs, own_server=own_server)
-        server = None if own_server else servers[-1].pid
-        if killed := _killed(study, head, job, kind, moment, server, draw):
+        head = study.start(study.folder, *outputs, server=server)
+        warm = servers[-1].pid if server == WARM else None
+        if killed := _killed(study, head, job, kind, moment, warm, draw):
             break
         moment /= 2  # it ended before
     said, _ = head.communicate(timeout=PATIENCE)
     locked = any((study.folder / ".snakemake/locks").iterdir())
-    if kind == "server" and not own_server and killed:
+    if kind == "server" and server == WARM and killed:
         servers[-1].wait()
         shutil.rmtree(os.environ.pop(preloaded.VARIABLE), ignore_errors=True)
         preloaded.start(1)
@@ -211,9 +216,8 @@ def trial(study: Study, number: int, seed: int, servers: list[subprocess.Popen])
         wrong.append(f"the second run failed:\n{said}\n{said_again}")
     if locked != ("taking over the lock" in said_again):
         wrong.append(f"the lock {'was not' if locked else 'should not be'} taken over:\n{said_again}")
-    what = f"own {kind}" if own_server else kind
     when = f"at {moment:.2f} of {job.seconds:.2f} s" if killed else "too late"
-    return f"{rule:13} {what:10} {when:20} exit {head.returncode:3}", wrong
+    return f"{rule:13} {kind:6} ({server} server) {when:20} exit {head.returncode:3}", wrong
 
 
 def _killed(
