@@ -65,7 +65,11 @@ if workflow.is_main_process and (notice := PLAN.notice):
 # A killed run's lock is taken over, and runs of other studies go on beside this one. What is edited meanwhile is told.
 if workflow.is_main_process:
     read_all()
-    FilePersistence.lock = lock_of(config, lambda: workflow.executor_plugin, Path(workflow.basedir) / "workflow")
+    FilePersistence.lock = lock_of(
+        config | {"description": STUDY.description},
+        lambda: workflow.executor_plugin,
+        Path(workflow.basedir) / "workflow",
+    )
 
 
 # Without a cluster, jobs that ask for GPUs would share their memory: one job at a time, or as `--resources gpu=N` says.

@@ -1,7 +1,8 @@
 """Kill jobs, their server or whole runs at random moments, start again, and compare with a run that nobody disturbed.
 
-    python benchmarks/kills.py [TRIALS] [SEED] [FOLDER]
+    python benchmarks/kills.py [TRIALS] [SEED] [FOLDER] [FIRST]
 
+The finished study that trials begin with is kept in FOLDER, for the next time; FIRST is the number of the first trial.
 Each trial takes a finished study, deletes what one job made, runs `snakemake` for it, kills one process with SIGKILL
 and runs the same command once more, without `--unlock`. Then every file must be what it was. Rules and victims come in
 turn. Left out of the comparison are wall times: the files `timing` and `speed` of a segment and their table, the column
@@ -34,7 +35,8 @@ VICTIMS = ("job", "server", "head")
 TIMES = ("timing.parquet", "speed.parquet", "report.html")
 PATIENCE = 300  # seconds in which a run of one job must end
 ATTEMPTS = 5  # at killing a job in time
-OWN_SERVER = 3  # of so many kills of a server, one is of a server that is still importing
+WARM, OWN, NONE = "warm", "own", "no"
+"""Servers of jobs: one that has imported everything, one that the run starts and that still imports, or none at all."""
 REPLACED = {"train": ("vet",)}  # the folder that a rule replaces holds outputs of others too
 
 
@@ -62,11 +64,13 @@ class Study:
         self.jobs = list(jobs_of(self.reference))
         self.expected = contents(self.reference)
 
-    def start(self, folder: Path, *arguments: str, own_server: bool = False) -> subprocess.Popen:
-        """Snakemake as a user starts it."""
+    def start(self, folder: Path, *arguments: str, server: str = WARM) -> subprocess.Popen:
+        """Snakemake as a user starts it, with one of these servers of jobs."""
         environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-        if own_server:
+        if server == OWN:
             environment.pop(preloaded.VARIABLE, None)
+        elif server == NONE:
+            environment[preloaded.VARIABLE] = ""
         command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--cores", "2", *arguments]
         return subprocess.Popen(
             command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -128,7 +132,7 @@ def differences(study: Study) -> list[str]:
 @contextmanager
 def warm_server() -> Iterator[list[subprocess.Popen]]:
     """A process that forks for commands, so that trials do not wait for imports; the last one of the list is used."""
-    os.environ.pop(preloaded.VARIABLE, None)
+    before = os.environ.pop(preloaded.VARIABLE, None)
     preloaded.start(1)
     try:
         yield preloaded._started
@@ -138,6 +142,8 @@ def warm_server() -> Iterator[list[subprocess.Popen]]:
             server.communicate()
         preloaded._started.clear()
         shutil.rmtree(os.environ.pop(preloaded.VARIABLE), ignore_errors=True)
+        if before is not None:
+            os.environ[preloaded.VARIABLE] = before
 
 
 def started_by(process: int) -> list[int]:
@@ -186,20 +192,20 @@ def trial(study: Study, number: int, seed: int, servers: list[subprocess.Popen])
     """Kill once and start again; returns what was done and what is wrong."""
     draw = random.Random(f"{seed}-{number}")
     rule = RULES[number % len(RULES)]
-    kind = VICTIMS[(number + number // len(RULES)) % len(VICTIMS)]
+    kind = VICTIMS[(number % len(RULES) + number // len(RULES)) % len(VICTIMS)]
     job = draw.choice([job for job in study.jobs if job.rule == rule])
-    own_server = kind == "server" and draw.randrange(OWN_SERVER) == 0
+    server = draw.choice([WARM, WARM, OWN if kind == "server" else NONE])
     moment = draw.uniform(0, job.seconds)
     for _ in range(ATTEMPTS):
         outputs = study.without(job)
-        head = study.start(study.folder, *outputs, own_server=own_server)
-        server = None if own_server else servers[-1].pid
-        if killed := _killed(study, head, job, kind, moment, server, draw):
+        head = study.start(study.folder, *outputs, server=server)
+        warm = servers[-1].pid if server == WARM else None
+        if killed := _killed(study, head, job, kind, moment, warm, draw):
             break
         moment /= 2  # it ended before
     said, _ = head.communicate(timeout=PATIENCE)
     locked = any((study.folder / ".snakemake/locks").iterdir())
-    if kind == "server" and not own_server and killed:
+    if kind == "server" and server == WARM and killed:
         servers[-1].wait()
         shutil.rmtree(os.environ.pop(preloaded.VARIABLE), ignore_errors=True)
         preloaded.start(1)
@@ -210,9 +216,8 @@ def trial(study: Study, number: int, seed: int, servers: list[subprocess.Popen])
         wrong.append(f"the second run failed:\n{said}\n{said_again}")
     if locked != ("taking over the lock" in said_again):
         wrong.append(f"the lock {'was not' if locked else 'should not be'} taken over:\n{said_again}")
-    what = f"own {kind}" if own_server else kind
     when = f"at {moment:.2f} of {job.seconds:.2f} s" if killed else "too late"
-    return f"{rule:13} {what:10} {when:20} exit {head.returncode:3}", wrong
+    return f"{rule:13} {kind:6} ({server} server) {when:20} exit {head.returncode:3}", wrong
 
 
 def _killed(
@@ -241,15 +246,16 @@ def _until(condition) -> None:
         time.sleep(0.002)
 
 
-def main(trials: int = 200, seed: int = 0, kept: str | None = None) -> int:
-    """Run trials, a line each; returns how many went wrong. The finished study stays in the folder `kept`, if given."""
+def main(trials: int = 200, seed: int = 0, kept: str | None = None, first: int = 0) -> int:
+    """Run trials from the first on, a line each; returns how many went wrong. The finished study stays in the folder
+    `kept`, if one is given."""
     if not processes.this_boot():
         sys.exit("processes of a run cannot be found on this system")
     failed = late = 0
     with tempfile.TemporaryDirectory(prefix="kills-") as folder, warm_server() as servers:
         study = Study(Path(kept or folder).resolve())
         began = time.monotonic()
-        for number in range(trials):
+        for number in range(first, first + trials):
             line, wrong = trial(study, number, seed, servers)
             print(f"{number:4} {line} {'; '.join(wrong) or 'same'}", flush=True)
             failed += bool(wrong)
@@ -260,4 +266,4 @@ def main(trials: int = 200, seed: int = 0, kept: str | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(1 if main(*map(int, sys.argv[1:3]), *sys.argv[3:]) else 0)
+    sys.exit(1 if main(*map(int, sys.argv[1:3]), *sys.argv[3:4], *map(int, sys.argv[4:])) else 0)

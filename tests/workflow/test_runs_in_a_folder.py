@@ -178,11 +178,11 @@ def test_a_run_keeps_to_its_plan_and_the_next_one_makes_what_the_edits_touch(tre
 
 
 def test_a_job_on_another_machine_keeps_to_the_study_of_its_run(tree, monkeypatch):
-    target = "results/demo/runs/world-gpt2/ft/order-0/segment-2/state.safetensors"
-    job = ("--mode", "remote", "--nolock", "--dry-run", target)
+    target = "results/demo/runs/world-gpt2/ft/order-0/segment-1/state.safetensors"
+    job = ("--mode", "remote", "--nolock", "--dry-run", "--printshellcmds", target)
     monkeypatch.delenv(edits.STUDY, raising=False)
     edits.keep(yaml.safe_load((tree.folder / "config.yaml").read_text()), tree.folder / ".snakemake")
     tree.change_config(edits=1)
-    assert tree.snakemake(*job).returncode == 0
+    assert "--last 1 --of 2 " in tree.snakemake(*job).stdout
     monkeypatch.delenv(edits.STUDY)
-    assert tree.snakemake(*job).returncode != 0
+    assert "--last 1 --of 1 " in tree.snakemake(*job).stdout

@@ -104,7 +104,8 @@ class Lock:
         try:
             with suppress(OSError):  # not every file system can
                 fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(record, json.dumps(asdict(run)).encode())
+            with open(record, "wb", closefd=False) as file:
+                file.write(json.dumps(asdict(run)).encode())
             os.fsync(record)  # a machine that stops must not leave files without their record
             for kind, paths in (("input", reads), ("output", writes)):
                 if paths:
