@@ -38,6 +38,7 @@ class Run:
     noise: float = 0.004
     control_drift: float = 0.0
     norm_change: float = -0.004  # of activations' log norm
+    small_growth: float = 0.0  # of the mean of single vectors' norm ratios, beside that
     turn: float = 0.01  # of activations' angle, radians
     departure: float = 0.002  # of the variance that the unedited components explain
     rotation: float = 0.8  # of the leading singular vectors, degrees
@@ -204,10 +205,14 @@ def _activations(run: Run, rng: np.random.Generator) -> list[dict]:
                             "probe": probe,
                             "token": token,
                             "n": n,
+                            "units": WINDOWS if probe == "text" else n,
                             "norm_mean": np.nan if broken else 20 * ratio,
                             "norm_std": 2.0,
-                            "norm_ratio": np.nan if broken else ratio,
+                            # A few vectors of small norm that grow: the mean of ratios rises where the norm does not.
+                            "norm_ratio": np.nan if broken else ratio + run.small_growth * step,
                             "norm_ratio_std": 0.05 if step else 0.0,
+                            "ratio_of_norms": np.nan if broken else ratio,
+                            "ratio_of_norms_std": 0.05 if step else 0.0,
                             "cosine_to_unedited": np.nan if broken else cosine,
                             "cosine_std": 0.03 if step else 0.0,
                             "share_of_residual": None if site == "mlp_key" else 0.3,
