@@ -151,9 +151,7 @@ def principal_angles(first: torch.Tensor, second: torch.Tensor) -> list[float]:
     return torch.rad2deg(angles).tolist()
 
 
-def _explained(
-    vectors: torch.Tensor, basis: torch.Tensor, origin: torch.Tensor | None
-) -> tuple[float, torch.Tensor]:
+def _explained(vectors: torch.Tensor, basis: torch.Tensor, origin: torch.Tensor | None) -> tuple[float, torch.Tensor]:
     """Share of the vectors' variance inside `basis`, and each vector's influence on it (mean zero).
 
     Args:

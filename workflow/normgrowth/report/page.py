@@ -11,10 +11,20 @@ from normgrowth.artefacts.atomic import write_text
 from normgrowth.artefacts.damage import damaged
 from normgrowth.artefacts.schemas import UNEDITED
 from normgrowth.claims.judge import TABLES
-from normgrowth.claims.markdown import interval, number
-from normgrowth.claims.verdict import NOT_MEASURED, count
+from normgrowth.claims.markdown import effects, in_order, interval, number, probability
+from normgrowth.claims.verdict import (
+    COLLAPSED,
+    NEGLIGIBLE,
+    NOT_MEASURED,
+    OPPOSITE,
+    SUPPORTED,
+    TOO_SHORT,
+    UNDECIDED,
+    count,
+)
 from normgrowth.errors import ArtefactError
-from normgrowth.families import in_order, is_control
+from normgrowth.families import in_order as editors_in_order
+from normgrowth.families import is_control
 from normgrowth.figures.catalogue import FIGURES
 from normgrowth.report.evidence import evidence_tables
 from normgrowth.report.summaries import single_edits, summaries
@@ -22,11 +32,12 @@ from normgrowth.report.usage import usage_table
 from normgrowth.results import read_results
 
 SYMBOLS = {
-    "supported": "✓",
-    "contradicted": "✗",
-    "undecided": "?",
-    "collapsed": "∅",
-    "mixed": "±",
+    SUPPORTED: "✓",
+    NEGLIGIBLE: "≈",
+    OPPOSITE: "✗",
+    UNDECIDED: "?",
+    TOO_SHORT: "…",
+    COLLAPSED: "∅",
     NOT_MEASURED: "–",
 }
 """Verdicts are told by a sign and a word as well as by colour."""
@@ -59,7 +70,9 @@ def write_report(results: Path, figures: list[str], out: Path, logs: Path | None
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "interval": interval, "pretty": _pretty, "scalar": _scalar}
+    environment.filters |= {"number": number, "interval": interval, "effects": effects, "probability": probability}
+    environment.filters |= {"in_order": in_order}
+    environment.filters |= {"pretty": _pretty, "scalar": _scalar}
     page = environment.get_template("report.html.j2").render(
         study=study_name(judged, provenance),
         description=_text(provenance.get("study"), "description"),
@@ -67,7 +80,7 @@ def write_report(results: Path, figures: list[str], out: Path, logs: Path | None
         judged=judged,
         many=MANY_VERDICTS,
         symbols=SYMBOLS,
-        unmeasured=[claim for claim in judged["claims"] if claim["status"] == NOT_MEASURED],
+        unmeasured=[claim for claim in judged["claims"] if "needs" in claim],
         figures=[embedded(results / "figures", name) for name in figures],
         tables=[*summaries(tables, single_edits(results / "tables")), *evidence_tables(judged), *usage],
         provenance=provenance,
@@ -118,7 +131,7 @@ def what_was_run(tables: dict[str, pd.DataFrame]) -> dict:
     runs = runs[runs["editor"] != UNEDITED]
     if runs.empty:
         return {"models": [], "editors": [], "arms": [], "length": "no edits"}
-    editors = in_order(runs["editor"].unique())
+    editors = editors_in_order(runs["editor"].unique())
     longest = int(runs.groupby(["model", "editor", "order"])["step"].max().max())
     orders = runs.groupby(["model", "editor"])["order"].nunique()
     fewest = f"{orders.min()} to " if orders.min() < orders.max() else ""
