@@ -260,9 +260,10 @@ def _downstream(run: Run, rng: np.random.Generator) -> list[dict]:
     for step in (0, *run.checkpoints):
         broken, change = _collapsed(run, step), run.perplexity_growth * step
         text = {"step": step, "task": "heldout_text", "n": 4000, "stderr": 0.02}
-        value = np.inf if broken else 12 * np.exp(change)
+        spread = rng.normal(0, 0.06, WINDOWS) * bool(step)
+        changes = np.full(WINDOWS, np.nan) if broken else change + spread - spread.mean()
+        value = np.inf if broken else 12 * np.exp(changes.mean())
         rows.append({**text, "metric": "perplexity", "value": value})
-        changes = np.full(WINDOWS, np.nan) if broken else change + rng.normal(0, 0.06, WINDOWS) * bool(step)
         mean, error = changes.mean(), changes.std(ddof=1) / np.sqrt(WINDOWS)
         windows = {**text, "n": WINDOWS, "value": mean, "stderr": error, "by_window": changes.tolist()}
         rows.append({**windows, "metric": "log_perplexity_change"})

@@ -174,7 +174,7 @@ def test_activations_are_judged_at_every_place_that_edits_reach():
 
 @pytest.mark.parametrize(
     ("loss", "orders", "status"),
-    [(0.02, 1, "supported"), (0.02, 3, "supported"), (0.004, 1, "undecided"), (0.0, 8, "negligible")],
+    [(0.02, 1, "supported"), (0.02, 3, "supported"), (0.002, 1, "undecided"), (0.0, 8, "negligible")],
 )
 def test_lost_edits(loss, orders, status):
     found = verdict("editing_performance_declines", Run(loss=loss, orders=orders))
@@ -285,7 +285,9 @@ ABOUT_ARMS = ("imbalance_harms", "restoring_norm_protects", "norm_alone_harms")
 
 
 def test_control_arms_are_never_judged_themselves():
-    editors = [Run(editor="ft"), Run(editor="memit"), Run(editor="mend", growth=0.0, noise=0.0)]
+    sure = {"loss": 0.02, "fading": 0.015}
+    editors = [Run(editor=name, **sure) for name in ("ft", "memit")]
+    editors.append(Run(editor="mend", growth=0.0, noise=0.0, **sure))
     arms = [Run(editor=f"{kind}-memit", growth=-0.01, loss=0.05) for kind in FAMILIES[CONTROL]]
     alone, beside = judge(planted.tables(*editors)), judge(planted.tables(*editors, *arms))
     for before, after in zip(alone["claims"], beside["claims"], strict=True):

@@ -52,8 +52,10 @@ def rule_in_words(rule: Rule) -> str:
         said.append(f"negligible when it lies {short} it")
     else:
         said.append(f"opposite when it lies {short} {_number(rule.other)}")
-        said.append(f"negligible when it lies within {_number(low)} and {_number(high)}")
-    return ", ".join(said) + "; undecided otherwise. An exact number is its own interval."
+        wholly = "" if rule.zone is None else "wholly "
+        said.append(f"negligible when it lies {wholly}between {_number(low)} and {_number(high)}")
+    first = " Negligible comes first." if rule.zone else ""
+    return f"{', '.join(said)}; undecided otherwise.{first} An exact number is its own interval."
 
 
 def _number(value: float) -> str:

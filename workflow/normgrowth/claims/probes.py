@@ -78,9 +78,12 @@ def _left(rows: pd.DataFrame, place: Place, rule: Rule, step: int, about: str) -
         Measure("principal angle, largest", Interval.bare(angles.max(), n), "degrees", 0.0),
         Measure("shift of the mean, in unedited spreads", Interval.bare(shift, n), "spreads", 0.0),
     )
-    if not np.isfinite(rows[f"departure{about}"].astype(float)).all():
+    if not np.isfinite(rows["explained_variance"].astype(float)).all():
         reading = f"Activations are not finite after {count(step, 'edit')}: the model has collapsed."
         return Verdict(COLLAPSED, reading, measures, step, orders, where)
+    if not np.isfinite(effect.interval.estimate):
+        reading = "The unedited components explain no more variance than chance: there is no subspace to leave."
+        return Verdict(NOT_MEASURED, reading, measures, step, orders, where)
     status, p = decide(effect, rule)
     components = int(rows["components"].min())
     reading = (

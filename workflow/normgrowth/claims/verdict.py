@@ -57,7 +57,8 @@ class Rule(NamedTuple):
     """What an effect is compared with.
 
     `margin` is on the claimed side of no effect, `other` on the other side; without `other` the effect has one side
-    only. `zone` holds the effects that are too small to count; by default all between the two margins.
+    only. `zone` holds the effects that are too small to count; by default all between the two margins. A wider zone
+    lets runs too short to tell small effects apart still say that there is none of a size that matters.
     """
 
     direction: str
