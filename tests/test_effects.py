@@ -100,10 +100,11 @@ def test_trends_along_a_run_cover(start, end):
 
 def test_the_test_of_no_trend_has_its_size_and_sees_a_trend():
     rng = np.random.default_rng(0)
-    none = [trend_p([(rng.random(40) < 0.9).astype(float)], rng, 199) for _ in range(600)]
-    assert 0.02 <= np.mean(np.array(none) <= 0.05) <= 0.07
+    none = [trend_p([rng.binomial(3, 0.9, 40) / 3], rng, 199) for _ in range(400)]
+    assert 0.02 <= np.mean(np.array(none).min(axis=1) <= 0.025) <= 0.075
     fading = (rng.random((3, 60)) < np.linspace(1, 0.5, 60)).astype(float)
-    assert trend_p(list(fading), rng) < 0.01
+    falls, climbs = trend_p(list(fading), rng, 999)
+    assert falls < 0.01 and climbs > 0.99
 
 
 RISES = Rule(UP, 0.5, 0.5, zone=(0.4, 0.6))

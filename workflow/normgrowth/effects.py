@@ -86,6 +86,15 @@ def student(mean: float, error: float, freedom: float, n: int) -> Effect:
     )
 
 
+def tested(effect: Effect, bound: float, p_above: float, p_below: float) -> Effect:
+    """The effect with p-values of another test at one bound."""
+    return replace(
+        effect,
+        p_above=lambda value: p_above if value == bound else effect.p_above(value),
+        p_below=lambda value: p_below if value == bound else effect.p_below(value),
+    )
+
+
 def of_mean(values: Sequence[float] | np.ndarray) -> Effect:
     """Mean of independent values; without interval for fewer than two."""
     values = np.asarray(values, dtype=float)

@@ -36,7 +36,7 @@ LEAST_IMMEDIATE = 0.1
 FEWEST_FACTS = 10
 """Facts below which scores decide nothing."""
 
-RESAMPLED = 999
+RESAMPLED = 9999
 """Random edit orders that a trend is compared with, beside the one at hand."""
 
 
@@ -93,8 +93,8 @@ def _change(before: pd.Series, after: pd.Series) -> Effect:
 def editing_gets_worse(evidence: Evidence, rule: Rule) -> Verdict:
     """The trend of facts' scores just after their own edit, from the first edit of the run to the last.
 
-    The order of the facts is random, so that orders drawn anew tell how large a trend chance alone gives: an exact
-    test, which stands beside the trend's interval.
+    The order of the facts is random, so that orders drawn anew tell how large a trend chance alone gives: an exact test
+    of no trend, which decides about its direction. Whether it is too small to count, its interval decides.
     """
     immediate = evidence.scores[evidence.scores["moment"] == "immediate"]
     if immediate.empty:
@@ -106,7 +106,8 @@ def editing_gets_worse(evidence: Evidence, rule: Rule) -> Verdict:
         reading = f"Only {count(min(map(len, series)), 'fact')} in an order: too few for a trend."
         return Verdict(TOO_SHORT, reading, (), edits, orders)
     effect = effects.nested([effects.of_trend(scores) for scores in series])
-    p_of_none = trend_p(series, evidence.rng("trend"))
+    falls, climbs = trend_p(series, evidence.rng("trend"))
+    p_of_none = min(1.0, 2 * min(falls, climbs))
     parts = {part: _series(immediate, [part]) for part in PARTS_OF_S if immediate[part].notna().any()}
     measures = (
         Measure("mean of ES, PS and NS, last minus first along the trend", effect.interval, "points", 0.0),
@@ -128,7 +129,7 @@ def editing_gets_worse(evidence: Evidence, rule: Rule) -> Verdict:
         f"{second:.3f} in the second: a trend of {with_interval(effect.interval, plus='+')} over "
         f"{count(edits, 'edit')} {scope(orders)} (p of no trend {p_of_none:.2g})."
     )
-    status, p = decide(effect, rule)
+    status, p = decide(effects.tested(effect, 0.0, p_above=climbs, p_below=falls), rule)
     return Verdict(status, reading, measures, edits, orders, p=p)
 
 
@@ -138,18 +139,18 @@ def _series(immediate: pd.DataFrame, parts: list[str]) -> list[np.ndarray]:
     return [order.dropna().to_numpy() for _, order in means.groupby(immediate["order"])]
 
 
-def trend_p(series: Sequence[np.ndarray], rng: np.random.Generator, resamples: int = RESAMPLED) -> float:
-    """Two-sided p-value of no trend: how often random orders of the same scores have as large a slope.
+def trend_p(series: Sequence[np.ndarray], rng: np.random.Generator, resamples: int = RESAMPLED) -> tuple[float, float]:
+    """p-values of no trend, against one that falls and one that climbs: how often random orders give as large a slope.
 
     Exact whatever the scores are, because facts are edited in random order; never below 1 / (resamples + 1).
     """
-    totals = np.zeros(resamples + 1)
+    slopes = np.zeros(resamples + 1)
     for scores in series:
         x = np.linspace(-0.5, 0.5, len(scores))
-        drawn = rng.permuted(np.tile(scores, (resamples, 1)), axis=1)
-        totals += np.concatenate([[x @ scores], drawn @ x]) / (x @ x)
+        drawn = [x @ scores, *(float(x @ rng.permutation(scores)) for _ in range(resamples))]
+        slopes += np.array(drawn) / (x @ x)
     # Equal sums in another order differ by rounding.
-    return float((np.abs(totals) >= abs(totals[0]) - 1e-9).mean())
+    return float((slopes <= slopes[0] + 1e-9).mean()), float((slopes >= slopes[0] - 1e-9).mean())
 
 
 def ability_is_lost(evidence: Evidence, rule: Rule) -> Verdict:
