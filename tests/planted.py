@@ -1,6 +1,7 @@
 """Tables of imagined runs with planted effects, in the shapes and under the schemas of real ones."""
 
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ SITES = ("residual", "mlp_output", "attention_output", "mlp_key")
 PROBES = (("facts", "subject_last", 60), ("facts", "last", 60), ("text", "all", 160), ("text", "mean", 40))
 WINDOWS = 40
 COMPONENTS = 5
+WIDTH = 50
+CHANCE = COMPONENTS / WIDTH
 NAMES = {
     "gpt2": ("transformer.h.{}.mlp.c_proj.weight", "transformer.h.{}.attn.c_proj.weight"),
     "llama": ("model.layers.{}.mlp.down_proj.weight", "model.layers.{}.self_attn.o_proj.weight"),
@@ -38,8 +41,11 @@ class Run:
     noise: float = 0.004
     control_drift: float = 0.0
     norm_change: float = -0.004  # of activations' log norm
+    spread: float = 0.05  # of activations' norm ratios over windows
+    small_growth: float = 0.0  # of the mean of single vectors' norm ratios, beside that
     turn: float = 0.01  # of activations' angle, radians
-    departure: float = 0.002  # of the variance that the unedited components explain
+    departure: float = 0.012  # of the way to a subspace that is independent of the unedited one
+    shift: float = 0.0  # of the mean activation, in unedited spreads, out of the unedited subspace
     rotation: float = 0.8  # of the leading singular vectors, degrees
     loss: float = 0.004  # of ES and PS of facts, per edit made after them
     perplexity_growth: float = 0.01
@@ -109,19 +115,18 @@ def single_edits(*runs: Run, facts: int = 20, seed: int = 0) -> pd.DataFrame:
     return pa.Table.from_pandas(pd.DataFrame(rows)[schema.names], schema=schema, preserve_index=False).to_pandas()
 
 
-def interventions(*models: str, steps: int = 20, seed: int = 0) -> pd.DataFrame:
-    """Table interventions of imagined trainings, one of each kind for every model."""
+def interventions(*models: str, steps: int = 20, seed: int = 0, runs: int = 3) -> pd.DataFrame:
+    """Table interventions of imagined trainings: `runs` of each kind for every model."""
     rng, rows = np.random.default_rng(seed), []
     names = [name.format(layer) for layer in range(3) for name in NAMES["gpt2"]] + ["transformer.wte.weight"]
-    for model in models:
-        for kind in KINDS:
-            for name in names:
-                rate = rng.normal(0.002, 0.0005)
-                for step in range(0, steps + 1, 5):
-                    ratio = np.exp(rate * step)
-                    identity = {"study": STUDY, "model": model, "editor": kind, "order": 0, "step": step, "kind": kind}
-                    norms = {"frobenius": 9 * ratio, "frobenius_ratio": ratio, "drift_frobenius": 0.1 * step}
-                    rows.append({**identity, "matrix": name, "layer": layer_of(name), **norms})
+    for model, kind, run in product(models, KINDS, range(runs)):
+        for name in names:
+            rate = rng.normal(0.002, 0.0005)
+            for step in range(0, steps + 1, 5):
+                ratio = np.exp(rate * step)
+                identity = {"study": STUDY, "model": model, "editor": kind, "order": run, "step": step, "kind": kind}
+                norms = {"frobenius": 9 * ratio, "frobenius_ratio": ratio, "drift_frobenius": 0.1 * step}
+                rows.append({**identity, "matrix": name, "layer": layer_of(name), **norms})
     schema = SCHEMAS["interventions"]
     return pa.Table.from_pandas(pd.DataFrame(rows)[schema.names], schema=schema, preserve_index=False).to_pandas()
 
@@ -204,10 +209,14 @@ def _activations(run: Run, rng: np.random.Generator) -> list[dict]:
                             "probe": probe,
                             "token": token,
                             "n": n,
+                            "units": WINDOWS if probe == "text" else n,
                             "norm_mean": np.nan if broken else 20 * ratio,
                             "norm_std": 2.0,
-                            "norm_ratio": np.nan if broken else ratio,
-                            "norm_ratio_std": 0.05 if step else 0.0,
+                            # A few vectors of small norm that grow: the mean of ratios rises where the norm does not.
+                            "norm_ratio": np.nan if broken else ratio + run.small_growth * step,
+                            "norm_ratio_std": run.spread * bool(step),
+                            "ratio_of_norms": np.nan if broken else ratio,
+                            "ratio_of_norms_std": run.spread * bool(step),
                             "cosine_to_unedited": np.nan if broken else cosine,
                             "cosine_std": 0.03 if step else 0.0,
                             "share_of_residual": None if site == "mlp_key" else 0.3,
@@ -251,11 +260,13 @@ def _downstream(run: Run, rng: np.random.Generator) -> list[dict]:
     for step in (0, *run.checkpoints):
         broken, change = _collapsed(run, step), run.perplexity_growth * step
         text = {"step": step, "task": "heldout_text", "n": 4000, "stderr": 0.02}
-        value = np.inf if broken else 12 * np.exp(change)
+        spread = rng.normal(0, 0.06, WINDOWS) * bool(step)
+        changes = np.full(WINDOWS, np.nan) if broken else change + spread - spread.mean()
+        value = np.inf if broken else 12 * np.exp(changes.mean())
         rows.append({**text, "metric": "perplexity", "value": value})
-        measured = np.nan if broken else change + rng.normal(0, 0.002)
-        error = 0.01 if step else 0.0
-        rows.append({**text, "metric": "log_perplexity_change", "value": measured, "n": WINDOWS, "stderr": error})
+        mean, error = changes.mean(), changes.std(ddof=1) / np.sqrt(WINDOWS)
+        windows = {**text, "n": WINDOWS, "value": mean, "stderr": error, "by_window": changes.tolist()}
+        rows.append({**windows, "metric": "log_perplexity_change"})
         rows.append({**text, "metric": "accuracy", "value": 0.5 * np.exp(-0.5 * change)})
         cloze = {"step": step, "task": "cloze", "n": 30}
         rows.append({**cloze, "metric": "accuracy", "value": 0.2 + 0.75 * np.exp(-change), "stderr": 0.05})
@@ -302,17 +313,27 @@ def _places(run: Run):
 def _subspaces(run: Run, rng: np.random.Generator) -> list[dict]:
     rows = []
     for where, moved in _places(run):
-        change = np.nan if _collapsed(run, where["step"]) else -min(run.departure * moved, 0.5)
+        broken, shift = _collapsed(run, where["step"]), run.shift * moved
+        degree = np.nan if broken else min(run.departure * moved, 1.0)
+        # A shift by s spreads, out of the subspace, divides every share about the unedited mean by 1 + s^2.
+        uncentred = (1 - degree * (1 - CHANCE / 0.6)) / (1 + shift**2)
         rows.append(
             {
                 **where,
+                "units": WINDOWS if where["probe"] == "text" else where["n"],
+                "width": WIDTH,
                 "components": COMPONENTS,
-                "explained_variance": 0.6 + change,
+                "explained_variance": 0.6 - degree * (0.6 - CHANCE),
                 "explained_variance_unedited": 0.6,
-                "explained_change": change,
+                "explained_change": -degree * (0.6 - CHANCE),
                 "explained_change_std": 0.06 if moved else 0.0,
+                "explained_uncentred": 0.6 * uncentred,
+                "departure": degree,
+                "departure_std": 0.1 if moved else 0.0,
+                "departure_uncentred": 0.6 * (1 - uncentred) / (0.6 - CHANCE),
+                "departure_uncentred_std": 0.1 if moved else 0.0,
                 "principal_angles": [min(0.4 * moved * (1 + i), 90.0) for i in range(COMPONENTS)],
-                "centroid_shift": 0.02 * moved,
+                "centroid_shift": shift,
             }
         )
     return rows

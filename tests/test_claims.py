@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from normgrowth.claims.catalogue import CLAIMS
-from normgrowth.claims.judge import judge
+from normgrowth.claims.judge import judge, judge_claims
 from normgrowth.claims.markdown import as_markdown
 from normgrowth.claims.published import Conditions, against_published
 from normgrowth.commands import claims as command
@@ -17,58 +17,108 @@ from tests import planted
 from tests.planted import Run
 
 
-def verdict(claim: str, run: Run, **options) -> dict:
-    """The one verdict on `claim` for a planted run."""
-    judged = judge(planted.tables(run, **options))
-    (found,) = next(c for c in judged["claims"] if c["id"] == claim)["verdicts"]
+def verdicts(claim: str, *runs: Run, **options) -> list[dict]:
+    """The verdicts on `claim` for planted runs, one for each run and place."""
+    return judged_alone(claim, planted.tables(*runs, **options))["verdicts"]
+
+
+def judged_alone(claim: str, tables: dict) -> dict:
+    """One claim judged on tables."""
+    (found,) = judge_claims(tables, [c for c in CLAIMS if c.id == claim])
     return found
 
 
-GROWS = "locate_edits_grow"
+def verdict(claim: str, run: Run, where: str = "", **options) -> dict:
+    """The one verdict on `claim` for a planted run, at one place where there are several."""
+    (found,) = [v for v in verdicts(claim, run, **options) if v["where"] == where]
+    return found
 
 
-def test_planted_growth_is_supported():
-    found = verdict(GROWS, Run(growth=0.01, edits=60))
-    assert found["status"] == "supported"
+GROWS, RISES = "locate_edits_grow", "norms_rise_edit_by_edit"
+LAST = "residual stream, last layer"
+
+
+def test_what_a_run_ends_with_is_exact():
+    found = verdict(GROWS, Run(growth=0.01, noise=0.0))
+    assert (found["status"], found["orders"]) == ("supported", 1)
+    assert found["low"] == found["effect"] == found["high"] == pytest.approx(np.exp(0.6), rel=1e-5)
+    assert "in this run" in found["reading"]
+
+
+def test_edit_orders_give_an_interval():
+    found = verdict(GROWS, Run(growth=0.01, noise=0.004, orders=4))
     assert found["low"] < np.exp(0.6) < found["high"]
-    assert found["n"] == 60
-    assert "after 60 edits" in found["reading"].lower()
+    assert found["n"] == 4 and "over 4 edit orders" in found["reading"]
 
 
-@pytest.mark.parametrize("growth", [0.0, 1e-5, -0.01])
-def test_no_growth_tiny_growth_and_shrinking_are_contradicted(growth):
-    assert verdict(GROWS, Run(growth=growth, noise=abs(growth) / 10))["status"] == "contradicted"
+@pytest.mark.parametrize(
+    ("growth", "status"), [(0.01, "supported"), (1e-4, "negligible"), (0.0, "negligible"), (-0.01, "opposite")]
+)
+def test_growth_no_growth_and_shrinking(growth, status):
+    assert verdict(GROWS, Run(growth=growth, noise=0.0))["status"] == status
 
 
-def test_noise_is_undecided():
-    assert verdict(GROWS, Run(growth=0.0, noise=0.05))["status"] == "undecided"
+def test_a_decaying_growth_is_no_doubt():
+    """Increments that become smaller are no noise: the run ends where it ends."""
+    tables = planted.tables(Run(edits=5, checkpoints=(5,)))
+    norms = tables["norms"]
+    edited = norms["role"] == "edited"
+    norms.loc[edited, "frobenius_ratio"] = 1 + np.sqrt(norms.loc[edited, "step"].astype(float))
+    (found,) = judged_alone(GROWS, tables)["verdicts"]
+    assert found["status"] == "supported" and found["effect"] == pytest.approx(1 + 5**0.5, rel=1e-5)
 
 
-def test_one_jump_is_not_growth_edit_by_edit():
+@pytest.mark.parametrize(
+    ("growth", "noise", "edits", "status"),
+    [
+        (0.01, 0.001, 60, "supported"),
+        (-0.01, 0.001, 60, "opposite"),
+        (0.0, 0.01, 60, "undecided"),
+        (0.0, 0.01, 2000, "negligible"),
+        (0.01, 0.0, 5, "too short"),
+        (0.0, 0.0, 60, "too short"),
+    ],
+)
+def test_norms_rise_edit_by_edit(growth, noise, edits, status):
+    found = verdict(RISES, Run(growth=growth, noise=noise, edits=edits, checkpoints=(edits,), n_layers=2, cases=1))
+    assert found["status"] == status
+
+
+def test_one_jump_is_growth_but_not_edit_by_edit():
     tables = planted.tables(Run(growth=0.0, noise=0.0, edits=100, checkpoints=(100,)))
     norms = tables["norms"]
     late = (norms["role"] == "edited") & (norms["step"] >= 30)
     norms.loc[late, ["frobenius", "frobenius_ratio"]] *= 3
-    (found,) = next(c for c in judge(tables)["claims"] if c["id"] == GROWS)["verdicts"]
-    assert found["status"] == "undecided"
+    found = {c["id"]: c["verdicts"][0]["status"] for c in judge(tables)["claims"] if c["id"] in (GROWS, RISES)}
+    assert found == {GROWS: "supported", RISES: "too short"}
 
 
-def test_one_shrinking_matrix_contradicts_growth():
+def test_one_shrinking_matrix_is_the_opposite_of_invariable_growth():
     tables = planted.tables(Run(editor="memit", layers=(1, 2, 3), growth=0.02, noise=0.002))
     norms = tables["norms"]
     shrinking = (norms["layer"] == 3) & (norms["role"] == "edited")
     norms.loc[shrinking, "frobenius_ratio"] = np.exp(-0.005 * norms.loc[shrinking, "step"])
-    (found,) = next(c for c in judge(tables)["claims"] if c["id"] == GROWS)["verdicts"]
-    assert found["status"] == "contradicted"
+    (found,) = judged_alone(GROWS, tables)["verdicts"]
+    assert found["status"] == "opposite"
     assert "h.3.mlp" in found["reading"]
     assert len(found["measures"]) == 4
 
 
-@pytest.mark.parametrize("claim", [GROWS, "activation_norm_falls", "orientation_drifts", "general_ability_declines"])
-def test_collapse_is_said(claim):
-    found = verdict(claim, Run(collapse=40))
+@pytest.mark.parametrize(
+    ("claim", "where"),
+    [
+        (GROWS, ""),
+        (RISES, ""),
+        ("activation_norm_falls", LAST),
+        ("orientation_drifts", LAST),
+        ("activations_leave_subspace", f"{LAST}, about its own mean"),
+        ("general_ability_declines", ""),
+    ],
+)
+def test_collapse_is_said(claim, where):
+    found = verdict(claim, Run(collapse=40), where)
     assert found["status"] == "collapsed"
-    assert "40" in found["reading"]
+    assert "40" in found["reading"] or "60" in found["reading"]
 
 
 def test_collapse_at_the_first_edit_is_said():
@@ -76,66 +126,123 @@ def test_collapse_at_the_first_edit_is_said():
     assert found["status"] == "collapsed" and "nan" not in found["reading"]
 
 
-def test_too_few_edits_give_no_interval():
-    found = verdict(GROWS, Run(edits=3, checkpoints=(3,)))
-    assert (found["status"], found["low"]) == ("undecided", None)
-    assert "too short" in found["reading"]
-
-
 def test_growth_is_localized_only_while_controls_are_exactly_still():
     assert verdict("growth_is_localized", Run())["status"] == "supported"
     moved = verdict("growth_is_localized", Run(control_drift=1e-6))
-    assert moved["status"] == "contradicted" and "no edit touches" in moved["reading"]
-    assert verdict("growth_is_localized", Run(growth=0.0, noise=0.0))["status"] == "undecided"
+    assert moved["status"] == "opposite" and "no edit touches" in moved["reading"]
+    assert verdict("growth_is_localized", Run(growth=0.0, noise=0.0))["status"] == "negligible"
+
+
+def test_growth_of_a_run_too_short_for_other_rules_is_localized():
+    assert verdict("growth_is_localized", Run(edits=3, checkpoints=(3,)))["status"] == "supported"
+
+
+@pytest.mark.parametrize(("growth", "status"), [(0.01, "supported"), (0.001, "negligible"), (-0.01, "opposite")])
+def test_edited_layers_outgrow_the_others(growth, status):
+    found = verdict("edited_layers_outgrow", Run(growth=growth, noise=0.0))
+    assert found["status"] == status and found["effect"] == pytest.approx(np.exp(60 * growth), rel=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("change", "status"), [(-0.004, "supported"), (0.004, "contradicted"), (-0.00017, "undecided")]
+    ("change", "spread", "status"),
+    [(-0.004, 0.05, "supported"), (0.004, 0.05, "opposite"), (-0.00017, 0.05, "undecided"), (0.0, 0.01, "negligible")],
 )
-def test_activation_norm(change, status):
-    assert verdict("activation_norm_falls", Run(norm_change=change))["status"] == status
-
-
-@pytest.mark.parametrize(("turn", "status"), [(0.01, "supported"), (0.0, "contradicted"), (0.00236, "undecided")])
-def test_orientation(turn, status):
-    assert verdict("orientation_drifts", Run(turn=turn))["status"] == status
-
-
-def test_activations_are_reported_at_every_place():
-    measures = verdict("activation_norm_falls", Run(layers=(2,)))["measures"]
-    assert measures[0]["name"] == "residual stream, last layer, text"
-    assert {m["name"].split(",")[0] for m in measures} == {"residual stream", "MLP output", "attention output"}
-
-
-@pytest.mark.parametrize(("loss", "status"), [(0.01, "supported"), (-0.01, "undecided")])
-def test_lost_edits(loss, status):
-    found = verdict("editing_performance_declines", Run(loss=loss))
+def test_activation_norm(change, spread, status):
+    found = verdict("activation_norm_falls", Run(norm_change=change, spread=spread), LAST)
     assert found["status"] == status
-    assert [m["name"][:2] for m in found["measures"]] == ["S,", "ES", "PS", "NS", "NS"]
+
+
+def test_a_mean_of_ratios_that_rises_while_norms_fall_decides_nothing():
+    found = verdict("activation_norm_falls", Run(norm_change=-0.004, small_growth=0.01), LAST)
+    assert found["status"] == "supported" and found["effect"] < 1 < found["measures"][1]["effect"]
+
+
+@pytest.mark.parametrize(("turn", "status"), [(0.01, "supported"), (0.0, "negligible"), (0.00236, "undecided")])
+def test_orientation(turn, status):
+    assert verdict("orientation_drifts", Run(turn=turn), LAST)["status"] == status
+
+
+def test_activations_are_judged_at_every_place_that_edits_reach():
+    found = {v["where"] for v in verdicts("activation_norm_falls", Run(layers=(2,)))}
+    sites, depths = {w.split(",")[0] for w in found}, {w.split(", ")[1] for w in found}
+    assert sites == {"residual stream", "MLP output", "attention output", "MLP key"}
+    assert depths == {"last edited layer", "halfway to the last layer", "last layer"}
+    # The keys and the attention of the edited layer are computed before the edited matrix.
+    assert "MLP key, last edited layer" not in found and "attention output, last edited layer" not in found
+    assert "MLP key, last edited layer" in {v["where"] for v in verdicts("activation_norm_falls", Run(layers=(1, 2)))}
+
+
+@pytest.mark.parametrize(
+    ("loss", "orders", "status"),
+    [(0.02, 1, "supported"), (0.02, 3, "supported"), (0.002, 1, "undecided"), (0.0, 8, "negligible")],
+)
+def test_lost_edits(loss, orders, status):
+    found = verdict("editing_performance_declines", Run(loss=loss, orders=orders))
+    assert found["status"] == status
+    assert [m["name"][:2] for m in found["measures"]] == ["me", "ES", "PS", "NS", "S,"]
+
+
+def test_neighbours_that_recover_do_not_hide_lost_edits():
+    """S may rise while the edits are lost."""
+    tables = planted.tables(Run(loss=0.02))
+    scores = tables["scores"]
+    scores.loc[scores["moment"] == "immediate", "ns"] = 0.1
+    (found,) = judged_alone("editing_performance_declines", tables)["verdicts"]
+    assert found["status"] == "supported" and found["measures"][-1]["effect"] > 0
 
 
 def test_edits_that_never_took_are_nothing_to_lose():
     tables = planted.tables(Run())
-    tables["scores"].loc[tables["scores"]["moment"] != "unedited", "es"] = 0.0
-    claim = next(c for c in judge(tables)["claims"] if c["id"] == "editing_performance_declines")
-    assert claim["status"] == "undecided" and "nothing to lose" in claim["verdicts"][0]["reading"]
+    tables["scores"].loc[tables["scores"]["moment"] != "unedited", ["es", "ps"]] = 0.0
+    (found,) = judged_alone("editing_performance_declines", tables)["verdicts"]
+    assert found["status"] == "not measured" and "nothing to lose" in found["reading"]
 
 
-def test_few_facts_decide_nothing():
-    found = verdict("editing_performance_declines", Run(edits=8, checkpoints=(8,), cases=8, loss=0.1))
-    assert found["status"] == "undecided" and "too few" in found["reading"]
+@pytest.mark.parametrize("claim", ["editing_performance_declines", "editing_gets_worse"])
+def test_few_facts_decide_nothing(claim):
+    found = verdict(claim, Run(edits=8, checkpoints=(8,), cases=8, loss=0.1))
+    assert found["status"] == "too short" and "too few" in found["reading"]
+
+
+@pytest.mark.parametrize(("fading", "status"), [(0.015, "supported"), (0.0, "negligible")])
+def test_editing_gets_worse(fading, status):
+    found = verdict("editing_gets_worse", Run(fading=fading, edits=100, checkpoints=(100,)))
+    assert found["status"] == status
+    p = found["measures"][-1]["effect"]
+    assert p <= 0.01 if fading else p > 0.01
 
 
 @pytest.mark.parametrize(
     ("growth", "orders", "status"),
-    [(0.02, 1, "supported"), (0.0016, 1, "undecided"), (0.001, 1, "contradicted"), (0.02, 3, "supported")],
+    [
+        (0.02, 1, "supported"),
+        (0.0016, 1, "undecided"),
+        (0.0005, 1, "negligible"),
+        (-0.01, 1, "opposite"),
+        (0.02, 3, "supported"),
+    ],
 )
 def test_perplexity(growth, orders, status):
     assert verdict("general_ability_declines", Run(perplexity_growth=growth, orders=orders))["status"] == status
 
 
+def test_one_order_speaks_of_its_run_and_several_of_the_editor():
+    one, three = (verdict("general_ability_declines", Run(orders=orders)) for orders in (1, 3))
+    assert "in this run" in one["reading"] and "over 3 edit orders" in three["reading"]
+    claim = judged_alone("general_ability_declines", planted.tables(Run(orders=3), Run(editor="memit")))
+    assert sum(claim["counts"].values()) == 2 and sum(claim["over_orders"].values()) == 1
+
+
+def test_many_runs_need_more_evidence_than_one():
+    """Runs without any effect, each tested at 5%: Holm keeps a false finding from becoming likely with their number."""
+    runs = [Run(editor=f"memit-{i}", perplexity_growth=0.002) for i in range(30)]
+    found = verdicts("general_ability_declines", *runs)
+    assert any("supported by itself" in v["reading"] for v in found)
+    assert all((v["p"] < 0.05) == (v["status"] != "undecided") for v in found)
+
+
 def test_one_checkpoint_is_enough_and_is_said():
-    found = verdict("activation_norm_falls", Run(checkpoints=(60,)))
+    found = verdict("activation_norm_falls", Run(checkpoints=(60,)), LAST)
     assert found["status"] == "supported" and "only checkpoint" in found["reading"]
 
 
@@ -147,28 +254,40 @@ def test_no_checkpoint_is_not_measured():
 def test_absent_editors_and_unmeasured_claims_say_what_it_would_take():
     judged = {c["id"]: c for c in judge(planted.tables(Run()))["claims"]}
     assert list(judged) == [claim.id for claim in CLAIMS]
-    missing = [c for c in judged.values() if c["status"] == "not measured"]
+    missing = [c for c in judged.values() if not c["counts"]]
     assert {c["id"] for c in missing} >= {"fine_tuning_edits_grow", "hypernetwork_edits_grow", "imbalance_harms"}
-    assert all(c["needs"] for c in missing)
+    assert all(c["needs"] and c["range"] is None for c in missing)
 
 
 def test_no_data_at_all_is_not_measured():
-    assert {c["status"] for c in judge(planted.tables())["claims"]} == {"not measured"}
+    judged = judge(planted.tables())["claims"]
+    assert all("needs" in c and not c["verdicts"] for c in judged)
 
 
-def test_claims_differ_by_editor_and_variants_belong_to_their_family():
-    runs = [Run(editor="ft"), Run(editor="ft-fast", growth=0.0, noise=0.0), Run(editor="mine")]
+def test_claims_count_verdicts_and_tell_the_range_of_effects():
+    runs = [Run(editor="ft", noise=0.0), Run(editor="ft-fast", growth=0.0, noise=0.0), Run(editor="mine")]
     judged = judge(planted.tables(*runs))
     claim = next(c for c in judged["claims"] if c["id"] == "fine_tuning_edits_grow")
-    assert claim["status"] == "mixed" and claim["counts"] == {"supported": 1, "contradicted": 1}
+    assert claim["counts"] == {"supported": 1, "negligible": 1}
+    assert claim["range"] == {"low": 1.0, "high": pytest.approx(np.exp(0.6), rel=1e-5), "unit": "ratio"}
+    assert "1 supported, 1 negligible" in as_markdown(judged) and "ratio 1 to 1.822" in as_markdown(judged)
     assert judged["editors_without_family"] == ["mine"]
+
+
+def test_rules_say_the_margins_they_compare_with():
+    for claim in CLAIMS:
+        assert f"{claim.rule.margin:.3g}" in claim.decided and "undecided otherwise" in claim.decided
+        low, high = claim.rule.negligible
+        assert low < high
 
 
 ABOUT_ARMS = ("imbalance_harms", "restoring_norm_protects", "norm_alone_harms")
 
 
 def test_control_arms_are_never_judged_themselves():
-    editors = [Run(editor="ft"), Run(editor="memit"), Run(editor="mend", growth=0.0, noise=0.0)]
+    sure = {"loss": 0.02, "fading": 0.015}
+    editors = [Run(editor=name, **sure) for name in ("ft", "memit")]
+    editors.append(Run(editor="mend", growth=0.0, noise=0.0, **sure))
     arms = [Run(editor=f"{kind}-memit", growth=-0.01, loss=0.05) for kind in FAMILIES[CONTROL]]
     alone, beside = judge(planted.tables(*editors)), judge(planted.tables(*editors, *arms))
     for before, after in zip(alone["claims"], beside["claims"], strict=True):
@@ -176,12 +295,12 @@ def test_control_arms_are_never_judged_themselves():
             assert [v["editor"] for v in after["verdicts"]] == ["memit"] and not before["verdicts"]
             continue
         assert [v["editor"] for v in before["verdicts"]] == [v["editor"] for v in after["verdicts"]]
-        assert before["status"] == after["status"] and before["counts"] == after["counts"]
+        assert before["counts"] == after["counts"]
     assert beside["control_arms"] == sorted(run.editor for run in arms)
     assert beside["editors_without_family"] == []
     assert "Control arms are not judged themselves: norm_restored-memit" in as_markdown(beside)
     only = judge(planted.tables(*arms))
-    assert {claim["status"] for claim in only["claims"]} == {"not measured"}
+    assert all(set(claim["counts"]) <= {"not measured"} for claim in only["claims"])
 
 
 def test_a_control_arm_is_known_by_its_kind_and_names_what_it_controls():
@@ -191,13 +310,6 @@ def test_a_control_arm_is_known_by_its_kind_and_names_what_it_controls():
     assert in_order(["mine", "scale_only-memit", "memit-weak", "nas", "memit", "ft", "norm_restored-memit"]) == [
         *("ft", "memit", "memit-weak", "nas", "norm_restored-memit", "scale_only-memit", "mine")
     ]
-
-
-def test_windows_of_text_are_the_units():
-    from normgrowth.claims import probes
-    from normgrowth.measure import activations
-
-    assert probes.VECTORS_PER_WINDOW == activations.POSITIONS_PER_WINDOW
 
 
 def test_command_writes_the_same_bytes_twice_and_rejects_damage(tmp_path):
@@ -222,15 +334,31 @@ def test_command_writes_the_same_bytes_twice_and_rejects_damage(tmp_path):
         run("c")
 
 
-@pytest.mark.parametrize(("departure", "status"), [(0.003, "supported"), (0.0, "contradicted"), (0.0008, "undecided")])
-def test_leaving_the_subspace(departure, status):
-    found = verdict("activations_leave_subspace", Run(departure=departure))
-    assert found["status"] == status
-    assert "5 components" in found["reading"]
-    assert {m["unit"] for m in found["measures"]} == {"points", "spreads"}
+@pytest.mark.parametrize(
+    ("effects", "own", "unedited"),
+    [
+        ({"departure": 0.02}, "supported", "supported"),
+        ({"departure": 0.0}, "negligible", "negligible"),
+        ({"departure": 0.0, "shift": 0.05}, "negligible", "supported"),  # a mere shift of the mean
+        ({"departure": 0.0083}, "undecided", "undecided"),
+    ],
+)
+def test_leaving_the_subspace(effects, own, unedited):
+    run = Run(**effects)
+    for where, status in (("about its own mean", own), ("about the unedited mean", unedited)):
+        found = verdict("activations_leave_subspace", run, f"{LAST}, {where}")
+        assert found["status"] == status
+        assert "5 components" in found["reading"] and "10.0% of all variance is chance" in found["reading"]
+        assert {m["unit"] for m in found["measures"]} == {"share", "degrees", "spreads"}
 
 
 EDITOR = Run(editor="r_rome", perplexity_growth=0.02, fading=0.02)
+
+
+def status_of(claim: dict) -> str:
+    """The status of a claim that has one verdict."""
+    (found,) = claim["verdicts"]
+    return found["status"]
 
 
 def arm(kind: str, **effects) -> Run:
@@ -241,24 +369,24 @@ def arm(kind: str, **effects) -> Run:
     ("restored", "scaled", "statuses"),
     [
         (0.0, 0.02, ("supported", "supported", "supported")),
-        (0.02, 0.0, ("contradicted", "contradicted", "contradicted")),
-        (0.0, 0.0, ("supported", "contradicted", "undecided")),
-        (0.02, 0.02, ("contradicted", "supported", "undecided")),
+        (0.02, 0.0, ("negligible", "negligible", "opposite")),
+        (0.0, 0.0, ("supported", "negligible", "undecided")),
+        (0.02, 0.02, ("negligible", "supported", "undecided")),
     ],
 )
 def test_control_arms_tell_causes_apart(restored, scaled, statuses):
     """Damage with the norm held, and from the norm alone: which of them is there decides."""
     runs = EDITOR, arm("norm_restored", perplexity_growth=restored), arm("scale_only", perplexity_growth=scaled)
     judged = {c["id"]: c for c in judge(planted.tables(*runs))["claims"]}
-    found = [judged[claim]["status"] for claim in ("restoring_norm_protects", "norm_alone_harms", "imbalance_harms")]
-    assert tuple(found) == statuses
+    claims = ("restoring_norm_protects", "norm_alone_harms", "imbalance_harms")
+    assert tuple(status_of(judged[claim]) for claim in claims) == statuses
 
 
 def test_an_editor_that_does_no_damage_leaves_nothing_to_protect():
     runs = Run(editor="r_rome", perplexity_growth=0.0), arm("norm_restored", perplexity_growth=0.0)
     judged = {c["id"]: c for c in judge(planted.tables(*runs))["claims"]}
-    assert judged["restoring_norm_protects"]["status"] == "undecided"
-    assert judged["imbalance_harms"]["status"] == "undecided"
+    assert status_of(judged["restoring_norm_protects"]) == "undecided"
+    assert status_of(judged["imbalance_harms"]) == "undecided"
     assert "missing" in judged["imbalance_harms"]["verdicts"][0]["reading"]
 
 
@@ -267,24 +395,34 @@ def test_a_model_spared_by_undoing_its_edits_proves_nothing():
     judged = {c["id"]: c for c in judge(planted.tables(*runs))["claims"]}
     (found,) = judged["restoring_norm_protects"]["verdicts"]
     assert found["status"] == "undecided" and "takes the edits back" in found["reading"]
-    assert judged["imbalance_harms"]["status"] == "undecided"
+    assert status_of(judged["imbalance_harms"]) == "undecided"
 
 
 def test_a_collapse_that_the_restored_norm_prevents_supports():
     judged = {c["id"]: c for c in judge(planted.tables(Run(collapse=40), arm("norm_restored")))["claims"]}
-    assert judged["restoring_norm_protects"]["status"] == "supported"
+    assert status_of(judged["restoring_norm_protects"]) == "supported"
 
 
-@pytest.mark.parametrize(("sign", "status"), [(1, "supported"), (-1, "contradicted")])
+@pytest.mark.parametrize(("sign", "status"), [(1, "supported"), (-1, "opposite")])
 def test_growth_and_damage_of_many_editors(sign, status):
     names = ["ft", "lora", "mend", "rome", "r_rome", "memit", "emmet", "encore"]
     runs = [
         Run(editor=name, growth=0.005 * (i + 1), perplexity_growth=0.02 + sign * 0.002 * i)
         for i, name in enumerate(names)
     ]
-    found = next(c for c in judge(planted.tables(*runs))["claims"] if c["id"] == "norm_growth_tracks_damage")
+    (found,) = verdicts("norm_growth_tracks_damage", *runs)
     assert found["status"] == status
-    assert found["verdicts"][0]["effect"] == pytest.approx(sign)
+    assert found["effect"] == pytest.approx(sign)
+    assert found["measures"][1]["name"].startswith("the same over families") and found["measures"][1]["n"] == 3
+
+
+def test_families_that_say_the_reverse_of_their_editors_decide_nothing():
+    """Many variants of one method can make a correlation by themselves."""
+    variants = [Run(editor=f"memit-{i}", growth=0.02 + 0.001 * i, perplexity_growth=0.02 + 0.001 * i) for i in range(8)]
+    others = [Run(editor="ft", growth=0.001, perplexity_growth=0.05), Run(editor="mend", growth=0.002)]
+    others[1] = Run(editor="mend", growth=0.005, perplexity_growth=0.04)
+    (found,) = verdicts("norm_growth_tracks_damage", *variants, *others)
+    assert found["status"] == "undecided" and found["measures"][1]["effect"] < 0
 
 
 def test_editors_are_compared_pair_by_pair_on_the_same_facts():

@@ -121,6 +121,40 @@ def test_a_shift_moves_the_centroid_and_leaves_the_subspace():
     found = departure(before + 2 * spread * torch.eye(20, dtype=torch.float64)[0], before, 4)
     assert found.centroid_shift == pytest.approx(2)
     assert found.change == pytest.approx(0)
+    # A round cloud has no subspace to leave.
+    assert np.isnan(found.degree)
+
+
+def test_a_shift_out_of_the_subspace_is_seen_about_the_unedited_mean():
+    before = in_subspace(160, 40, 6, seed=1)
+    spread = (before - before.mean(dim=0)).square().sum(dim=1).mean().sqrt()
+    outside = orthogonal(40, seed=99)[20]
+    for spreads in (1, 3):
+        found = departure(before + spreads * spread * outside, before, 6)
+        assert found.degree == pytest.approx(0, abs=1e-9) and found.explained_unedited == pytest.approx(1)
+        kept = 1 / (1 + spreads**2)  # of the second moment about the unedited mean
+        assert found.explained_uncentred == pytest.approx(kept, rel=0.05)
+        assert found.degree_uncentred == pytest.approx((1 - kept) / (1 - 6 / 40), rel=0.05)
+
+
+def test_independent_subspaces_are_at_one_whatever_the_spectrum():
+    """A random subspace of k out of d dimensions holds k / d of any variance on average."""
+    steep = torch.logspace(1, -1, 40, dtype=torch.float64)
+    degrees = []
+    for seed in range(30):
+        before = gaussian(200, 40, seed=seed) * steep @ orthogonal(40, seed=5)
+        found = departure(before @ orthogonal(40, seed=100 + seed), before, 5)
+        degrees.append((found.degree, found.degree_uncentred))
+    assert np.mean(degrees, axis=0) == pytest.approx([1, 1], abs=0.1)
+
+
+def test_vectors_of_one_window_are_one_unit():
+    """Repeating each vector four times adds nothing: the standard error stays that of the windows."""
+    before, now = gaussian(60, 20), gaussian(60, 20, seed=1)
+    alone, repeated = departure(now, before, 4), departure(*(x.repeat_interleave(4, 0) for x in (now, before)), 4, 4)
+    assert (repeated.n, repeated.units, alone.units) == (240, 60, 60)
+    assert repeated.degree == pytest.approx(alone.degree)
+    assert repeated.degree_std == pytest.approx(alone.degree_std)
 
 
 def test_the_spread_of_the_change_tells_its_error():
@@ -131,14 +165,18 @@ def test_the_spread_of_the_change_tells_its_error():
         return gaussian(120, 30, seed=seed) * torch.linspace(3, 0.3, 30, dtype=torch.float64) @ basis
 
     found = [departure(sample(i), sample(i + 500), 5) for i in range(60)]
-    z = [f.change / (f.change_std / f.n**0.5) for f in found]
-    assert 0.7 < np.std(z) < 1.4
+    for z in (
+        [f.change / (f.change_std / f.units**0.5) for f in found],
+        [f.degree / (f.degree_std / f.units**0.5) for f in found],
+        [f.degree_uncentred / (f.degree_uncentred_std / f.units**0.5) for f in found],
+    ):
+        assert 0.7 < np.std(z) < 1.4
 
 
 def test_broken_activations_are_no_numbers():
     x = gaussian(20, 6)
     found = departure(x / 0, x, 3)
-    assert np.isnan([found.explained, found.change, found.centroid_shift, *found.angles]).all()
+    assert np.isnan([found.explained, found.change, found.degree, found.centroid_shift, *found.angles]).all()
 
 
 @pytest.mark.parametrize("shape", [(40, 60), (300, 700), (900, 250)])

@@ -150,6 +150,8 @@ def test_the_command_writes_the_table(tmp_path, kind):
     assert made_by["model_revision"] == revision(folder) and made_by["data"] == file_sha256(data[1])
     rows = read_table(out, "interventions")
     assert set(rows["kind"]) == {kind} and set(rows["editor"]) == {"mine"} and rows["step"].max() == 4
+    last = rows[rows["step"] == 4].pivot(index="matrix", columns="order", values="frobenius_ratio")
+    assert list(last) == [0, 1, 2] and not last[0].equals(last[1])
 
 
 @pytest.mark.parametrize("kind", ["continued_pretraining", "full_fine_tuning"])
@@ -164,33 +166,35 @@ def test_changed_data_are_named_before_any_training(tmp_path, capsys, kind):
     assert capsys.readouterr().err.splitlines()[-1].startswith(said)
 
 
-def interventions(kind="full_fine_tuning", **ratios):
-    """Table interventions of one imagined training."""
+def interventions(*runs, kind="full_fine_tuning"):
+    """Table interventions of one imagined training, the ratios of each run's matrices given."""
     rows = []
-    for name, ratio in ratios.items():
-        for step, value in ((0, 1.0), (10, ratio)):
-            identity = {"study": "s", "model": "m", "editor": "mine", "order": 0, "step": step, "kind": kind}
-            norms = {"frobenius": 5 * value, "frobenius_ratio": value, "drift_frobenius": step * 0.1}
-            rows.append({**identity, "matrix": name, "layer": 0, **norms})
+    for order, ratios in enumerate(runs):
+        for name, ratio in ratios.items():
+            for step, value in ((0, 1.0), (10, ratio)):
+                identity = {"study": "s", "model": "m", "editor": "mine", "order": order, "step": step, "kind": kind}
+                norms = {"frobenius": 5 * value, "frobenius_ratio": value, "drift_frobenius": step * 0.1}
+                rows.append({**identity, "matrix": name, "layer": 0, **norms})
     return pd.DataFrame(rows)[SCHEMAS["interventions"].names]
 
 
 @pytest.mark.parametrize(
-    ("ratios", "status"),
+    ("runs", "status"),
     [
-        ({"a": 1.01, "b": 1.02, "c": 1.015}, "supported"),
-        ({"a": 1.01, "b": 1.02, "c": 0.98}, "contradicted"),
-        ({"a": 1.02, "b": 1.03, "c": 1.025, "d": 0.999}, "undecided"),
-        ({"a": 0.995, "b": 0.996, "c": 0.9955}, "contradicted"),
-        ({"a": 1.0, "b": 1.5, "c": 1.001}, "undecided"),
-        ({"a": 1.01, "b": np.nan}, "collapsed"),
+        ([{"a": 1.02, "b": 1.04}], "supported"),  # one run is exact, and speaks of itself
+        ([{"a": 1.02, "b": 1.04}, {"a": 1.021, "b": 1.041}, {"a": 1.019, "b": 1.039}], "supported"),
+        ([{"a": 1.02, "b": 1.04}, {"a": 1.0, "b": 1.0}, {"a": 1.05, "b": 1.0}], "undecided"),
+        ([{"a": 1.001, "b": 1.002}, {"a": 1.002, "b": 1.001}, {"a": 1.0, "b": 1.001}], "negligible"),
+        ([{"a": 0.97, "b": 0.98}, {"a": 0.971, "b": 0.979}, {"a": 0.97, "b": 0.98}], "opposite"),
+        ([{"a": 1.01, "b": np.nan}], "collapsed"),
     ],
 )
-def test_every_matrix_must_grow(ratios, status):
-    judged = judge(planted.tables() | {"interventions": interventions(**ratios)})
+def test_the_unit_is_a_training_run_and_not_a_matrix(runs, status):
+    judged = judge(planted.tables() | {"interventions": interventions(*runs)})
     claims = {claim["id"]: claim for claim in judged["claims"]}
-    assert claims["full_fine_tuning_grows"]["status"] == status
-    assert claims["continued_pretraining_grows"]["status"] == "not measured"
+    (found,) = claims["full_fine_tuning_grows"]["verdicts"]
+    assert (found["status"], found["orders"]) == (status, len(runs))
+    assert "needs" in claims["continued_pretraining_grows"]
 
 
 def test_an_intervention_names_its_data():

@@ -7,7 +7,7 @@ import torch
 
 from benchmarks import plain
 from normgrowth.artefacts.documents import write_text
-from normgrowth.claims.performance import harmonic_mean
+from normgrowth.claims.scores import harmonic_mean
 from normgrowth.cli import main
 from normgrowth.commands import statistics as statistics_command
 from normgrowth.continuations import continuations

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs" / "results"))
 
 import page  # noqa: E402  (stands beside the page that it makes, not in the package)
+import recompute  # noqa: E402
 import record  # noqa: E402
 
 SMALL = {"edits": 20, "checkpoints": (10, 20), "n_layers": 3, "cases": 20}
@@ -54,6 +55,25 @@ def test_a_record_holds_the_numbers_of_the_tables(made, tables):
         immediate = run["scores"][run["scores"]["moment"] == "immediate"][["es", "ps", "ns"]].mean()
         scores = kept.at("tiny-gpt2", editor, 20, order)["scores"]["immediate"]
         assert scores == pytest.approx([*immediate, 3 / (1 / immediate).sum()], rel=1e-5)
+
+
+def test_numbers_computed_without_the_package_agree(tmp_path):
+    """Wrong ones are found: by a norm changed in the table after the claims were judged."""
+    tables = planted.tables(
+        Run(**SMALL), Run(editor="memit", orders=3, layers=(0, 1), **SMALL), Run(editor="ft", **SMALL)
+    )
+    scores = tables["scores"]
+    scores.loc[(scores["moment"] == "retention") & (scores["step"] == 20), "moment"] = "final"
+    planted.write(tmp_path / "tables", tables)
+    out = ["--out-json", tmp_path / "claims.json", "--out-md", tmp_path / "claims.md"]
+    call(claims, "--tables", tmp_path / "tables", *out)
+    compared = recompute.differences(tmp_path)
+    assert len(compared) > 30 and all(row[-1] for row in compared)
+    assert {row[3] for row in compared} == {"effect", "low", "high"}
+    last = (tables["norms"]["step"] == 20) & (tables["norms"]["editor"] == "ft")
+    tables["norms"].loc[last, "frobenius"] *= 1.001
+    planted.write(tmp_path / "tables", {"norms": tables["norms"]})
+    assert {row[2] for row in recompute.differences(tmp_path) if not row[-1]} == {"ft"}
 
 
 def test_a_number_that_is_not_in_the_record_is_no_number(made):

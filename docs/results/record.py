@@ -14,8 +14,8 @@ from normgrowth.artefacts.documents import read_json
 from normgrowth.artefacts.schemas import UNEDITED
 from normgrowth.claims.collapse import collapses
 from normgrowth.claims.judge import TABLES
-from normgrowth.claims.performance import PARTS_OF_S, harmonic_mean
-from normgrowth.claims.probes import PLACES, at_place, place_layer
+from normgrowth.claims.places import PLACES, at_place, place_layer
+from normgrowth.claims.scores import PARTS_OF_S, harmonic_mean
 from normgrowth.config.files import read_study
 from normgrowth.config.plan import Plan
 from normgrowth.editors.registry import EDITORS
@@ -105,7 +105,7 @@ def _places(activations: pd.DataFrame, norms: pd.DataFrame, step: int) -> dict[s
         rows = rows[rows["step"] == step]
         if len(rows):
             found[place.name] = {
-                "norm_ratio": float(rows["norm_ratio"].iloc[0]),
+                "norm_ratio": float(rows["ratio_of_norms"].iloc[0]),
                 "cosine": float(rows["cosine_to_unedited"].iloc[0]),
             }
     return found
@@ -130,7 +130,7 @@ def _rotation(spectra: pd.DataFrame) -> list[dict]:
 
 def _claim(claim: dict) -> dict:
     """Title, counts and verdicts of a claim; of the claims about control arms also what was measured beside them."""
-    kept = ("model", "editor", "status", "effect", "low", "high", "n")
+    kept = ("model", "editor", "where", "status", "effect", "low", "high", "n", "orders")
     verdicts = [
         {
             **{name: verdict[name] for name in kept},
@@ -141,7 +141,8 @@ def _claim(claim: dict) -> dict:
         }
         for verdict in claim["verdicts"]
     ]
-    return {"title": claim["title"], "counts": claim["counts"], "verdicts": verdicts}
+    overall = {name: claim[name] for name in ("title", "counts", "over_orders", "range")}
+    return overall | {"verdicts": verdicts}
 
 
 def _rows_of(frame: pd.DataFrame, run: dict) -> pd.DataFrame:

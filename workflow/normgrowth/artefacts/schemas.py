@@ -86,23 +86,33 @@ SCHEMAS: dict[str, pa.Schema] = {
     "activations": _schema(
         *_WHERE,
         ("n", pa.int32()),  # vectors measured
+        ("units", pa.int32()),  # prompts or windows, which are independent; the vectors of one window are not
         ("norm_mean", pa.float32()),
-        ("norm_std", pa.float32()),
+        ("norm_std", pa.float32()),  # over vectors
         ("norm_ratio", pa.float32()),  # mean over vectors of ||a_t|| / ||a_0||
-        ("norm_ratio_std", pa.float32()),
+        ("norm_ratio_std", pa.float32()),  # over units, of a unit's mean: std / sqrt(units) is the standard error
+        ("ratio_of_norms", pa.float32()),  # mean of ||a_t|| over mean of ||a_0||
+        ("ratio_of_norms_std", pa.float32()),  # over units
         ("cosine_to_unedited", pa.float32()),  # mean over vectors of cos(a_t, a_0)
-        ("cosine_std", pa.float32()),
+        ("cosine_std", pa.float32()),  # over units
         ("share_of_residual", pa.float32()),  # mean over vectors of ||a_t|| / ||residual_t||; null for keys
     ),
     # One row per step, layer, site, probe set and token: the unedited model's principal subspace, and what has left it.
     "subspaces": _schema(
         *_WHERE,
         ("n", pa.int32()),
+        ("units", pa.int32()),  # prompts or windows
+        ("width", pa.int32()),  # entries of a vector
         ("components", pa.int32()),
         ("explained_variance", pa.float32()),  # by the unedited components, of held-out probes
         ("explained_variance_unedited", pa.float32()),  # the same of the unedited model
         ("explained_change", pa.float32()),
-        ("explained_change_std", pa.float32()),  # over vectors
+        ("explained_change_std", pa.float32()),  # over units
+        ("explained_uncentred", pa.float32()),  # as explained_variance, about the unedited mean instead of its own
+        ("departure", pa.float32()),  # 0: the unedited subspace, 1: one that is independent of it
+        ("departure_std", pa.float32()),  # over units
+        ("departure_uncentred", pa.float32()),  # the same about the unedited mean, so that a shift of the mean counts
+        ("departure_uncentred_std", pa.float32()),
         ("principal_angles", pa.list_(pa.float32())),  # between both models' leading subspaces, degrees, ascending
         ("centroid_shift", pa.float32()),  # in units of the unedited spread
     ),
@@ -143,6 +153,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("value", pa.float64()),
         ("stderr", pa.float64()),  # standard error over items or windows; null where there is none
         ("n", pa.int64()),
+        ("by_window", pa.list_(pa.float64())),  # the change of log perplexity in each window; null elsewhere
     ),
     # One row per edit, beside a segment's own `edits`, which holds no times.
     "timing": _schema(

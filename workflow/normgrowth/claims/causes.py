@@ -6,33 +6,29 @@ at most part of the cause. Damage is told by perplexity on held-out text, which 
 """
 
 import numpy as np
-import pandas as pd
 
+from normgrowth import effects
 from normgrowth.claims.collapse import FLOOR, first_below, sliding_s
-from normgrowth.claims.performance import (
-    final_difference,
-    final_s,
-    mean_over_orders,
-    perplexity_ratio,
-    text_change,
-)
-from normgrowth.claims.probes import PLACES, at_place
+from normgrowth.claims.performance import by_window, final_difference, perplexity_ratio, text_change
 from normgrowth.claims.verdict import (
     COLLAPSED,
     DOWN,
+    NEGLIGIBLE,
     NOT_MEASURED,
+    OPPOSITE,
     SUPPORTED,
     UNDECIDED,
     UP,
     Evidence,
     Measure,
+    Rule,
     Verdict,
-    count,
     decide,
     last_common_step,
+    scope,
     with_interval,
 )
-from normgrowth.inference import Interval, rank_correlation
+from normgrowth.effects import Effect
 
 RESTORED, SCALED, RANDOM = "norm_restored", "scale_only", "random_direction"
 
@@ -40,91 +36,42 @@ LOST = 0.02
 """Loss of S beyond which a spared model was spared by undoing its edits."""
 
 
-def restoring_protects(evidence: Evidence, margin: float) -> Verdict:
+def restoring_protects(evidence: Evidence, rule: Rule) -> Verdict:
     """Perplexity of the arm whose norm is restored over that of the editor it wraps, on the same edits and text."""
-    return _with_arm(evidence, RESTORED, lambda arm: _restored(evidence, arm, margin))
+    return _with_arm(evidence, RESTORED, lambda arm: _restored(evidence, arm, rule))
 
 
-def norm_alone_harms(evidence: Evidence, margin: float) -> Verdict:
+def norm_alone_harms(evidence: Evidence, rule: Rule) -> Verdict:
     """Perplexity of the unedited weights scaled along the editor's norms, over that of the unedited model."""
-    return _with_arm(evidence, SCALED, lambda arm: _scaled(evidence, arm, margin))
+    return _with_arm(evidence, SCALED, lambda arm: _scaled(evidence, arm, rule))
 
 
-def imbalance_harms(evidence: Evidence, margin: float) -> Verdict:
-    """Both together: supported where holding the norm protects and growth alone harms, contradicted where neither."""
-    parts = [restoring_protects(evidence, 1 / margin), norm_alone_harms(evidence, margin)]
+def imbalance_harms(evidence: Evidence, rule: Rule) -> Verdict:
+    """Both together: supported where holding the norm protects and growth alone harms, the opposite where neither.
+
+    Args:
+        rule: of growth alone; that of holding the norm is its mirror image.
+    """
+    mirrored = Rule(DOWN, 1 / rule.margin, rule.margin)
+    parts = [restoring_protects(evidence, mirrored), norm_alone_harms(evidence, Rule(UP, rule.margin, 1 / rule.margin))]
     known = [part for part in parts if part.status != NOT_MEASURED]
-    statuses = {part.status for part in known}
     if not known:
         return parts[0]
     reading = " ".join(part.reading for part in known)
     whole = len(known) == len(parts)
-    status = statuses.pop() if whole and len(statuses) == 1 else UNDECIDED
+    statuses = {part.status for part in known}
+    status = UNDECIDED
+    if whole and statuses == {SUPPORTED}:
+        status = SUPPORTED
+    elif whole and statuses <= {NEGLIGIBLE, OPPOSITE}:
+        status = OPPOSITE
     if not whole:
         reading += " One of the two arms is missing."
     measures = tuple(measure for part in known for measure in part.measures)
-    return Verdict(status, reading, measures, known[0].edits, known[0].orders)
-
-
-def growth_tracks_damage(evidence: Evidence, margin: float) -> Verdict:
-    """Over the editors of a model: rank correlation of the norm's growth with damage.
-
-    Each editor is one pair, its edit orders averaged. It says what goes together, not what causes what.
-    """
-    names = ("norms", "activations", "scores", "downstream")
-    table = damage_by_editor({name: getattr(evidence, name) for name in names})
-    pairs = {
-        "perplexity": "log_perplexity",
-        "S of edited facts at the end": "s",
-        "cloze accuracy": "cloze",
-        "residual norm on text": "residual",
-    }
-    measures = tuple(
-        Measure(f"rank correlation of norm and {name}", rank_correlation(table["log_norm"], table[column]), "rho", 0.0)
-        for name, column in pairs.items()
-        if column in table and table[column].notna().any()
-    )
-    if not measures or "perplexity" not in measures[0].name:
-        return Verdict(NOT_MEASURED, "No norms and perplexities of the same runs.")
-    rho = measures[0].interval
-    edits, orders = int(evidence.norms["step"].max()), int(evidence.norms["order"].nunique())
-    if not rho.bounded:
-        reading = f"{count(rho.n, 'editor')} are too few, or too alike, for a rank correlation."
-        return Verdict(UNDECIDED, reading, measures, edits, orders)
-    reading = (
-        f"Over {count(rho.n, 'editor')}, growth of the norm and of perplexity after {count(edits, 'edit')} have a rank "
-        f"correlation of {with_interval(rho, plus='+')}."
-    )
-    return Verdict(decide(rho, margin, UP), reading, measures, edits, orders)
-
-
-def damage_by_editor(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Per editor in tables of one model, at the end of its run and averaged over orders: the norm's growth, and damage.
-
-    Columns: `log_norm` (mean over edited matrices of the log ratio), `log_perplexity`, `s`, `cloze`, `residual` (ratio
-    of the residual stream's norm, last layer, text); those that were measured.
-    """
-    norms = tables["norms"][tables["norms"]["role"] == "edited"]
-    norms = norms[norms["step"] == norms.groupby("editor")["step"].transform("max")]
-    ratios = np.log(norms["frobenius_ratio"].astype(float)).groupby(norms["editor"])
-    table = pd.DataFrame({"log_norm": ratios.mean()})
-    downstream = tables["downstream"]
-    for column, task, metric in (
-        ("log_perplexity", "heldout_text", "log_perplexity_change"),
-        ("cloze", "cloze", "accuracy"),
-    ):
-        rows = downstream[(downstream["task"] == task) & (downstream["metric"] == metric)]
-        table[column] = _at_end(rows, "value")
-    activations = tables["activations"]
-    residual = at_place(activations, PLACES[0], activations["layer"].max())
-    table["residual"] = _at_end(residual, "norm_ratio")
-    table["s"] = pd.Series({editor: final_s(part) for editor, part in tables["scores"].groupby("editor")}, dtype=float)
-    return table
-
-
-def _at_end(rows: pd.DataFrame, value: str) -> pd.Series:
-    rows = rows[(rows["step"] > 0) & (rows["step"] == rows.groupby("editor")["step"].transform("max"))]
-    return rows.groupby("editor")[value].mean()
+    # Both must hold, so the larger p-value is that of the two together.
+    tested = [part.p for part in known if part.p is not None]
+    p = max(tested) if whole and len(tested) == len(parts) else None
+    return Verdict(status, reading, measures, known[0].edits, known[0].orders, p=p)
 
 
 def _with_arm(evidence: Evidence, kind: str, judged) -> Verdict:
@@ -137,75 +84,68 @@ def _with_arm(evidence: Evidence, kind: str, judged) -> Verdict:
     return judged(arm)
 
 
-def _restored(evidence: Evidence, arm: Evidence, margin: float) -> Verdict:
+def _restored(evidence: Evidence, arm: Evidence, rule: Rule) -> Verdict:
     step, orders = last_common_step(text_change(arm)), text_change(arm)["order"].nunique()
-    ratio = _paired_ratio(arm, evidence)
-    ours, theirs = perplexity_ratio(arm), perplexity_ratio(evidence)
+    effect = _paired_ratio(arm, evidence)
+    ratio, ours, theirs = effect.interval, perplexity_ratio(arm), perplexity_ratio(evidence)
     kept = final_difference(arm, evidence)
     measures = (
         Measure("perplexity, norm restored over edited", ratio, "ratio", 1.0),
-        Measure("S at the end, norm restored minus edited", kept, "points", 0.0),
-        Measure("perplexity over unedited, edited", theirs, "ratio", 1.0),
-        Measure("perplexity over unedited, norm restored", ours, "ratio", 1.0),
+        Measure("S at the end, norm restored minus edited", kept.interval, "points", 0.0),
+        Measure("perplexity over unedited, edited", theirs.interval, "ratio", 1.0),
+        Measure("perplexity over unedited, norm restored", ours.interval, "ratio", 1.0),
     )
     reading = (
         f"With its norm restored after every edit, {evidence.editor} ends with {with_interval(ratio)} times the "
-        f"perplexity it has without; S falls under {FLOOR:.0%} {_when(arm)} with it and {_when(evidence)} without."
+        f"perplexity it has without {scope(orders)}; S falls under {FLOOR:.0%} {_when(arm)} with it and "
+        f"{_when(evidence)} without."
     )
-    if not np.isfinite(theirs.estimate) and np.isfinite(ours.estimate):
+    if not np.isfinite(theirs.interval.estimate) and np.isfinite(ours.interval.estimate):
         return Verdict(
             SUPPORTED, f"{evidence.editor} collapses; with its norm restored it does not.", measures, step, orders
         )
     if not np.isfinite(ratio.estimate):
         return Verdict(COLLAPSED, f"{evidence.editor} collapses with its norm restored.", measures, step, orders)
-    status = decide(ratio, margin, DOWN)
-    if not theirs.low > 1 / margin:
+    status, p = decide(effect, rule)
+    if not theirs.interval.low > 1 / rule.margin:
         reading += " The editor itself does too little damage to tell."
-        status = UNDECIDED
-    elif status == SUPPORTED and kept.high < -LOST:
-        reading += (
-            f" But it takes the edits back: S at the end is {with_interval(kept, plus='+')} against the editor's own."
-        )
-        status = UNDECIDED
-    return Verdict(status, reading, measures, step, orders)
+        return Verdict(UNDECIDED, reading, measures, step, orders)
+    if status == SUPPORTED and kept.interval.high < -LOST:
+        said = with_interval(kept.interval, plus="+")
+        reading += f" But it takes the edits back: S at the end is {said} against the editor's own."
+        return Verdict(UNDECIDED, reading, measures, step, orders)
+    return Verdict(status, reading, measures, step, orders, p=p)
 
 
-def _scaled(evidence: Evidence, arm: Evidence, margin: float) -> Verdict:
+def _scaled(evidence: Evidence, arm: Evidence, rule: Rule) -> Verdict:
     step, orders = last_common_step(text_change(arm)), text_change(arm)["order"].nunique()
-    ours, theirs = perplexity_ratio(arm), perplexity_ratio(evidence)
+    effect, theirs = perplexity_ratio(arm), perplexity_ratio(evidence).interval
     measures = [
-        Measure("perplexity over unedited, scaled without edits", ours, "ratio", 1.0),
+        Measure("perplexity over unedited, scaled without edits", effect.interval, "ratio", 1.0),
         Measure("perplexity over unedited, edited", theirs, "ratio", 1.0),
     ]
     if (random := evidence.arms.get(RANDOM)) is not None and last_common_step(text_change(random)) is not None:
         name = "perplexity over unedited, random steps of the same norms"
-        measures.append(Measure(name, perplexity_ratio(random), "ratio", 1.0))
+        measures.append(Measure(name, perplexity_ratio(random).interval, "ratio", 1.0))
     reading = (
-        f"Scaled along the norms of {evidence.editor}, without any edit, the model has {with_interval(ours)} times the "
-        f"perplexity of the unedited one; {evidence.editor} itself reaches {with_interval(theirs)}."
+        f"Scaled along the norms of {evidence.editor}, without any edit, the model has "
+        f"{with_interval(effect.interval)} times the perplexity of the unedited one {scope(orders)}; "
+        f"{evidence.editor} itself reaches {with_interval(theirs)}."
     )
-    if not np.isfinite(ours.estimate):
+    if not np.isfinite(effect.interval.estimate):
         return Verdict(SUPPORTED, "Scaling alone makes the model collapse.", tuple(measures), step, orders)
-    return Verdict(decide(ours, margin, UP), reading, tuple(measures), step, orders)
+    status, p = decide(effect, rule)
+    return Verdict(status, reading, tuple(measures), step, orders, p=p)
 
 
-def _paired_ratio(arm: Evidence, edited: Evidence) -> Interval:
-    """Ratio of perplexities at the same step and order.
-
-    Both read the same windows, but only their means are kept: their spreads are added as if the windows were
-    different, which makes the interval too wide rather than too narrow.
-    """
+def _paired_ratio(arm: Evidence, edited: Evidence) -> Effect:
+    """Ratio of perplexities at the same step, in the same orders, window by window the same text."""
     rows = [text_change(run) for run in (arm, edited)]
     step = min(map(last_common_step, rows))
-    first, second = (frame[frame["step"] == step].set_index("order").sort_index() for frame in rows)
-    orders = first.index.intersection(second.index)
-    first, second = (frame.loc[orders].astype({"stderr": float}) for frame in (first, second))
-    difference = {
-        "value": first["value"] - second["value"],
-        "stderr": np.hypot(first["stderr"], second["stderr"]),
-        "n": np.minimum(first["n"], second["n"]),
-    }
-    return mean_over_orders(pd.DataFrame(difference)).map(np.exp)
+    last = [frame[frame["step"] == step] for frame in rows]
+    common = set(last[0]["order"]) & set(last[1]["order"])
+    ours, theirs = (by_window(frame[frame["order"].isin(common)]) for frame in last)
+    return effects.crossed(ours - theirs).exp()
 
 
 def _when(run: Evidence) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from normgrowth.artefacts.schemas import UNEDITED
-from normgrowth.claims.performance import PARTS_OF_S, final_s, harmonic_mean
-from normgrowth.claims.probes import PLACES, at_place, place_layer
+from normgrowth.claims.places import PLACES, at_place, place_layer
+from normgrowth.claims.scores import PARTS_OF_S, final_s, harmonic_mean
 
 WINDOW = 20
 """Edits over which S is taken: enough for a mean, few enough to see when it falls."""
@@ -93,7 +93,7 @@ def _run(run: tuple[str, str, int], tables: dict[str, pd.DataFrame]) -> Collapse
         final_s=final_s(scores),
         norm_ratio=_norm_ratio(norms),
         perplexity_ratio=_perplexity_ratio(tables["downstream"]),
-        residual_ratio=None if residual is None else float(residual["norm_ratio"]),
+        residual_ratio=None if residual is None else float(residual["ratio_of_norms"]),
         residual_cosine=None if residual is None else float(residual["cosine_to_unedited"]),
     )
 

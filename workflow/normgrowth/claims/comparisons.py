@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from normgrowth import seeds
-from normgrowth.claims.performance import FEWEST_FACTS, PARTS_OF_S, final_scores, harmonic_mean
+from normgrowth.claims.performance import FEWEST_FACTS
+from normgrowth.claims.scores import PARTS_OF_S, final_scores, harmonic_mean
 from normgrowth.families import in_order
 from normgrowth.inference import Interval, bootstrap_means, holm, percentile_interval, two_sided_p
 

@@ -1,15 +1,17 @@
 """All claims over the tables of one study."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pandas as pd
 
 from normgrowth.artefacts.schemas import UNEDITED
-from normgrowth.claims.catalogue import CLAIMS, Claim
+from normgrowth.claims.catalogue import CLAIMS
+from normgrowth.claims.claim import Claim
 from normgrowth.claims.comparisons import Comparison, compare_editors
 from normgrowth.claims.published import Conditions, against_published
-from normgrowth.claims.verdict import ALL, NOT_MEASURED, Evidence, Verdict, overall
+from normgrowth.claims.verdict import ALL, COLLAPSED, NOT_MEASURED, Evidence, Verdict, corrected, counts
 from normgrowth.families import controlled_editor, family_of, is_control, kind_of
 from normgrowth.inference import CONFIDENCE, Interval
 
@@ -35,33 +37,38 @@ def judge(tables: dict[str, pd.DataFrame], seed: int = 0, conditions: Conditions
         seed: of every resampling.
         conditions: under which the study ran, to set it beside published numbers.
     """
-    runs = sorted(
-        {
-            (model, editor)
-            for name in TABLES
-            for model, editor in tables[name][["model", "editor"]].drop_duplicates().itertuples(index=False)
-            if editor != UNEDITED
-        }
-    )
     tables = {name: frame[frame["editor"] != UNEDITED] for name, frame in tables.items()}
-    everything = {run: _evidence(tables, *run, seed) for run in runs}
-    evidence = [_with_arms(e, everything) for (_, editor), e in everything.items() if not is_control(editor)]
+    runs = _runs(tables)
     models = sorted({model for model, _ in runs})
     studies = sorted({study for name in TABLES for study in tables[name]["study"].unique()})
-    of_models = [_all_editors(tables, model, seed) for model in models]
-    interventions = _interventions(tables, seed)
     compared = [c for model in models for c in compare_editors(_of_model(tables["scores"], model), model, seed)]
     return {
         "studies": studies,
         "paper": "arXiv 2502.19416",
         "confidence": CONFIDENCE,
         "seed": seed,
-        "claims": [_judged(claim, evidence, of_models, interventions) for claim in CLAIMS],
+        "claims": judge_claims(tables, CLAIMS, seed),
         "comparisons": [_comparison(comparison) for comparison in compared],
         "published": [_rounded(row._asdict()) for row in against_published(tables, conditions)],
         "editors_without_family": sorted({editor for _, editor in runs if family_of(editor) is None}),
         "control_arms": sorted({editor for _, editor in runs if is_control(editor)}),
     }
+
+
+def judge_claims(tables: dict[str, pd.DataFrame], claims: Iterable[Claim], seed: int = 0) -> list[dict]:
+    """The verdicts on some claims, as `judge` gives them."""
+    tables = {name: frame[frame["editor"] != UNEDITED] for name, frame in tables.items()}
+    everything = {run: _evidence(tables, *run, seed) for run in _runs(tables)}
+    evidence = [_with_arms(e, everything) for (_, editor), e in everything.items() if not is_control(editor)]
+    of_models = [_all_editors(tables, model, seed) for model in sorted({model for model, _ in everything})]
+    interventions = _interventions(tables, seed)
+    return [_judged(claim, evidence, of_models, interventions) for claim in claims]
+
+
+def _runs(tables: dict[str, pd.DataFrame]) -> list[tuple[str, str]]:
+    """Every model and editor of the tables."""
+    named = (tables[name][["model", "editor"]].drop_duplicates() for name in TABLES)
+    return sorted({run for frame in named for run in frame.itertuples(index=False, name=None)})
 
 
 def _evidence(tables: dict[str, pd.DataFrame], model: str, editor: str, seed: int) -> Evidence:
@@ -104,31 +111,54 @@ def _of_model(frame: pd.DataFrame, model: str) -> pd.DataFrame:
 def _judged(
     claim: Claim, evidence: list[Evidence], models: list[Evidence], interventions: dict[str, list[Evidence]]
 ) -> dict:
-    verdicts = []
-    if claim.measure is not None:
-        if claim.intervention:
-            chosen = interventions.get(claim.intervention, [])
-        else:
-            chosen = models if claim.of_models else [e for e in evidence if claim.concerns(e)]
-        verdicts = [_verdict(e, claim.measure(e, claim.margin)) for e in chosen]
-    statuses = [verdict["status"] for verdict in verdicts]
-    status = overall(statuses)
+    if claim.intervention:
+        chosen = interventions.get(claim.intervention, [])
+    else:
+        chosen = models if claim.of_models else [e for e in evidence if claim.concerns(e)]
+    found = [(e, verdict) for e in chosen for verdict in _listed(claim.measure(e, claim.rule))]
+    verdicts = [_verdict(e, verdict) for e, verdict in _corrected(found)]
+    counted = counts([verdict["status"] for verdict in verdicts])
     judged = {
         "id": claim.id,
         "title": claim.title,
         "text": claim.text,
         "source": claim.source,
         "measured": claim.measured,
-        "direction": claim.direction,
-        "rule": claim.rule,
-        "margin": claim.margin,
-        "status": status,
-        "counts": {word: statuses.count(word) for word in sorted(set(statuses))},
+        "effect": claim.effect,
+        "direction": claim.rule.direction,
+        "rule": claim.decided,
+        "margin": _short(claim.rule.margin),
+        "counts": counted,
+        "range": _range(verdicts),
+        "over_orders": counts([verdict["status"] for verdict in verdicts if verdict["orders"] > 1]),
         "verdicts": verdicts,
     }
-    if status == NOT_MEASURED:
-        judged["needs"] = claim.needs or "rows for this claim in the study's tables"
+    if not set(counted) - {NOT_MEASURED}:
+        judged["needs"] = claim.needs
     return judged
+
+
+def _listed(found: Verdict | list[Verdict]) -> list[Verdict]:
+    return found if isinstance(found, list) else [found]
+
+
+def _corrected(found: list[tuple[Evidence, Verdict]]) -> list[tuple[Evidence, Verdict]]:
+    """The verdicts with p-values adjusted for the number of runs, place by place, in the same order."""
+    result = list(found)
+    for where in dict.fromkeys(verdict.where for _, verdict in found):
+        places = [i for i, (_, verdict) in enumerate(found) if verdict.where == where]
+        for i, verdict in zip(places, corrected([found[i][1] for i in places]), strict=True):
+            result[i] = (found[i][0], verdict)
+    return result
+
+
+def _range(verdicts: list[dict]) -> dict | None:
+    """Least and largest effect of the runs that still gave numbers, and their unit; None where there are none."""
+    sound = [v for v in verdicts if v["status"] not in (COLLAPSED, NOT_MEASURED) and v["effect"] is not None]
+    if not sound:
+        return None
+    values = [v["effect"] for v in sound]
+    return {"low": min(values), "high": max(values), "unit": sound[0]["measures"][0]["unit"]}
 
 
 def _comparison(comparison: Comparison) -> dict:
@@ -144,10 +174,12 @@ def _verdict(evidence: Evidence, verdict: Verdict) -> dict:
     return {
         "model": evidence.model,
         "editor": evidence.editor,
+        "where": verdict.where,
         "status": verdict.status,
         "reading": verdict.reading,
         "edits": verdict.edits,
         "orders": verdict.orders,
+        "p": None if verdict.p is None else _short(verdict.p),
         **_numbers(verdict.effect),
         "measures": [
             {"name": m.name, "unit": m.unit, "no_effect": m.no_effect, **_numbers(m.interval)} for m in verdict.measures

@@ -1,6 +1,6 @@
 """The verdicts as Markdown, for reading in a terminal or on a code host."""
 
-from normgrowth.claims.verdict import NOT_MEASURED
+from normgrowth.claims.verdict import STATUSES
 
 
 def as_markdown(judged: dict) -> str:
@@ -8,39 +8,57 @@ def as_markdown(judged: dict) -> str:
     lines = [
         f"# Claims of {judged['paper']}, judged on {', '.join(judged['studies']) or 'no data'}",
         "",
-        "| claim | verdict | by model and editor |",
-        "| --- | --- | --- |",
+        "| claim | verdicts | of several edit orders | effects |",
+        "| --- | --- | --- | --- |",
     ]
     for claim in judged["claims"]:
-        counts = ", ".join(f"{number} {word}" for word, number in claim["counts"].items())
-        lines.append(_row(claim["title"], f"**{claim['status']}**", counts or "-"))
+        counted = (in_words(claim[name]) or "–" for name in ("counts", "over_orders"))
+        lines.append(_row(claim["title"], *counted, effects(claim)))
     if judged["control_arms"]:
         lines += ["", f"Control arms are not judged themselves: {', '.join(judged['control_arms'])}."]
     for claim in judged["claims"]:
         lines += ["", f"## {claim['title']}", "", f"{claim['text']} ({claim['source']})", ""]
         lines.append(f"Measured: {claim['measured']}")
-        if claim["rule"]:
-            lines += ["", f"Rule: {claim['rule']}"]
-        if claim["status"] == NOT_MEASURED:
+        lines += ["", f"Effect: {claim['effect']}.", "", f"Rule: {claim['rule']}"]
+        if "needs" in claim:
             lines += ["", f"**Not measured.** It would take {claim['needs']}."]
         if claim["verdicts"]:
-            lines += ["", "| model | editor | verdict | effect | 95% interval | n | reading |"]
-            lines += ["| --- | --- | --- | ---: | --- | ---: | --- |"]
+            lines += ["", "| model | editor | where | orders | verdict | effect | 95% interval | n | p | reading |"]
+            lines += ["| --- | --- | --- | ---: | --- | ---: | --- | ---: | ---: | --- |"]
         for verdict in claim["verdicts"]:
             lines.append(
                 _row(
                     verdict["model"],
                     verdict["editor"],
+                    verdict["where"] or "–",
+                    str(verdict["orders"]),
                     verdict["status"],
                     number(verdict["effect"]),
                     interval(verdict),
                     f"{verdict['n']:,}",
+                    probability(verdict["p"]),
                     verdict["reading"],
                 )
             )
         lines += _measures(claim)
     lines += _comparisons(judged["comparisons"]) + _published(judged["published"])
     return "\n".join(lines) + "\n"
+
+
+def in_words(counts: dict[str, int]) -> str:
+    """`15 supported, 2 negligible`."""
+    return ", ".join(f"{number} {word}" for word, number in in_order(counts))
+
+
+def in_order(counts: dict[str, int]) -> list[tuple[str, int]]:
+    """Statuses and how often each occurs, in the order in which they are told; JSON does not keep it."""
+    return [(status, counts[status]) for status in STATUSES if status in counts]
+
+
+def effects(claim: dict) -> str:
+    """Least and largest effect of a claim's runs, with their unit; a dash where there are none."""
+    found = claim["range"]
+    return "–" if found is None else f"{found['unit']} {number(found['low'])} to {number(found['high'])}"
 
 
 def number(value: float | None) -> str:
@@ -50,10 +68,17 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
+def probability(p: float | None) -> str:
+    """A p-value with three decimals at most; a dash where nothing was tested."""
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def interval(row: dict) -> str:
-    """`0.91 to 0.97`, or `none`."""
+    """`0.91 to 0.97`, `exact` or `none`."""
     if row["low"] is None or row["high"] is None:
         return "none"
+    if row["low"] == row["high"]:
+        return "exact"
     return f"{number(row['low'])} to {number(row['high'])}"
 
 
@@ -92,14 +117,14 @@ def _published(rows: list[dict]) -> list[str]:
 
 def _measures(claim: dict) -> list[str]:
     rows = [
-        _row(v["model"], v["editor"], m["name"], number(m["effect"]), interval(m), f"{m['n']:,}")
+        _row(v["model"], v["editor"], v["where"] or "–", m["name"], number(m["effect"]), interval(m), f"{m['n']:,}")
         for v in claim["verdicts"]
         for m in v["measures"][1:]
     ]
     if not rows:
         return []
-    head = ["", "Beside it:", "", "| model | editor | measure | effect | 95% interval | n |"]
-    return [*head, "| --- | --- | --- | ---: | --- | ---: |", *rows]
+    head = ["", "Beside it:", "", "| model | editor | where | measure | effect | 95% interval | n |"]
+    return [*head, "| --- | --- | --- | --- | ---: | --- | ---: |", *rows]
 
 
 def _row(*cells: str) -> str:

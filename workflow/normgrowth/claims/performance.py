@@ -1,103 +1,166 @@
-"""Does the model lose what it was taught, and what it could before?"""
+"""Does the model lose what it was taught, does editing itself get worse, and does general ability decline?"""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from normgrowth import seeds
+from normgrowth import effects
+from normgrowth.claims.scores import PARTS_OF_S, final_scores, harmonic_mean, paired
 from normgrowth.claims.verdict import (
     COLLAPSED,
-    DOWN,
     NOT_MEASURED,
-    UNDECIDED,
-    UP,
+    TOO_SHORT,
     Evidence,
     Measure,
+    Rule,
     Verdict,
     count,
     decide,
     last_common_step,
+    scope,
     with_interval,
 )
-from normgrowth.inference import (
-    Interval,
-    bootstrap_interval,
-    bootstrap_means,
-    interval_over_orders,
-    percentile_interval,
-)
-
-PARTS_OF_S = ["es", "ps", "ns"]
+from normgrowth.effects import Effect
+from normgrowth.inference import Interval
 
 ACCURACIES = ("accuracy", "acc,none")
 """Metrics that are shares of right answers: our own, and the harness's."""
 
+WRITTEN = ["es", "ps"]
+"""The scores of what an edit wrote."""
+
 LEAST_IMMEDIATE = 0.1
-"""Immediate S below which edits did not take, so that there is nothing to lose."""
+"""Mean score just after the edits below which edits did not take, so that there is nothing to lose."""
 
 FEWEST_FACTS = 10
-"""Facts below which a change of S is left undecided. With fewer facts than this scored both before and after, the two
-sets are compared as independent ones."""
+"""Facts below which scores decide nothing."""
+
+RESAMPLED = 9999
+"""Random edit orders that a trend is compared with, beside the one at hand."""
 
 
-def harmonic_mean(means: np.ndarray) -> np.ndarray:
-    """S of mean ES, PS, NS [..., 3]: 0 where any of them is 0."""
-    means = np.asarray(means, dtype=float)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = means.shape[-1] / (1 / means).sum(axis=-1)
-    return np.where((means <= 0).any(axis=-1), 0.0, mean)
+def edits_are_lost(evidence: Evidence, rule: Rule) -> Verdict:
+    """Mean of ES and PS of the edited facts at the end of the run, minus that just after each was written.
 
-
-def edits_are_lost(evidence: Evidence, margin: float) -> Verdict:
-    """S over the edited facts at the end of the run, minus S of the same facts just after each was written."""
+    NS stands beside it: it is about facts that were not edited, and may rise while the edits are lost.
+    """
     scores = evidence.scores
     final = final_scores(scores)
     if final.empty:
         return Verdict(NOT_MEASURED, "No scores of edited facts after the run.")
     step, orders = int(final["step"].iloc[0]), scores["order"].nunique()
-    immediate, unedited = (scores[scores["moment"] == moment] for moment in ("immediate", "unedited"))
-    before, after = paired(immediate, final)
+    before, after = paired(scores[scores["moment"] == "immediate"], final)
     if before.empty:
         return Verdict(NOT_MEASURED, "No immediate scores of the facts scored at the end.", (), step, orders)
-    if not np.isfinite(after.to_numpy(dtype=float)).any():
+    if not np.isfinite(after.to_numpy()).any():
         reading = f"No score is a number after {count(step, 'edit')}: the model has collapsed."
         return Verdict(COLLAPSED, reading, (), step, orders)
-
-    both = np.hstack([before.to_numpy(dtype=float), after.to_numpy(dtype=float)])
-    change = bootstrap_interval(
-        both, lambda means: harmonic_mean(means[..., 3:]) - harmonic_mean(means[..., :3]), _rng(evidence, "s")
+    written = [frame[WRITTEN].mean(axis=1) for frame in (before, after)]
+    effect = _change(*written)
+    s = [float(harmonic_mean(frame.mean().to_numpy())) for frame in (before, after)]
+    measures = (
+        Measure("mean of ES and PS, end minus immediate", effect.interval, "points", 0.0),
+        *(
+            Measure(f"{part.upper()}, end minus immediate", _change(before[part], after[part]).interval, "points", 0.0)
+            for part in PARTS_OF_S
+        ),
+        Measure("S, end minus immediate", Interval.bare(s[1] - s[0], len(before)), "points", 0.0),
     )
-    measures = [Measure("S, end minus immediate", change, "points", 0.0)]
-    for i, name in enumerate(PARTS_OF_S):
-        difference = bootstrap_interval(
-            both, lambda means, i=i: means[..., 3 + i] - means[..., i], _rng(evidence, name)
-        )
-        measures.append(Measure(f"{name.upper()}, end minus immediate", difference, "points", 0.0))
-    if not unedited.empty:
-        measures.append(Measure("NS, end minus unedited model", _neighbours(evidence, unedited, final), "points", 0.0))
-
-    started, ended = (float(harmonic_mean(part.mean().to_numpy())) for part in (before, after))
+    started, ended = (float(part.mean()) for part in written)
     reading = (
-        f"Of {count(len(before), 'edited fact')}, S was {started:.3f} just after each edit and {ended:.3f} after "
-        f"{count(step, 'edit')}: a change of {with_interval(change, plus='+')}."
+        f"Of {count(len(before), 'edited fact')}, the mean of ES and PS was {started:.3f} just after each edit and "
+        f"{ended:.3f} after {count(step, 'edit')}: a change of {with_interval(effect.interval, plus='+')} "
+        f"{scope(orders)}."
     )
+    if len(before) < FEWEST_FACTS:
+        return Verdict(TOO_SHORT, f"{reading} These are too few facts.", measures, step, orders)
     if started < LEAST_IMMEDIATE:
         reading += " Hardly any edit took, so there was nothing to lose."
-        return Verdict(UNDECIDED, reading, tuple(measures), step, orders)
-    if len(before) < FEWEST_FACTS:
-        return Verdict(UNDECIDED, f"{reading} These are too few facts.", tuple(measures), step, orders)
-    return Verdict(decide(change, margin, DOWN), reading, tuple(measures), step, orders)
+        return Verdict(NOT_MEASURED, reading, measures, step, orders)
+    status, p = decide(effect, rule)
+    return Verdict(status, reading, measures, step, orders, p=p)
 
 
-def ability_is_lost(evidence: Evidence, margin: float) -> Verdict:
+def _change(before: pd.Series, after: pd.Series) -> Effect:
+    """Mean change of facts' scores, by order and fact; facts differ from order to order."""
+    changes = (after - before).dropna()
+    if changes.empty:
+        return effects.unknown()
+    return effects.nested([effects.of_changes(order) for _, order in changes.groupby("order")])
+
+
+def editing_gets_worse(evidence: Evidence, rule: Rule) -> Verdict:
+    """The trend of facts' scores just after their own edit, from the first edit of the run to the last.
+
+    The order of the facts is random, so that orders drawn anew tell how large a trend chance alone gives: an exact test
+    of no trend, which decides about its direction. Whether it is too small to count, its interval decides.
+    """
+    immediate = evidence.scores[evidence.scores["moment"] == "immediate"]
+    if immediate.empty:
+        return Verdict(NOT_MEASURED, "No scores just after the edits.")
+    immediate = immediate.sort_values(["order", "step", "case_id"], kind="stable")
+    edits, orders = int(immediate["step"].max()), immediate["order"].nunique()
+    series = _series(immediate, PARTS_OF_S)
+    if min(map(len, series)) < FEWEST_FACTS:
+        reading = f"Only {count(min(map(len, series)), 'fact')} in an order: too few for a trend."
+        return Verdict(TOO_SHORT, reading, (), edits, orders)
+    effect = effects.nested([effects.of_trend(scores) for scores in series])
+    falls, climbs = trend_p(series, evidence.rng("trend"))
+    p_of_none = min(1.0, 2 * min(falls, climbs))
+    parts = {part: _series(immediate, [part]) for part in PARTS_OF_S if immediate[part].notna().any()}
+    measures = (
+        Measure("mean of ES, PS and NS, last minus first along the trend", effect.interval, "points", 0.0),
+        *(
+            Measure(
+                f"{part.upper()}, last minus first along the trend",
+                effects.nested([effects.of_trend(scores) for scores in found]).interval,
+                "points",
+                0.0,
+            )
+            for part, found in parts.items()
+        ),
+        Measure("p-value of no trend, over random edit orders", Interval.bare(p_of_none, RESAMPLED), "p", 1.0),
+    )
+    halves = [np.array_split(scores, 2) for scores in series]
+    first, second = (float(np.mean([half[i].mean() for half in halves])) for i in (0, 1))
+    reading = (
+        f"Just after its edit a fact's mean of ES, PS and NS was {first:.3f} in the first half of the run and "
+        f"{second:.3f} in the second: a trend of {with_interval(effect.interval, plus='+')} over "
+        f"{count(edits, 'edit')} {scope(orders)} (p of no trend {p_of_none:.2g})."
+    )
+    status, p = decide(effects.tested(effect, 0.0, p_above=climbs, p_below=falls), rule)
+    return Verdict(status, reading, measures, edits, orders, p=p)
+
+
+def _series(immediate: pd.DataFrame, parts: list[str]) -> list[np.ndarray]:
+    """The mean of some scores of each fact, along each edit order."""
+    means = immediate[parts].astype(float).mean(axis=1)
+    return [order.dropna().to_numpy() for _, order in means.groupby(immediate["order"])]
+
+
+def trend_p(series: Sequence[np.ndarray], rng: np.random.Generator, resamples: int = RESAMPLED) -> tuple[float, float]:
+    """p-values of no trend, against one that falls and one that climbs: how often random orders give as large a slope.
+
+    Exact whatever the scores are, because facts are edited in random order; never below 1 / (resamples + 1).
+    """
+    slopes = np.zeros(resamples + 1)
+    for scores in series:
+        x = np.linspace(-0.5, 0.5, len(scores))
+        drawn = [x @ scores, *(float(x @ rng.permutation(scores)) for _ in range(resamples))]
+        slopes += np.array(drawn) / (x @ x)
+    # Equal sums in another order differ by rounding.
+    return float((slopes <= slopes[0] + 1e-9).mean()), float((slopes >= slopes[0] - 1e-9).mean())
+
+
+def ability_is_lost(evidence: Evidence, rule: Rule) -> Verdict:
     """Perplexity on held-out text at the end of the run, relative to the unedited model on the same windows."""
     changes = text_change(evidence)
     step, orders = last_common_step(changes), changes["order"].nunique()
     if step is None:
         return Verdict(NOT_MEASURED, "No perplexity of the edited model.")
-    measures = (
-        Measure("perplexity on held-out text", perplexity_ratio(evidence), "ratio", 1.0),
-        *_accuracies(evidence),
-    )
+    effect = perplexity_ratio(evidence)
+    measures = (Measure("perplexity on held-out text", effect.interval, "ratio", 1.0), *_accuracies(evidence))
     perplexity = evidence.downstream[evidence.downstream["metric"] == "perplexity"]
     broken = perplexity.loc[~np.isfinite(perplexity["value"]), "step"]
     if len(broken):
@@ -105,10 +168,11 @@ def ability_is_lost(evidence: Evidence, margin: float) -> Verdict:
         return Verdict(COLLAPSED, reading, measures, step, orders)
     start, end = (perplexity.loc[perplexity["step"] == s, "value"].mean() for s in (0, step))
     reading = (
-        f"After {count(step, 'edit')} perplexity on held-out text is {with_interval(measures[0].interval)} times the "
-        f"unedited model's ({start:.4g} to {end:.4g})."
+        f"After {count(step, 'edit')} perplexity on held-out text is {with_interval(effect.interval)} times the "
+        f"unedited model's {scope(orders)} ({start:.4g} to {end:.4g})."
     )
-    return Verdict(decide(measures[0].interval, margin, UP), reading, measures, step, orders)
+    status, p = decide(effect, rule)
+    return Verdict(status, reading, measures, step, orders, p=p)
 
 
 def text_change(evidence: Evidence) -> pd.DataFrame:
@@ -116,20 +180,16 @@ def text_change(evidence: Evidence) -> pd.DataFrame:
     return evidence.downstream[evidence.downstream["metric"] == "log_perplexity_change"]
 
 
-def perplexity_ratio(evidence: Evidence) -> Interval:
-    """Perplexity after the last common checkpoint over that of the unedited model, with windows and orders as units."""
-    return log_perplexity_change(text_change(evidence)).map(np.exp)
+def perplexity_ratio(evidence: Evidence) -> Effect:
+    """Perplexity at the last common checkpoint over that of the unedited model; windows and orders are the units."""
+    changes = text_change(evidence)
+    last = changes[changes["step"] == last_common_step(changes)]
+    return effects.crossed(by_window(last)).exp()
 
 
-def log_perplexity_change(changes: pd.DataFrame) -> Interval:
-    """Mean change of log perplexity at the last common checkpoint, from rows that `text_change` gives."""
-    return mean_over_orders(changes[changes["step"] == last_common_step(changes)])
-
-
-def mean_over_orders(rows: pd.DataFrame) -> Interval:
-    """Mean of `value` in rows of table `downstream`, one per order: its items and the orders are the units."""
-    n = int(rows["n"].min())
-    return interval_over_orders(rows["value"], rows["stderr"].astype(float) * np.sqrt(n), n)
+def by_window(rows: pd.DataFrame) -> np.ndarray:
+    """The change of log perplexity [orders, windows] from rows of one step, in the order of their `order`."""
+    return np.stack([np.asarray(values, dtype=float) for values in rows.sort_values("order")["by_window"]])
 
 
 def _accuracies(evidence: Evidence) -> list[Measure]:
@@ -140,54 +200,19 @@ def _accuracies(evidence: Evidence) -> list[Measure]:
         step = last_common_step(part)
         if step is None:
             continue
-        interval = mean_over_orders(part[part["step"] == step])
+        last, n = part[part["step"] == step], int(part["n"].min())
+        interval = effects.crossed_summaries(last["value"], last["stderr"].astype(float) * np.sqrt(n), n).interval
         before = float(part.loc[part["step"] == 0, "value"].mean())
         measures.append(Measure(f"accuracy, {task.replace('_', ' ')}", interval, "share", before))
     return measures
 
 
-def final_scores(scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores of edited facts at the last step that every order has: moment `final` where measured, else `retention`."""
-    kept = scores[scores["moment"].isin(["final", "retention"])]
-    last = kept[kept["step"] == last_common_step(kept)]
-    final = last[last["moment"] == "final"]
-    return last if final.empty else final
-
-
-def final_s(scores: pd.DataFrame) -> float | None:
-    """S of edited facts at the end of a run; None where it was not measured."""
-    final = final_scores(scores)
-    return None if final.empty else float(harmonic_mean(final[PARTS_OF_S].mean().to_numpy()))
-
-
-def paired(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """ES, PS, NS [cases, 3] of the cases in both, one row per case, averaged over orders."""
-    keyed = [frame.set_index(["order", "case_id"])[PARTS_OF_S] for frame in (before, after)]
-    common = keyed[0].index.intersection(keyed[1].index)
-    return tuple(frame.loc[common].groupby("case_id").mean() for frame in keyed)
-
-
-def final_difference(first: Evidence, second: Evidence) -> Interval:
+def final_difference(first: Evidence, second: Evidence) -> Effect:
     """S of edited facts at the end of the run, first minus second, over the facts scored in both."""
-    ours, theirs = paired(*(final_scores(run.scores) for run in (first, second)))
-    both = np.hstack([ours.to_numpy(dtype=float), theirs.to_numpy(dtype=float)])
-    return bootstrap_interval(
+    both = pd.concat(paired(*(final_scores(run.scores) for run in (first, second))), axis=1)
+    both = both.groupby("case_id").mean().to_numpy()
+    return effects.bootstrapped(
         both,
         lambda means: harmonic_mean(means[..., :3]) - harmonic_mean(means[..., 3:]),
-        _rng(first, f"against {second.editor}"),
+        first.rng("against", second.editor),
     )
-
-
-def _neighbours(evidence: Evidence, unedited: pd.DataFrame, final: pd.DataFrame) -> Interval:
-    before, after = paired(unedited, final)
-    rng = _rng(evidence, "ns unedited")
-    if len(before) >= FEWEST_FACTS:
-        return bootstrap_interval((after["ns"] - before["ns"]).to_numpy()[:, None], lambda means: means[..., 0], rng)
-    cases = [frame.groupby("case_id")["ns"].mean().to_numpy()[:, None] for frame in (unedited, final)]
-    draws = [bootstrap_means(values, rng)[:, 0] for values in cases]
-    estimate = np.nanmean(cases[1]) - np.nanmean(cases[0])
-    return percentile_interval(estimate, draws[1] - draws[0], min(map(len, cases)))
-
-
-def _rng(evidence: Evidence, purpose: str) -> np.random.Generator:
-    return np.random.default_rng(seeds.derive(evidence.seed, "performance", evidence.model, evidence.editor, purpose))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 import yaml
 
-from normgrowth.claims.performance import PARTS_OF_S, final_scores, harmonic_mean
+from normgrowth.claims.scores import PARTS_OF_S, final_scores, harmonic_mean
 from normgrowth.families import kind_of
 
 AGREES, DIFFERS, NOT_RUN = "agrees", "differs", "not run"

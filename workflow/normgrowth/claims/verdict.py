@@ -1,26 +1,36 @@
-"""What a verdict is, and the one rule by which an interval decides.
+"""What a verdict is, and the one rule by which an effect decides.
 
-A claim states a direction and a margin: the smallest effect that counts. With the interval beyond the margin on the
-claimed side the claim is supported, on the other side it is contradicted, across the margin it is undecided. So a claim
-of growth is contradicted by growth that is surely too small to matter, not only by shrinking.
+A claim has a direction and a margin, the smallest effect that counts. Where the effect surely lies beyond the margin on
+the claimed side the claim is supported; beyond the margin of the other side, the opposite holds; surely between the
+two, the effect is negligible. Where none of this is sure the run leaves the claim undecided.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from normgrowth.inference import Interval
+from normgrowth import seeds
+from normgrowth.effects import Effect
+from normgrowth.inference import CONFIDENCE, Interval, holm
 
 SUPPORTED = "supported"
-CONTRADICTED = "contradicted"
+NEGLIGIBLE = "negligible"
+OPPOSITE = "opposite"
 UNDECIDED = "undecided"
+TOO_SHORT = "too short"
 COLLAPSED = "collapsed"
 NOT_MEASURED = "not measured"
-MIXED = "mixed"
+STATUSES = (SUPPORTED, NEGLIGIBLE, OPPOSITE, UNDECIDED, TOO_SHORT, COLLAPSED, NOT_MEASURED)
+"""In the order in which they are counted."""
 
 UP, DOWN = "up", "down"
 
 ALL = "all editors"
+
+LEVEL = (1 - CONFIDENCE) / 2
+"""One-sided level of every test, so that a test and a 95% interval say the same."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,32 @@ class Evidence:
     arms: "dict[str, Evidence]" = field(default_factory=dict)
     """The control arms of this editor, by kind."""
 
+    def rng(self, *purpose: str) -> np.random.Generator:
+        """The generator of resampling for one purpose, the same whenever it is asked for."""
+        return np.random.default_rng(seeds.derive(self.seed, "claims", self.model, self.editor, *purpose))
+
+
+class Rule(NamedTuple):
+    """What an effect is compared with.
+
+    `margin` is on the claimed side of no effect, `other` on the other side; without `other` the effect has one side
+    only. `zone` holds the effects that are too small to count; by default all between the two margins. A wider zone
+    lets runs too short to tell small effects apart still say that there is none of a size that matters.
+    """
+
+    direction: str
+    margin: float
+    other: float | None = None
+    zone: tuple[float, float] | None = None
+
+    @property
+    def negligible(self) -> tuple[float, float]:
+        """Bounds of the effects that are too small to count."""
+        if self.zone:
+            return self.zone
+        other = self.other if self.other is not None else -np.inf if self.direction == UP else np.inf
+        return (min(self.margin, other), max(self.margin, other))
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -51,9 +87,10 @@ class Measure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of one claim for one model and editor.
+    """The outcome of one claim for one model and editor, at one place where the claim is judged at several.
 
-    The effect and interval are those of the first measure, which decides; the others stand beside it.
+    The effect and interval are those of the first measure, which decides; the others stand beside it. `p` is the
+    two-sided p-value of the test that decided or came nearest to it; None where nothing was tested.
     """
 
     status: str
@@ -61,6 +98,8 @@ class Verdict:
     measures: tuple[Measure, ...] = field(default=())
     edits: int | None = None
     orders: int = 0
+    where: str = ""
+    p: float | None = None
 
     @property
     def effect(self) -> Interval:
@@ -68,23 +107,46 @@ class Verdict:
         return self.measures[0].interval if self.measures else Interval.bare()
 
 
-def decide(interval: Interval, margin: float, direction: str) -> str:
-    """Supported, contradicted or undecided: on which side of `margin` the interval lies."""
-    if not interval.bounded:
-        return UNDECIDED
-    beyond = interval.low > margin if direction == UP else interval.high < margin
-    short = interval.high < margin if direction == UP else interval.low > margin
-    return SUPPORTED if beyond else CONTRADICTED if short else UNDECIDED
+def decide(effect: Effect, rule: Rule) -> tuple[str, float | None]:
+    """What an effect says about a claim, and the two-sided p-value of the test that says it.
+
+    An effect without an interval comes from too few units: the run is too short.
+    """
+    if not effect.bounded:
+        return TOO_SHORT, None
+    low, high = rule.negligible
+    within = max(effect.p_above(low) if np.isfinite(low) else 0.0, effect.p_below(high) if np.isfinite(high) else 0.0)
+    claimed, against = (effect.p_above, effect.p_below) if rule.direction == UP else (effect.p_below, effect.p_above)
+    beyond = claimed(rule.margin)
+    opposite = 1.0 if rule.other is None else against(rule.other)
+    found = {NEGLIGIBLE: within, SUPPORTED: beyond, OPPOSITE: opposite}
+    p = min(1.0, 2 * min(found.values()))
+    status = next((word for word, tail in found.items() if tail <= LEVEL), UNDECIDED)
+    return status, (min(1.0, 2 * found[status]) if status in found else p)
 
 
-def overall(statuses: list[str]) -> str:
-    """One word for a claim: the status that all its verdicts share, or `mixed`."""
-    distinct = set(statuses)
-    if len(distinct) > 1:
-        distinct.discard(NOT_MEASURED)
-    if not distinct:
-        return NOT_MEASURED
-    return distinct.pop() if len(distinct) == 1 else MIXED
+def corrected(verdicts: list[Verdict]) -> list[Verdict]:
+    """Verdicts of one claim at one place, p-values adjusted for the number of runs (Holm).
+
+    What the correction leaves unsure is undecided.
+    """
+    adjusted = holm([np.nan if verdict.p is None else verdict.p for verdict in verdicts])
+    found = []
+    for verdict, p in zip(verdicts, adjusted, strict=True):
+        if verdict.p is None:
+            found.append(verdict)
+            continue
+        status, reading = verdict.status, verdict.reading
+        if status in (SUPPORTED, NEGLIGIBLE, OPPOSITE) and p > 2 * LEVEL:
+            reading += f" Among {np.isfinite(adjusted).sum()} runs that is not sure enough ({status} by itself)."
+            status = UNDECIDED
+        found.append(replace(verdict, status=status, reading=reading, p=float(p)))
+    return found
+
+
+def counts(statuses: list[str]) -> dict[str, int]:
+    """How often each status occurs."""
+    return {status: statuses.count(status) for status in STATUSES if status in statuses}
 
 
 def last_common_step(frame: pd.DataFrame) -> int | None:
@@ -95,11 +157,18 @@ def last_common_step(frame: pd.DataFrame) -> int | None:
 
 
 def with_interval(interval: Interval, digits: int = 3, plus: str = "") -> str:
-    """`1.43 (95% interval 1.39 to 1.47)`, or the bare number with a note."""
+    """`1.43 (95% interval 1.39 to 1.47)`, the bare number where it is exact, or the number with a note."""
     shown = f"{interval.estimate:{plus}.{digits}g}"
     if not interval.bounded:
         return f"{shown} (no interval)"
+    if interval.low == interval.high:
+        return shown
     return f"{shown} (95% interval {interval.low:{plus}.{digits}g} to {interval.high:{plus}.{digits}g})"
+
+
+def scope(orders: int) -> str:
+    """What an interval speaks of: one run says nothing about other edit orders."""
+    return "in this run" if orders == 1 else f"over {orders} edit orders"
 
 
 def count(number: int, thing: str) -> str:

@@ -41,15 +41,31 @@ def run(arguments: argparse.Namespace) -> None:
         metadata = provenance(**fixed, settings=settings.model_dump(), data=file_sha256(data))
         rows = _trained(arguments, settings)
     run = Run(arguments.study, arguments.model_name, arguments.editor_name, arguments.order, fixed)
-    write_table(arguments.out, run.identify(rows.assign(kind=arguments.kind)), "interventions", metadata)
+    frame = run.identify(rows.assign(kind=arguments.kind))
+    # Training runs of other seeds stand where other edit orders stand in other tables.
+    frame["order"] += frame.pop("run") if "run" in frame else 0
+    write_table(arguments.out, frame, "interventions", metadata)
 
 
 def _trained(arguments: argparse.Namespace, settings):
+    """The norms of each training run, numbered from 0 in column `run`; the first has the study's own seed."""
+    import pandas as pd
+
+    from normgrowth.progress import Progress
+    from normgrowth.seeds import derive
+
+    seeds = [derive(arguments.seed, "training run", k) if k else arguments.seed for k in range(settings.seeds)]
+    what = f"{arguments.editor_name} of {arguments.model_name}, steps"
+    with Progress(settings.seeds * settings.steps, what) as progress:
+        parts = [_trained_once(arguments, settings, seed, progress.update) for seed in seeds]
+    return pd.concat([part.assign(run=k) for k, part in enumerate(parts)], ignore_index=True)
+
+
+def _trained_once(arguments: argparse.Namespace, settings, seed: int, progress):
     from normgrowth.assets.text import windows
     from normgrowth.facts.records import read_facts
     from normgrowth.interventions import training
     from normgrowth.interventions.settings import CONTINUED_PRETRAINING, FULL_FINE_TUNING
-    from normgrowth.progress import Progress
     from normgrowth.prompt_lengths import require_prompts, require_windows
     from normgrowth.writing import joined
 
@@ -59,11 +75,8 @@ def _trained(arguments: argparse.Namespace, settings):
         require_prompts(lm, fact, [joined(fact.question, fact.target_true)])
     if arguments.kind == CONTINUED_PRETRAINING:
         require_windows(lm, {f"interventions.{arguments.editor_name}.training.window": settings.window})
-    with Progress(settings.steps, f"{arguments.editor_name} of {arguments.model_name}, steps") as progress:
-        if arguments.kind == CONTINUED_PRETRAINING:
-            count = settings.steps * settings.batch
-            text = windows(arguments.text, lm.tokenizer, settings.window, count, arguments.seed, arguments.kind)
-            return training.continued_pretraining(lm, text, settings, progress.update)
-        train = training.full_fine_tuning if arguments.kind == FULL_FINE_TUNING else training.lora_fine_tuning
-        pairs = [(fact.question, fact.target_true) for fact in facts]
-        return train(lm, pairs, settings, arguments.seed, progress.update)
+        count = settings.steps * settings.batch
+        text = windows(arguments.text, lm.tokenizer, settings.window, count, seed, arguments.kind)
+        return training.continued_pretraining(lm, text, settings, progress)
+    train = training.full_fine_tuning if arguments.kind == FULL_FINE_TUNING else training.lora_fine_tuning
+    return train(lm, [(fact.question, fact.target_true) for fact in facts], settings, seed, progress)

@@ -10,5 +10,5 @@ from normgrowth.figures.style import Style
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw table `activations`; `norms` says which layers were edited."""
     return draw_places(
-        tables, style, "norm_ratio", "norm_ratio_std", "Activation norm relative to the unedited model", None
+        tables, style, "ratio_of_norms", "ratio_of_norms_std", "Activation norm relative to the unedited model", None
     )

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from normgrowth.claims.probes import interval_at
+from normgrowth.claims.places import interval_at
 from normgrowth.claims.verdict import last_common_step
 from normgrowth.figures import heat, panels
 from normgrowth.figures.layout import MANY, blocks
@@ -99,9 +99,11 @@ def ratios_by_layer(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean and interval by layer at the last checkpoint; empty where that has collapsed or does not exist."""
     step = last_common_step(rows)
     last = rows[rows["step"] == step]
-    if last.empty or not np.isfinite(last["norm_ratio"]).all():
+    if last.empty or not np.isfinite(last["ratio_of_norms"]).all():
         return pd.DataFrame(columns=["mean", "low", "high"])
-    intervals = {layer: interval_at(part, "norm_ratio", "norm_ratio_std") for layer, part in last.groupby("layer")}
+    intervals = {
+        layer: interval_at(part, "ratio_of_norms", "ratio_of_norms_std") for layer, part in last.groupby("layer")
+    }
     return pd.DataFrame.from_dict(
         {layer: i[:3] for layer, i in intervals.items()}, orient="index", columns=["mean", "low", "high"]
     )

@@ -50,7 +50,8 @@ FIGURES: dict[str, FigureEntry] = {
         ("interventions",),
         "Norm of every matrix while a whole model is trained on",
         "Frobenius norm of each updated weight matrix relative to its start, against optimizer steps: thin lines are "
-        "single matrices, in the colour of their kind; the heavy line is the geometric mean of all. Of LoRA, the norm "
+        "single matrices, in the colour of their kind; the heavy line is the geometric mean of all. Several training "
+        "runs are averaged. Of LoRA, the norm "
         "of the matrix with its adapter merged. Of two published checkpoints, step 1 is the later one.",
         of_interventions=True,
     ),

@@ -31,7 +31,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     figure, parts = blocks(style, models, [heat.ROW * len(editors[model]) + 0.75 for model in models])
     broken, most = False, 0
     for part, model in zip(parts, models, strict=True):
-        columns = ((norms, "norm_ratio"), (alignment, "cka"), (subspaces, "kept"))
+        columns = ((norms, "ratio_of_norms"), (alignment, "cka"), (subspaces, "kept"))
         values = [_at_end(frame[frame["model"] == model], column, editors[model]) for frame, column in columns]
         most = max(most, values[0].shape[1])
         scales = (heat.norm_of(values[0].to_numpy(dtype=float)), Normalize(0, 1), Normalize(0, 1))

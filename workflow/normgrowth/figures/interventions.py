@@ -59,7 +59,8 @@ def part_of(matrix: str) -> str:
 
 
 def _panel(ax, rows: pd.DataFrame) -> None:
-    ratios = rows.pivot(index="step", columns="matrix", values="frobenius_ratio").sort_index()
+    logs = np.log(rows["frobenius_ratio"].astype(float))
+    ratios = np.exp(logs.groupby([rows["step"], rows["matrix"]]).mean().unstack())  # over training runs
     for matrix in ratios:
         ax.plot(ratios.index, ratios[matrix], color=COLOURS[part_of(matrix)], linewidth=0.6, alpha=0.6, zorder=2)
     ax.plot(ratios.index, np.exp(np.log(ratios).mean(axis=1)), color=MEAN, linewidth=2.0, zorder=3)

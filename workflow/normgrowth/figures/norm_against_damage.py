@@ -5,12 +5,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from normgrowth.claims.causes import damage_by_editor
+from normgrowth.claims.tracking import damage_by_editor
+from normgrowth.effects import rank_correlation
 from normgrowth.families import is_control
 from normgrowth.figures import panels
 from normgrowth.figures.layout import blocks
 from normgrowth.figures.style import Style
-from normgrowth.inference import rank_correlation
 
 QUANTITIES = {
     "perplexity": "perplexity of held-out text\nrelative to unedited",
@@ -46,7 +46,7 @@ def _panel(ax, table: pd.DataFrame, quantity: str, style: Style) -> None:
         fill = "white" if is_control(editor) else look.colour
         ax.plot(point["norm"], point[quantity], color=look.colour, marker=look.marker, markerfacecolor=fill, ls="none")
     edited = table[~table.index.map(is_control)]
-    rho = rank_correlation(edited["norm"], edited[quantity])
+    rho = rank_correlation(edited["norm"], edited[quantity]).interval
     if rho.bounded:
         text = f"ρ = {rho.estimate:+.2f} ({rho.low:+.2f} to {rho.high:+.2f})"
         ax.set_title(text, fontsize=style.settings.font_size - 1, fontweight="normal")

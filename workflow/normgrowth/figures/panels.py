@@ -10,9 +10,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from normgrowth.artefacts.schemas import UNEDITED
+from normgrowth.effects import of_mean
 from normgrowth.errors import ArtefactError
 from normgrowth.figures.style import UNEDITED_COLOUR, Style
-from normgrowth.inference import t_interval
 
 POINTS = 300
 """Most points of one line: more would not be seen, and would make files large."""
@@ -218,7 +218,7 @@ def over_orders(frame: pd.DataFrame, value: str, log: bool = False) -> pd.DataFr
     if values.shape[1] == 2:
         result["low"], result["high"] = back(values.min(axis=1)), back(values.max(axis=1))
     elif values.shape[1] > 2:
-        intervals = [t_interval(row) for row in values]
+        intervals = [of_mean(row).interval for row in values]
         result["low"] = back(np.array([i.low for i in intervals]))
         result["high"] = back(np.array([i.high for i in intervals]))
     return result

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from normgrowth.claims.probes import PLACES, at_place, interval_at, place_layer
+from normgrowth.claims.places import PLACES, at_place, interval_at, place_layer
 from normgrowth.figures import panels
 from normgrowth.figures.layout import THIN_WIDTH, lay_out
 from normgrowth.figures.style import Style

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from normgrowth import seeds
-from normgrowth.claims.performance import PARTS_OF_S, harmonic_mean
+from normgrowth.claims.scores import PARTS_OF_S, harmonic_mean
 from normgrowth.figures import panels
 from normgrowth.figures.layout import lay_out
 from normgrowth.figures.places import ASIDE, draw_line

@@ -15,6 +15,7 @@ KINDS = (CONTINUED_PRETRAINING, FULL_FINE_TUNING, LORA_FINE_TUNING)
 class InterventionTraining(Checked):
     """AdamW on all weights, or on adapters, with a constant learning rate after a linear warm-up."""
 
+    seeds: int = Field(3, ge=1, description="Training runs, each with its own draw of the data: the units of verdicts.")
     steps: int = Field(100, ge=1, description="Optimizer steps.")
     batch: int = Field(8, ge=1, description="Windows of text, or pairs of prompt and answer, in one step.")
     window: int = Field(64, ge=2, description="Tokens of a window of text (continued pre-training).")

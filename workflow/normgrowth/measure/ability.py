@@ -60,7 +60,13 @@ def text_rows(now: Reading, unedited: Reading) -> list[dict]:
     relative = None if error is None else perplexity * error
     return [
         task | {"metric": "perplexity", "value": perplexity, "stderr": relative},
-        windows | {"metric": "log_perplexity_change", "value": change.mean().item(), "stderr": _error(change)},
+        windows
+        | {
+            "metric": "log_perplexity_change",
+            "value": change.mean().item(),
+            "stderr": _error(change),
+            "by_window": change.tolist(),
+        },
         task | {"metric": "accuracy", "value": now.right.mean().item(), "stderr": _error(now.right)},
     ]
 
@@ -120,7 +126,8 @@ def cloze_rows(lm: LanguageModel, items: Sequence[Item]) -> list[dict]:
 
 def ability(lm: LanguageModel, windows: torch.Tensor, unedited: Reading, items: Sequence[Item]) -> pd.DataFrame:
     """Table `downstream` (without names of the run) under the current weights."""
-    return pd.DataFrame([*text_rows(read_text(lm, windows), unedited), *cloze_rows(lm, items)])
+    rows = [*text_rows(read_text(lm, windows), unedited), *cloze_rows(lm, items)]
+    return pd.DataFrame([{"by_window": None} | row for row in rows])
 
 
 def _error(values: torch.Tensor) -> float | None:

@@ -109,29 +109,36 @@ def activations_on(
 def compare_norms(where: Where, now: torch.Tensor, before: torch.Tensor, residual: torch.Tensor) -> dict:
     """The values of a row of table `activations`.
 
-    Standard deviations are over vectors, so that mean and std and n give an interval.
+    Standard deviations (but `norm_std`) are over units, which are prompts or windows: the vectors of one window share
+    its context, so their mean counts as one value. A deviation over sqrt(units) is the standard error of the mean.
 
     Args:
-        now, before: the activations [n, width] of the model and of the unedited one.
+        now, before: the activations [n, width] of the model and of the unedited one; those of one unit are consecutive.
         residual: the residual stream [n, hidden] of the model at the same layer and tokens.
     """
     norm, norm_before = now.norm(dim=1), before.norm(dim=1)
     ratio = norm / norm_before
+    ratio_of_means = norm.mean() / norm_before.mean()
     cosine = torch.nn.functional.cosine_similarity(now, before, dim=1)
     # Keys have another width and are not part of the stream.
     share = None if where.site == "mlp_key" else (norm / residual.norm(dim=1)).mean().item()
     return {
         "n": len(now),
+        "units": len(now) // where.per_probe,
         "norm_mean": norm.mean().item(),
         "norm_std": _spread(norm),
         "norm_ratio": ratio.mean().item(),
-        "norm_ratio_std": _spread(ratio),
+        "norm_ratio_std": _spread(ratio, where.per_probe),
+        "ratio_of_norms": ratio_of_means.item(),
+        # A ratio of means varies as the mean of (x - R y) / mean(y), to first order.
+        "ratio_of_norms_std": _spread((norm - ratio_of_means * norm_before) / norm_before.mean(), where.per_probe),
         "cosine_to_unedited": cosine.mean().item(),
-        "cosine_std": _spread(cosine),
+        "cosine_std": _spread(cosine, where.per_probe),
         "share_of_residual": share,
     }
 
 
-def _spread(values: torch.Tensor) -> float:
-    """Standard deviation of values [n]; NaN of a single one."""
-    return values.std().item() if len(values) > 1 else float("nan")
+def _spread(values: torch.Tensor, per_unit: int = 1) -> float:
+    """Standard deviation over units of the means of their values [units * per_unit]; NaN of a single unit."""
+    means = values.view(-1, per_unit).mean(dim=1)
+    return means.std().item() if len(means) > 1 else float("nan")

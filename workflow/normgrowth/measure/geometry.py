@@ -59,11 +59,18 @@ def _subspace(where: Where, now: torch.Tensor, before: torch.Tensor, components:
     left = departure(now, before, components, where.per_probe)
     return {
         "n": left.n,
+        "units": left.units,
+        "width": left.width,
         "components": left.components,
         "explained_variance": left.explained,
         "explained_variance_unedited": left.explained_unedited,
         "explained_change": left.change,
         "explained_change_std": left.change_std,
+        "explained_uncentred": left.explained_uncentred,
+        "departure": left.degree,
+        "departure_std": left.degree_std,
+        "departure_uncentred": left.degree_uncentred,
+        "departure_uncentred_std": left.degree_uncentred_std,
         "principal_angles": left.angles,
         "centroid_shift": left.centroid_shift,
     }

@@ -38,10 +38,10 @@ def evaluate(
         task_folder: folder with further tasks, as the harness's YAML files.
 
     Returns:
-        Columns `task, metric, value, stderr, n`: one row per task (and group that the harness aggregates) and metric,
-        in the metric's own unit; `stderr` is None where the harness knows none, `n` counts items. `value` is NaN for a
-        task in which the model gave no number to some text: it has collapsed. Metrics are named as the harness does,
-        `metric,filter` (`acc,none`).
+        Columns `task, metric, value, stderr, n, by_window`: one row per task (and group that the harness aggregates)
+        and metric, in the metric's own unit; `stderr` is None where the harness knows none, `n` counts items, and
+        `by_window` is None. `value` is NaN for a task in which the model gave no number to some text: it has collapsed.
+        Metrics are named as the harness does, `metric,filter` (`acc,none`).
         And the versions: that of the harness, and by task its version, the number of examples it was given, and the
         harness's hash of its items, prompts and answers (the data behind a task is not pinned by its version).
 
@@ -119,6 +119,7 @@ def _rows(results: dict) -> Iterator[dict]:
                 "value": math.nan if broken else float(value),
                 "stderr": float(stderr) if isinstance(stderr, Real) and not broken else None,
                 "n": n,
+                "by_window": None,
             }
 
 

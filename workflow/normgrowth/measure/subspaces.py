@@ -13,20 +13,42 @@ import torch
 class Departure(NamedTuple):
     """How far activations have left the unedited model's principal subspace. NaN where there is no number.
 
-    `change` is `explained` minus `explained_unedited`; `change_std` / sqrt(n) is its standard error, probes being
-    independent. `angles` are the principal angles between the two models' top-k subspaces, in degrees, ascending.
-    `centroid_shift` is the distance of the means in units of the unedited spread (root mean square distance from the
-    mean).
+    `change` is `explained` minus `explained_unedited`. `explained_uncentred` is the same share about the unedited mean
+    instead of the activations' own, so that activations that were only shifted have left too. `degree` puts these
+    shares on a scale on which 0 is the unedited model and 1 a subspace that is independent of it: k random dimensions
+    out of d hold a share k / d of any variance on average, so
+
+        degree = (explained_unedited - explained) / (explained_unedited - k / d).
+
+    A `std` over sqrt(units) is a standard error, units being independent. `angles` are the principal angles between the
+    two models' top-k subspaces, in degrees, ascending. `centroid_shift` is the distance of the means in units of the
+    unedited spread (root mean square distance from the mean).
     """
 
     n: int
+    units: int
+    width: int
     components: int
     explained: float
     explained_unedited: float
     change: float
     change_std: float
+    explained_uncentred: float
+    degree: float
+    degree_std: float
+    degree_uncentred: float
+    degree_uncentred_std: float
     angles: list[float]
     centroid_shift: float
+
+
+class _Shares(NamedTuple):
+    """Shares of variance inside a basis, of both models, and each vector's influence on them [n]."""
+
+    now: float
+    before: float
+    influence_now: torch.Tensor
+    influence_before: torch.Tensor
 
 
 def principal(vectors: torch.Tensor, k: int) -> torch.Tensor:
@@ -54,36 +76,70 @@ def departure(now: torch.Tensor, before: torch.Tensor, k: int, groups: int = 1) 
 
     Args:
         k: principal components; at most a third of each half of the probes is taken, so that halves can tell.
-        groups: consecutive rows that belong together (one window's), and fall into the same half.
+        groups: consecutive rows that belong together (one window's): they fall into the same half, and are one unit.
     """
     now, before = now.double(), before.double()
-    n = len(before)
-    k = max(1, min(k, n // 6, before.shape[1] - 1))
+    n, width = before.shape
+    k = max(1, min(k, n // 6, width - 1))
     half = (torch.arange(n) // groups) % 2 == 0
     if n < 4 or half.all() or not bool(torch.isfinite(now).all() and torch.isfinite(before).all()):
-        nan = float("nan")
-        return Departure(n, k, nan, nan, nan, nan, [nan] * k, nan)
-    explained, unedited, influence = [], [], torch.empty(n, dtype=torch.float64)
-    for held_out in (half, ~half):
-        basis = principal(before[~held_out], k)
-        share, own = _explained(now[held_out], basis)
-        share_before, own_before = _explained(before[held_out], basis)
-        explained.append(share)
-        unedited.append(share_before)
-        influence[held_out] = own - own_before
+        return Departure(n, n // groups, width, k, *[float("nan")] * 9, [float("nan")] * k, float("nan"))
+    centred = _cross_fitted(now, before, k, half, about_unedited_mean=False)
+    uncentred = _cross_fitted(now, before, k, half, about_unedited_mean=True)
     spread = (before - before.mean(dim=0)).square().sum(dim=1).mean().sqrt()
     shift = (now.mean(dim=0) - before.mean(dim=0)).norm()
-    ends, starts = sum(explained) / 2, sum(unedited) / 2
     return Departure(
         n,
+        n // groups,
+        width,
         k,
-        ends,
-        starts,
-        ends - starts,
-        influence.std().item(),
+        centred.now,
+        centred.before,
+        centred.now - centred.before,
+        _spread(centred.influence_now - centred.influence_before, groups),
+        uncentred.now,
+        *_degree(centred, k / width, groups),
+        *_degree(uncentred, k / width, groups),
         principal_angles(principal(now, k), principal(before, k)),
         (shift / spread).item() if spread > 0 else float("nan"),
     )
+
+
+def _cross_fitted(
+    now: torch.Tensor, before: torch.Tensor, k: int, half: torch.Tensor, about_unedited_mean: bool
+) -> _Shares:
+    """Shares of variance inside the unedited components of the other half, averaged over both halves.
+
+    Args:
+        about_unedited_mean: whether variance is about the unedited mean of that other half, or about each one's own.
+    """
+    shares: list[tuple[float, float]] = []
+    influences = torch.empty(2, len(now), dtype=torch.float64)
+    for held_out in (half, ~half):
+        others = before[~held_out]
+        basis = principal(others, k)
+        found = []
+        for influence, vectors in zip(influences, (now[held_out], before[held_out]), strict=True):
+            share, influence[held_out] = _explained(vectors, basis, others.mean(dim=0) if about_unedited_mean else None)
+            found.append(share)
+        shares.append((found[0], found[1]))
+    ends, starts = (sum(part) / 2 for part in zip(*shares, strict=True))
+    return _Shares(ends, starts, *influences)
+
+
+def _degree(shares: _Shares, by_chance: float, groups: int) -> tuple[float, float]:
+    """The degree of departure and its standard deviation over units, by the delta method."""
+    kept = shares.before - by_chance
+    if not kept > 0:
+        return float("nan"), float("nan")
+    degree = (shares.before - shares.now) / kept
+    influence = (1 - degree) * shares.influence_before - shares.influence_now
+    return degree, _spread(influence / kept, groups)
+
+
+def _spread(influence: torch.Tensor, groups: int) -> float:
+    """Standard deviation over units of the means of their vectors' influence [n]."""
+    return influence.view(-1, groups).mean(dim=1).std().item()
 
 
 def principal_angles(first: torch.Tensor, second: torch.Tensor) -> list[float]:
@@ -95,9 +151,13 @@ def principal_angles(first: torch.Tensor, second: torch.Tensor) -> list[float]:
     return torch.rad2deg(angles).tolist()
 
 
-def _explained(vectors: torch.Tensor, basis: torch.Tensor) -> tuple[float, torch.Tensor]:
-    """Share of the vectors' variance inside `basis`, and each vector's influence on it (mean zero)."""
-    centred = vectors - vectors.mean(dim=0)
+def _explained(vectors: torch.Tensor, basis: torch.Tensor, origin: torch.Tensor | None) -> tuple[float, torch.Tensor]:
+    """Share of the vectors' variance inside `basis`, and each vector's influence on it (mean zero).
+
+    Args:
+        origin: point about which variance is taken; the vectors' own mean by default.
+    """
+    centred = vectors - (vectors.mean(dim=0) if origin is None else origin)
     inside, whole = (centred @ basis).square().sum(dim=1), centred.square().sum(dim=1)
     total = whole.mean()
     if total == 0:

@@ -1,5 +1,6 @@
 """Tables of the report that come from the verdicts' file: editors compared, and published numbers beside ours."""
 
+from normgrowth.claims.markdown import probability
 from normgrowth.claims.published import NOT_RUN
 from normgrowth.report.cells import Cell, Table, measured
 
@@ -64,4 +65,4 @@ def _points(share: float | None) -> Cell:
 
 
 def _probability(p: float | None) -> Cell:
-    return Cell("–") if p is None else Cell("< 0.001" if p < 0.001 else f"{p:.3f}", p)
+    return Cell(probability(p), p)

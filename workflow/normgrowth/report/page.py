@@ -11,10 +11,20 @@ from normgrowth.artefacts.documents import intact, read_json, write_text
 from normgrowth.artefacts.holdings import AGAIN, require
 from normgrowth.artefacts.schemas import UNEDITED
 from normgrowth.claims.judge import TABLES
-from normgrowth.claims.markdown import interval, number
-from normgrowth.claims.verdict import NOT_MEASURED, count
+from normgrowth.claims.markdown import effects, in_order, interval, number, probability
+from normgrowth.claims.verdict import (
+    COLLAPSED,
+    NEGLIGIBLE,
+    NOT_MEASURED,
+    OPPOSITE,
+    SUPPORTED,
+    TOO_SHORT,
+    UNDECIDED,
+    count,
+)
 from normgrowth.errors import ArtefactError
-from normgrowth.families import in_order, is_control
+from normgrowth.families import in_order as editors_in_order
+from normgrowth.families import is_control
 from normgrowth.figures.catalogue import FIGURES
 from normgrowth.figures.identity import identity_of, said_by
 from normgrowth.report.evidence import evidence_tables
@@ -23,11 +33,12 @@ from normgrowth.report.usage import usage_table
 from normgrowth.results import read_results
 
 SYMBOLS = {
-    "supported": "✓",
-    "contradicted": "✗",
-    "undecided": "?",
-    "collapsed": "∅",
-    "mixed": "±",
+    SUPPORTED: "✓",
+    NEGLIGIBLE: "≈",
+    OPPOSITE: "✗",
+    UNDECIDED: "?",
+    TOO_SHORT: "…",
+    COLLAPSED: "∅",
     NOT_MEASURED: "–",
 }
 """Verdicts are told by a sign and a word as well as by colour."""
@@ -58,7 +69,9 @@ def write_report(study: str, results: Path, figures: list[str], out: Path, logs:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "interval": interval, "pretty": _pretty, "scalar": _scalar}
+    environment.filters |= {"number": number, "interval": interval, "effects": effects, "probability": probability}
+    environment.filters |= {"in_order": in_order}
+    environment.filters |= {"pretty": _pretty, "scalar": _scalar}
     page = environment.get_template("report.html.j2").render(
         study=study,
         description=_text(provenance.get("study"), "description"),
@@ -66,7 +79,7 @@ def write_report(study: str, results: Path, figures: list[str], out: Path, logs:
         judged=judged,
         many=MANY_VERDICTS,
         symbols=SYMBOLS,
-        unmeasured=[claim for claim in judged["claims"] if claim["status"] == NOT_MEASURED],
+        unmeasured=[claim for claim in judged["claims"] if "needs" in claim],
         figures=[embedded(results / "figures", name, study) for name in figures],
         tables=[*summaries(tables, single_edits(results / "tables", study)), *evidence_tables(judged), *usage],
         provenance=provenance,
@@ -117,7 +130,7 @@ def what_was_run(tables: dict[str, pd.DataFrame]) -> dict:
     runs = runs[runs["editor"] != UNEDITED]
     if runs.empty:
         return {"models": [], "editors": [], "arms": [], "length": "no edits"}
-    editors = in_order(runs["editor"].unique())
+    editors = editors_in_order(runs["editor"].unique())
     longest = int(runs.groupby(["model", "editor", "order"])["step"].max().max())
     orders = runs.groupby(["model", "editor"])["order"].nunique()
     fewest = f"{orders.min()} to " if orders.min() < orders.max() else ""

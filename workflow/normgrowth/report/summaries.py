@@ -8,7 +8,7 @@ import pandas as pd
 from normgrowth.artefacts.schemas import UNEDITED
 from normgrowth.claims.collapse import collapses
 from normgrowth.claims.judge import TABLES
-from normgrowth.claims.performance import PARTS_OF_S, harmonic_mean
+from normgrowth.claims.scores import PARTS_OF_S, harmonic_mean
 from normgrowth.report.cells import Cell, Table, known, measured, percent, whole
 from normgrowth.report.collapse import collapse_tables, time_table
 from normgrowth.results import read_result, read_results
