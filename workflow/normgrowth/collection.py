@@ -141,6 +141,6 @@ def _require_one_run(made_by: dict[Path, dict]) -> None:
 
 
 def _origin(made_by: dict[Path, dict]) -> dict:
-    """The provenance of the last file of each kind, together."""
-    last = {path.name: said for path, said in made_by.items()}.values()
+    """The provenance of the last file of each kind, of segments and of checkpoints, together."""
+    last = {(path.name, path.parent.name.split("-")[0]): said for path, said in made_by.items()}.values()
     return {key: value for said in last for key, value in said.items() if key not in OF_A_FILE}
