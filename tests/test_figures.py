@@ -171,8 +171,8 @@ def test_same_tables_same_bytes_and_no_dates(tmp_path, studies):
             "--style",
             '{"dpi": 60}',
         ]
-        command.run(parser.parse_args([*options, "--out", str(tmp_path / prefix)]))
-        return [(tmp_path / f"{prefix}.{extension}").read_bytes() for extension in ("pdf", "svg", "png")]
+        command.run(parser.parse_args([*options, "--out", str(tmp_path / prefix / "figure")]))
+        return [(tmp_path / prefix / f"figure.{extension}").read_bytes() for extension in ("pdf", "svg", "png")]
 
     first, second = drawn("a"), drawn("b")
     assert first == second
