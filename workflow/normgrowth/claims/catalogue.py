@@ -181,8 +181,8 @@ CLAIMS: tuple[Claim, ...] = (
         text="Within a long sequence of edits, performance begins to decline: later edits succeed less.",
         source=SUMMARIES,
         measured=(
-            "Mean of ES, PS and NS of each fact just after its own edit, against its place in the edit order. Since that "
-            "order is random, random orders give an exact test of no trend."
+            "Mean of ES, PS and NS of each fact just after its own edit, against its place in the edit order. Since "
+            "that order is random, random orders give an exact test of no trend."
         ),
         effect="change from the first edit to the last along a straight line",
         rule=Rule(DOWN, 0.0, 0.0, zone=(-0.2, 0.2)),

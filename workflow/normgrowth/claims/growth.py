@@ -62,9 +62,11 @@ def growth(evidence: Evidence, rule: Rule) -> Verdict:
         f"unedited {scope(orders)}."
     )
     shrank = {name: decide(effect, rule) for name, effect in each.items()}
-    shrank = {name: p for name, (found, p) in shrank.items() if found == OPPOSITE and p * len(each) < 0.05}
+    # Any of several matrices may seem to shrink by chance, so each is held to its share of the 5%.
+    shrank = {name: p for name, (found, p) in shrank.items() if found == OPPOSITE and (p or 0.0) * len(each) < 0.05}
     if shrank and status != OPPOSITE:
-        status, p = OPPOSITE, min(shrank.values()) * len(each)
+        least = min(p or 0.0 for p in shrank.values()) * len(each)
+        status, p = OPPOSITE, least or None
         reading += f" But it fell in {', '.join(shrank)}."
     return Verdict(status, reading, measures, edits, orders, p=p)
 

@@ -110,7 +110,7 @@ class Verdict:
 def decide(effect: Effect, rule: Rule) -> tuple[str, float | None]:
     """What an effect says about a claim, and the two-sided p-value of the test that says it.
 
-    An effect without an interval comes from too few units: the run is too short.
+    An effect without an interval comes from too few units: the run is too short. An exact number has no p-value.
     """
     if not effect.bounded:
         return TOO_SHORT, None
@@ -122,6 +122,8 @@ def decide(effect: Effect, rule: Rule) -> tuple[str, float | None]:
     found = {NEGLIGIBLE: within, SUPPORTED: beyond, OPPOSITE: opposite}
     p = min(1.0, 2 * min(found.values()))
     status = next((word for word, tail in found.items() if tail <= LEVEL), UNDECIDED)
+    if effect.error == 0:
+        return status, None
     return status, (min(1.0, 2 * found[status]) if status in found else p)
 
 
