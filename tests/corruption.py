@@ -21,9 +21,6 @@ from tests import small_models
 from tests.small_results import CHECKPOINTS, FIGURES, NETWORK, TABLES, Results
 
 UNFINISHED = "unfinished/checkpoint.safetensors"
-MODELS_ARE_CHECKED = False
-"""Switches on the files of models and what is beside them."""
-
 DAMAGES = ("bit", "bit in metadata", "cut", "empty", "sibling", "sibling alone", "elsewhere", "elsewhere alone")
 """Swaps are with a sibling of the same kind, or with the file of the same name of another study and model, each with
 the digest that stands beside or without it."""
@@ -101,12 +98,15 @@ def kinds(made: Results) -> dict[str, Kind]:
         found[figure] = Kind(results / f"figures/{figure}.svg", results / f"figures/{other}.svg", at.reporting)
     for name, other in (("claims", "provenance"), ("provenance", "claims")):
         found[name] = Kind(results / f"{name}.json", results / f"{other}.json", at.reporting)
-    if MODELS_ARE_CHECKED:
-        for name in ("config.json", "tokenizer.json", "model.safetensors", "manifest.json"):
-            kind = Kind(at.model / name, at.other_model / name, lambda out: at.sampling(out / "contexts.json"))
-            found[f"model's {name}"] = kind
-        editability = at.model / "editability.json"
-        found["editability"] = Kind(editability, at.other_model / editability.name, at.noting)
+    for name in ("config.json", "tokenizer.json", "model.safetensors", "manifest.json"):
+        kind = Kind(at.model / name, at.other_model / name, lambda out: at.sampling(out / "contexts.json"))
+        found[f"model's {name}"] = kind
+    editability = at.model / "editability.json"
+    found["editability"] = Kind(editability, at.other_model / editability.name, at.noting)
+    noted = {"facts": (at.facts, at.few_facts, True), "text": (at.text, resources / "heldout.txt", True)}
+    noted |= {"contexts": (at.contexts, resources / "contexts-of-2.json"), "moments": (at.moments, at.spaces)}
+    for name, given in noted.items():
+        found[f"{name} as provenance"] = Kind(*given[:2], at.noting, *given[2:])
     sidecars = {
         f"digest of {name}": kind._replace(path=beside(kind.path), sibling=beside(kind.sibling), others_alike=False)
         for name, kind in found.items()

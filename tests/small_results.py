@@ -245,7 +245,9 @@ class Results:
 
     def noting(self, out: Path) -> list:
         """Write down what the results were made from."""
-        given = ["--study", json.dumps({"study": self.study}), "--inputs", self.model / "manifest.json", self.facts]
+        given = ["--study", json.dumps({"study": self.study}), "--models", self.model, "--facts", self.facts]
+        given += ["--text", self.text, "--heldout", self.resources / "heldout.txt", "--contexts", self.contexts]
+        given += ["--statistics", self.moments, "--null-spaces", self.spaces, "--hypernetwork", self.network / NETWORK]
         return ["provenance", *given, "--figures", self.model / "editability.json", "--out", out / "provenance.json"]
 
     def reporting(self, out: Path) -> list:

@@ -29,7 +29,7 @@ class Part(NamedTuple):
     """A small file and what its rows must be of."""
 
     path: Path
-    identity: dict[str, object]  # study, model, editor and order
+    identity: dict[str, object]  # study, model, editor and mostly order
     steps: tuple[int, int] | None  # first and last; None for any
 
 
@@ -91,7 +91,9 @@ def _parts(table: str, results: Path, names: dict, segments: int, checkpoints: S
     if table == SINGLE_EDITS and order == 0:
         yield Part(results / "single-edits" / model / f"{editor}.parquet", names, (1, 1))
     if table == INTERVENTIONS:
-        yield Part(results / INTERVENTIONS / model / f"{editor}.parquet", names, None)
+        # Training runs of other seeds stand where other edit orders stand elsewhere.
+        of_all_seeds = {name: value for name, value in names.items() if name != "order"}
+        yield Part(results / INTERVENTIONS / model / f"{editor}.parquet", of_all_seeds, None)
     if table in BY_CHECKPOINT:
         yield from _of_checkpoints(table, results, names, checkpoints)
 

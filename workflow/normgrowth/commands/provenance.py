@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
         inputs[str(folder / MANIFEST)] = check_beside(folder / MANIFEST)
     hashes: dict[str, dict[str, str]] = {}
     for role in ROLES:
-        digest = file_sha256 if role in TENSORS else check_beside
+        digest = _of_tensors if role in TENSORS else check_beside
         hashes[role] = {str(path): digest(path) for path in sorted(getattr(arguments, role))}
         inputs |= hashes[role]
     models = {name: {"revision": found} for name, found in revisions.items()}
@@ -57,6 +57,15 @@ def run(arguments: argparse.Namespace) -> None:
         inputs[LOCK] = file_sha256(arguments.lock)
     found = provenance(models=models, study=study, inputs=inputs, python=platform.python_version())
     write_json(arguments.out, found)
+
+
+def _of_tensors(path: Path) -> str:
+    """SHA-256 of a file of tensors that is found to be as it was written."""
+    from normgrowth.artefacts.provenance import file_sha256
+    from normgrowth.artefacts.tensors import read_metadata
+
+    read_metadata(path)
+    return file_sha256(path)
 
 
 def _figures(path: Path, revision: str) -> object:
