@@ -10,7 +10,8 @@ LOCK = "envs/lock.txt"
 ROLES = ("facts", "text", "heldout", "contexts", "statistics", "null_spaces", "hypernetwork", "data")
 """Inputs whose hashes tables record, by the name under which they do."""
 
-TENSORS = ("statistics", "null_spaces", "hypernetwork")
+OF_A_MODEL = ("contexts", "statistics", "null_spaces", "hypernetwork")
+"""Inputs that were made from a model and say from which."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,28 +45,53 @@ def run(arguments: argparse.Namespace) -> None:
         revisions[folder.name] = revision(folder)
         inputs[str(folder / MANIFEST)] = check_beside(folder / MANIFEST)
     hashes: dict[str, dict[str, str]] = {}
+    origins: dict[Path, object] = {}
     for role in ROLES:
-        digest = _of_tensors if role in TENSORS else check_beside
-        hashes[role] = {str(path): digest(path) for path in sorted(getattr(arguments, role))}
+        paths = sorted(getattr(arguments, role))
+        origins |= {path: _model_of(path, role) for path in paths if role in OF_A_MODEL}
+        hashes[role] = {str(path): file_sha256(path) if role in OF_A_MODEL else check_beside(path) for path in paths}
         inputs |= hashes[role]
     models = {name: {"revision": found} for name, found in revisions.items()}
     for path in sorted(arguments.figures):
         models[path.parent.name][path.stem] = _figures(path, revisions[path.parent.name])
     for path in arguments.tables:
         _require_made_from(path, study.get("study"), revisions, hashes)
+    _require_of_these_models(origins, revisions)
     if arguments.lock:
         inputs[LOCK] = file_sha256(arguments.lock)
     found = provenance(models=models, study=study, inputs=inputs, python=platform.python_version())
     write_json(arguments.out, found)
 
 
-def _of_tensors(path: Path) -> str:
-    """SHA-256 of a file of tensors that is found to be as it was written."""
-    from normgrowth.artefacts.provenance import file_sha256
-    from normgrowth.artefacts.tensors import read_metadata
+def _model_of(path: Path, role: str) -> object:
+    """The revision of the model that a file says it was made from.
 
-    read_metadata(path)
-    return file_sha256(path)
+    Raises:
+        ArtefactError: when the file has changed, or holds something else than its role says.
+    """
+    from normgrowth.artefacts.documents import read_json
+    from normgrowth.artefacts.tensors import read_metadata
+    from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS
+
+    kinds = {"statistics": SECOND_MOMENTS, "null_spaces": NULL_SPACES, "hypernetwork": HYPERNETWORK}
+    said = read_metadata(path, kinds[role]) if role in kinds else read_json(path)
+    return said.get("model") if isinstance(said, dict) else None
+
+
+def _require_of_these_models(origins: dict[Path, object], revisions: dict[str, str]) -> None:
+    """Refuse files that were made from no model at hand.
+
+    Raises:
+        ArtefactError: naming the first such file and the remedy.
+    """
+    from normgrowth.errors import ArtefactError
+
+    for path, of in origins.items():
+        if of not in revisions.values():
+            raise ArtefactError(
+                f"{path} was made from a model of revision {_short(of)}, which is none of "
+                f"{', '.join(sorted(revisions))}: delete it and run the workflow again, which makes it anew"
+            )
 
 
 def _figures(path: Path, revision: str) -> object:
