@@ -17,7 +17,7 @@ from pathlib import Path
 import jinja2
 import record
 
-from normgrowth.claims.markdown import number
+from normgrowth.claims.markdown import effects, in_words, number
 from normgrowth.errors import NormgrowthError
 from normgrowth.families import PLURAL, family_of, in_order, is_control
 from normgrowth.fingerprint import numerics
@@ -78,7 +78,7 @@ class Record:
 
     def claims(self) -> list[dict]:
         """All claims that were judged."""
-        return [claim for claim in self._kept["claims"].values() if claim["verdicts"]]
+        return [claim for claim in self._kept["claims"].values() if claim["counts"]]
 
     @staticmethod
     def _only(rows: list[dict], **wanted) -> dict:
@@ -97,6 +97,7 @@ def page(records: dict[str, dict]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters |= {"counted": in_words, "effects": effects}
     environment.filters |= {"number": _number, "percent": _percent, "family": lambda editor: PLURAL[family_of(editor)]}
     made = {name: Record(kept) for name, kept in records.items()}
     return environment.get_template(TEMPLATE).render(records=made)

@@ -130,7 +130,7 @@ def _rotation(spectra: pd.DataFrame) -> list[dict]:
 
 def _claim(claim: dict) -> dict:
     """Title, counts and verdicts of a claim; of the claims about control arms also what was measured beside them."""
-    kept = ("model", "editor", "where", "status", "effect", "low", "high", "n", "orders")
+    kept = ("model", "editor", "status", "effect", "low", "high", "n", "orders")
     verdicts = [
         {
             **{name: verdict[name] for name in kept},
@@ -140,6 +140,7 @@ def _claim(claim: dict) -> dict:
             ],
         }
         for verdict in claim["verdicts"]
+        if not verdict["where"]  # of single places the page shows no numbers
     ]
     overall = {name: claim[name] for name in ("title", "counts", "over_orders", "range")}
     return overall | {"verdicts": verdicts}

@@ -8,7 +8,7 @@ def as_markdown(judged: dict) -> str:
     lines = [
         f"# Claims of {judged['paper']}, judged on {', '.join(judged['studies']) or 'no data'}",
         "",
-        "| claim | verdicts | of several edit orders | effects |",
+        "| claim | verdicts | of several orders or training runs | effects |",
         "| --- | --- | --- | --- |",
     ]
     for claim in judged["claims"]:

@@ -41,7 +41,7 @@ _SPLIT = (
     "control arms, thin lines are the editors they control."
 )
 _RATIO = (
-    "The mean over probes of ||a|| / ||a0||, each activation a against a0, the same one in the unedited model. "
+    "The mean norm of activations over the mean norm of the same ones in the unedited model. "
     "Text probes are a few positions of each window of running text; fact probes are prompts at the named token."
 )
 
