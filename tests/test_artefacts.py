@@ -3,7 +3,11 @@
 import errno
 import importlib.metadata
 import json
+import os
+import signal
+import socket
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -82,6 +86,18 @@ def test_tensors_and_metadata_survive_in_equal_bytes(tmp_path):
     back, metadata = read_tensors(tmp_path / "one")
     assert metadata == {"z": 1, "a": {"k": None}}
     assert all(torch.equal(back[name], tensors[name]) for name in tensors)
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path):
+    path = tmp_path / "table[1].json"
+    writing = "import os, sys; from normgrowth.artefacts.atomic import whole_or_not_at_all as whole\n"
+    writing += "with whole(sys.argv[1]) as partial: partial.write_text('half'); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", writing, path]).returncode == -signal.SIGKILL
+    alive = tmp_path / f".{path.name}.{socket.gethostname()}-{os.getppid()}.partial"
+    alive.write_text("of a process that goes on")
+    assert len([*tmp_path.glob(".*")]) == 2
+    write_json(path, 1)
+    assert [*tmp_path.glob(".*")] == [alive]
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path):

@@ -1,6 +1,7 @@
 """Outputs that appear whole or not at all: written beside their place, then renamed onto it."""
 
 import errno
+import glob
 import os
 import shutil
 import socket
@@ -27,6 +28,7 @@ def whole_or_not_at_all(path: Path | str) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_over(path)
         _remove(partial)
         yield partial
         _finish(partial)
@@ -67,6 +69,19 @@ def _require_same_kind(path: Path, partial: Path) -> None:
         raise ArtefactError(f"{path} is a {what}, where a folder belongs: move it away and run the same again")
     if not partial.is_dir() and path.is_dir():
         raise ArtefactError(f"{path} is a folder, where a file belongs: move it away and run the same again")
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove what killed processes of this machine left half-written for this path."""
+    beginning = f".{path.name}.{socket.gethostname()}-"
+    for left in path.parent.glob(f"{glob.escape(beginning)}*.partial"):
+        number = left.name.removeprefix(beginning).removesuffix(".partial")
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            _remove(left)
+        except (OSError, ValueError):  # another user's process; a name of somebody else's
+            pass
 
 
 def _disk_is_full(error: BaseException) -> bool:
