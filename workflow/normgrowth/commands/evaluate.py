@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Replay the run's states on the unedited model, and write what the tasks say of it."""
-    from normgrowth.artefacts.provenance import provenance
+    from normgrowth.artefacts.provenance import file_sha256, provenance
     from normgrowth.artefacts.tables import write_table
     from normgrowth.measure.harness import evaluate
     from normgrowth.state import restore
@@ -28,6 +28,13 @@ def run(arguments: argparse.Namespace) -> None:
     restore(lm, arguments.chain, arguments.segments, chosen.expected)
     rows, harness = evaluate(lm, arguments.tasks, arguments.few_shot, arguments.limit, arguments.task_folder)
     settings = {"tasks": arguments.tasks, "few_shot": arguments.few_shot, "limit": arguments.limit}
+    settings["task_files"] = {str(path): file_sha256(path) for path in _files_of(arguments.task_folder)}
     of = {**chosen.identity, **chosen.fixed, "step": arguments.step, "state": hash_of_state(arguments)}
     metadata = provenance(**of, ability=settings, harness=harness, device=lm.device.type, dtype="float32")
     write_table(arguments.out, chosen.identify(rows.assign(step=arguments.step)), "downstream", metadata)
+
+
+def _files_of(folder: Path | None) -> list[Path]:
+    """The files of the study's own tasks, sorted."""
+    found = Path(folder).rglob("*") if folder else ()
+    return sorted(path for path in found if path.is_file() and "__pycache__" not in path.parts)

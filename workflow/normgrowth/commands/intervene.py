@@ -31,16 +31,17 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.sequence import Run
 
     fixed = {"model_revision": revision(arguments.model), "kind": arguments.kind, "seed": arguments.seed}
+    run = Run(arguments.study, arguments.model_name, arguments.editor_name, arguments.order, fixed)
+    of = run.identity | fixed
     # Whatever may be missing is asked for before the work.
     if arguments.result:
-        metadata = provenance(**fixed, result_revision=revision(arguments.result))
+        metadata = provenance(**of, result_revision=revision(arguments.result))
         rows = compare_checkpoints(arguments.model, arguments.result)
     else:
         settings = InterventionTraining(**json.loads(arguments.settings))
         data = arguments.text or arguments.facts
-        metadata = provenance(**fixed, settings=settings.model_dump(), data=file_sha256(data))
+        metadata = provenance(**of, settings=settings.model_dump(), data=file_sha256(data))
         rows = _trained(arguments, settings)
-    run = Run(arguments.study, arguments.model_name, arguments.editor_name, arguments.order, fixed)
     frame = run.identify(rows.assign(kind=arguments.kind))
     # Training runs of other seeds stand where other edit orders stand in other tables.
     frame["order"] += frame.pop("run") if "run" in frame else 0
