@@ -28,13 +28,13 @@ def run(arguments: argparse.Namespace) -> None:
     restore(lm, arguments.chain, arguments.segments, chosen.expected)
     rows, harness = evaluate(lm, arguments.tasks, arguments.few_shot, arguments.limit, arguments.task_folder)
     settings = {"tasks": arguments.tasks, "few_shot": arguments.few_shot, "limit": arguments.limit}
-    settings["task_files"] = {str(path): file_sha256(path) for path in _files_of(arguments.task_folder)}
+    settings["task_files"] = {name: file_sha256(path) for name, path in _files_in(arguments.task_folder).items()}
     of = {**chosen.identity, **chosen.fixed, "step": arguments.step, "state": hash_of_state(arguments)}
     metadata = provenance(**of, ability=settings, harness=harness, device=lm.device.type, dtype="float32")
     write_table(arguments.out, chosen.identify(rows.assign(step=arguments.step)), "downstream", metadata)
 
 
-def _files_of(folder: Path | None) -> list[Path]:
-    """The files of the study's own tasks, sorted."""
-    found = Path(folder).rglob("*") if folder else ()
-    return sorted(path for path in found if path.is_file() and "__pycache__" not in path.parts)
+def _files_in(folder: Path | None) -> dict[str, Path]:
+    """The files of the study's own tasks by their paths in the folder, sorted."""
+    found = sorted(folder.rglob("*")) if folder else []
+    return {str(p.relative_to(folder)): p for p in found if p.is_file() and "__pycache__" not in p.parts}
