@@ -53,23 +53,20 @@ def bootstrap_means(values: np.ndarray, rng: np.random.Generator, resamples: int
     return np.concatenate(parts)
 
 
-def percentile_interval(
-    estimate: float, draws: np.ndarray, n: float, confidence: float = CONFIDENCE, count: int | None = None
-) -> Interval:
+def percentile_interval(estimate: float, draws: np.ndarray, n: int, confidence: float = CONFIDENCE) -> Interval:
     """Percentile interval of bootstrap draws, expanded for small samples.
 
     The plain percentile interval is too narrow by sqrt((n-1)/n) and by the normal quantile standing for Student's; the
     tail is chosen so that both are made up for (Hesterberg 2015, "What teachers should know about the bootstrap",
-    section 5.3). `n` is the number of independent things resampled, `count` the number to report (default: `n`).
+    section 5.3). `n` is the number of independent things resampled.
     """
-    count = int(n if count is None else count)
     draws = draws[np.isfinite(draws)]
     if not n > 1 or not len(draws):
-        return Interval.bare(estimate, count)
+        return Interval.bare(estimate, n)
     wanted = stdtrit(n - 1, (1 + confidence) / 2) * np.sqrt(n / (n - 1))
     tail = float(ndtr(-wanted))
     low, high = np.quantile(draws, [tail, 1 - tail])
-    return Interval(float(estimate), float(low), float(high), count)
+    return Interval(float(estimate), float(low), float(high), int(n))
 
 
 def bootstrap_draws(

@@ -1,5 +1,6 @@
 """Every claim of the paper, and questions it leaves open: what is said, what is measured for it, and the rule that
-decides, fixed before any run. Why margins are what they are: docs/measurements.md.
+decides, fixed before a study runs. Why margins are what they are, and which changed after results were seen:
+docs/measurements.md.
 
 Source: "Norm Growth and Stability Challenges in Localized Sequential Knowledge Editing", arXiv 2502.19416. The claims
 are told in our words. Where the abstract does not carry a claim, its source says so.
