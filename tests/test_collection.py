@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from normgrowth import cli
+from normgrowth.artefacts.digests import safetensors_header, stated_digest
 from normgrowth.artefacts.schemas import SCHEMAS, UNEDITED, segment_schema
 from normgrowth.artefacts.tables import read_provenance, read_table, write_table
+from normgrowth.artefacts.tensors import write_tensors
 from normgrowth.collection import BY_CHECKPOINT, BY_SEGMENT, collect
 from normgrowth.errors import ArtefactError
 
@@ -204,3 +207,23 @@ def test_times_of_other_edits_are_refused(results):
     path = results / "runs/m/ft/order-1/segment-2/timing.parquet"
     write_table(path, read_table(path, "timing").assign(case_id=99), "timing")
     assert refused(results, "edits").startswith(f"{path} holds times of other edits than ")
+
+
+def test_files_of_all_orders_of_a_run_are_made_of_the_same_inputs(results):
+    for path in (results / "runs/m/ft/order-1").glob("*/edits.parquet"):
+        write_table(path, read_table(path, "edits"), segment_schema("edits"), {"seed": 8})
+    message = refused(results, "edits")
+    assert "order-1/segment-1/edits.parquet holds seed 8, where seed 7 belongs" in message
+    assert "order-0/segment-1/edits.parquet was made with" in message
+
+
+def test_a_checkpoint_of_another_state_is_refused(results):
+    folder = results / "runs/m/ft/order-0/segment-1"
+    write_tensors(folder / "state.safetensors", {"a": torch.ones(2)}, {}, "state")
+    path = results / "measurements/m/ft/order-0/after-2/cka.parquet"
+    assert refused(results, "cka").startswith(f"{path} does not say its state")
+    write_table(path, read_table(path, "cka"), "cka", {"seed": 7, "state": "f" * 64})
+    assert refused(results, "cka").startswith(f"{path} holds state '{'f' * 64}', where state '")
+    digest = stated_digest(folder / "state.safetensors", safetensors_header)
+    write_table(path, read_table(path, "cka"), "cka", {"seed": 7, "state": digest})
+    collect("cka", results, "s", CHAINS, SEGMENTS, CHECKPOINTS)

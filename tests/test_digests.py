@@ -4,9 +4,12 @@ import hashlib
 import os
 import subprocess
 
+import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from normgrowth import cli
 from normgrowth.artefacts.digests import beside
@@ -136,3 +139,20 @@ def test_a_download_is_the_file_of_its_name(tmp_path, capsys):
     assert not path.exists() and path.with_name(f"{name}.damaged").exists()
     (tmp_path / name).write_bytes(content + b".")  # a user's own, whatever it is called
     assert cli.main(["import-text", "--paths", str(tmp_path / name), "--out", str(out)]) == 0
+
+
+@pytest.mark.parametrize("kind", ["table", "tensors"])
+def test_a_whole_file_of_another_version_is_named_and_stays(tmp_path, kind):
+    path = tmp_path / kind
+    if kind == "table":
+        pd.DataFrame({"a": [1]}).to_parquet(path)
+    else:
+        save_file({"a": torch.ones(2)}, path)
+    with pytest.raises(
+        ArtefactError, match=r"holds no digest of its own bytes: another version .* or read it with that"
+    ):
+        read_table(path) if kind == "table" else read_tensors(path)
+    assert path.exists()
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ArtefactError, match=r"is damaged .it is cut short, or of another format.; it was moved"):
+        read_table(path) if kind == "table" else read_tensors(path)

@@ -162,7 +162,9 @@ def test_changed_data_are_named_before_any_training(tmp_path, capsys, kind):
     names = ["--study", "s", "--model-name", "m", "--editor-name", "mine", "--order", "0", "--model", folder]
     rest = ["--kind", kind, "--text" if kind.startswith("cont") else "--facts", data, "--out", tmp_path / "out.parquet"]
     assert main([str(word) for word in ("intervene", *names, *rest)]) == 1
-    said = f"normgrowth intervene: {data} is damaged (it has not the digest that data.sha256 beside it says)"
+    said = (
+        f"normgrowth intervene: {data} is damaged (its bytes do not match the digest that data.sha256 beside it says)"
+    )
     assert capsys.readouterr().err.splitlines()[-1].startswith(said)
 
 

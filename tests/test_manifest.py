@@ -279,7 +279,7 @@ def test_large_tables_tensors_and_texts_are_hashed_once_too(tmp_path, counted, m
         intact(text)
     assert len(places) == written + 1 and counted == ["text.txt"]
     flip(path)
-    with pytest.raises(ArtefactError, match="it has not the digest that it carries"):
+    with pytest.raises(ArtefactError, match="its bytes do not match the digest that it carries"):
         read_tensors(path, "state")
 
 

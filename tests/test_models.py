@@ -142,7 +142,7 @@ def test_an_import_replaces_links_and_nothing_else(model_folder, tmp_path, capsy
     for place in (model_folder, tmp_path):
         before = sorted(place.iterdir())
         assert main(["import-model", "--path", str(model_folder), "--out", str(place)]) == 1
-        assert "itself and no link to it, and would be replaced: give another folder" in capsys.readouterr().err
+        assert "itself and no link to it, and would be replaced: delete" in capsys.readouterr().err
         assert sorted(place.iterdir()) == before
     load_model(model_folder)
     (tmp_path / "file").write_text("mine")

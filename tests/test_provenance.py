@@ -79,7 +79,7 @@ def test_inputs_models_and_settings_are_written_down(study):
 @pytest.mark.parametrize("content", [b"", b'{"files": {', b"\xff\xfe{}", b"x", b"[1]"])
 def test_a_damaged_manifest_is_not_certified(study, capsys, content):
     (study / "model" / MANIFEST).write_bytes(content)
-    refused(study, capsys, f"{study / 'model' / MANIFEST} is damaged (it has not the digest that")
+    refused(study, capsys, f"{study / 'model' / MANIFEST} is damaged (its bytes do not match the digest that")
 
 
 def test_the_manifest_of_another_model_is_not_certified(study, capsys, tmp_path):
@@ -111,7 +111,11 @@ def test_another_model_than_the_tables_were_made_with_is_not_certified(study, ca
 def test_changed_inputs_are_not_certified(study, capsys, name):
     with open(study / name, "ab") as file:
         file.write(b"\n")
-    refused(study, capsys, f"{study / name} is damaged (it has not the digest that {name}.sha256 beside it says)")
+    refused(
+        study,
+        capsys,
+        f"{study / name} is damaged (its bytes do not match the digest that {name}.sha256 beside it says)",
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,9 +145,11 @@ def test_figures_of_another_model_are_not_certified(study, capsys):
 def test_a_table_of_another_study_or_of_unknown_origin_is_named(study, capsys):
     table = study / "results/s/tables/norms.parquet"
     rows, made_by = read_table(table, "norms"), read_provenance(table)
-    write_table(table, rows.assign(study="t"), "norms", made_by)
-    refused(study, capsys, f"{table} is of study t, not s: delete it and run the workflow again")
+    write_table(table, rows.assign(study="t"), "norms", {**made_by, "study": "t"})
+    refused(study, capsys, f"{table} holds study 't', where study 's' belongs; delete it and run the workflow again")
     write_table(table, rows, "norms", provenance())
+    refused(study, capsys, f"{table} does not say its study, table: another version of the package wrote it")
+    write_table(table, rows, "norms", provenance(study="s", table="norms"))
     refused(study, capsys, f"{table} does not say what it was made from")
     made_by["runs"]["model/e"].pop("facts")
     write_table(table, rows, "norms", made_by)

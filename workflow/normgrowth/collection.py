@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from normgrowth.artefacts.digests import safetensors_header, stated_digest
 from normgrowth.artefacts.holdings import AGAIN, require, require_rows
-from normgrowth.artefacts.schemas import IDENTITY, SCHEMAS, UNEDITED, WITHOUT_TIMES
+from normgrowth.artefacts.schemas import IDENTITY, SCHEMAS, STATE_FILE, UNEDITED, WITHOUT_TIMES
 from normgrowth.artefacts.tables import read_table_and_provenance
 from normgrowth.errors import ArtefactError
 
@@ -31,6 +32,7 @@ class Part(NamedTuple):
     path: Path
     identity: dict[str, object]  # study, model, editor and mostly order
     steps: tuple[int, int] | None  # first and last; None for any
+    state: Path | None = None  # of the edits before a checkpoint
 
 
 def collect(
@@ -56,20 +58,23 @@ def collect(
         ArtefactError: when a file is missing, damaged, of another table, or not of the study, run and steps that its
             path says.
     """
-    frames, sources = [], {}
+    frames, by_run = [], {}
     for model, editor, order in chains:
         names = {"study": study, "model": model, "editor": editor, "order": order}
         parts = [*_parts(table, results, names, segments, checkpoints)]
         if table == TABLE_OF_ABILITY:
-            parts += _of_checkpoints("ability", results, names, evaluated)
+            parts += _of_checkpoints("ability", results, names, evaluated, checkpoints[-1] // segments)
         if not parts:  # single edits are made once, not in every order
             continue
         read = [_read(table, part) for part in parts]
-        made_by = {part.path: said for part, (_, said) in zip(parts, read, strict=True)}
-        _require_one_run(made_by)
+        by_run.setdefault(f"{model}/{editor}", {})[order] = {
+            part.path: said for part, (_, said) in zip(parts, read, strict=True)
+        }
         run = pd.concat([frame.assign(editor=editor) for frame, _ in read], ignore_index=True)
         frames.append(run.sort_values("step", kind="stable"))
-        sources.setdefault(f"{model}/{editor}", _origin(made_by))
+    for orders in by_run.values():
+        _require_one_run({path: said for made_by in orders.values() for path, said in made_by.items()})
+    sources = {run: _origin(next(iter(orders.values()))) for run, orders in by_run.items()}
     rows = pd.concat(frames, ignore_index=True)
     if table == "scores":
         last = (rows["moment"] == "retention") & (rows["step"] == checkpoints[-1])
@@ -95,15 +100,16 @@ def _parts(table: str, results: Path, names: dict, segments: int, checkpoints: S
         of_all_seeds = {name: value for name, value in names.items() if name != "order"}
         yield Part(results / INTERVENTIONS / model / f"{editor}.parquet", of_all_seeds, None)
     if table in BY_CHECKPOINT:
-        yield from _of_checkpoints(table, results, names, checkpoints)
+        yield from _of_checkpoints(table, results, names, checkpoints, checkpoints[-1] // segments)
 
 
-def _of_checkpoints(file: str, results: Path, names: dict, steps: Sequence[int]) -> Iterator[Part]:
-    """A file of each of a run's checkpoints, that of step 0 being the unedited model's."""
+def _of_checkpoints(file: str, results: Path, names: dict, steps: Sequence[int], size: int) -> Iterator[Part]:
+    """A file of each of a run's checkpoints, that of step 0 being the unedited model's; `size` is that of a segment."""
     for step in steps:
         measured = {**names, "editor": UNEDITED if step == 0 else names["editor"]}
-        folder = results / "measurements" / names["model"] / measured["editor"] / f"order-{names['order']}"
-        yield Part(folder / f"after-{step}" / f"{file}.parquet", measured, (step, step))
+        run = Path(names["model"]) / measured["editor"] / f"order-{names['order']}"
+        state = results / "runs" / run / f"segment-{-(-step // size)}" / STATE_FILE if step else None
+        yield Part(results / "measurements" / run / f"after-{step}" / f"{file}.parquet", measured, (step, step), state)
 
 
 def _read(table: str, part: Part) -> tuple[pd.DataFrame, dict]:
@@ -124,6 +130,9 @@ def _read(table: str, part: Part) -> tuple[pd.DataFrame, dict]:
 def _checked(table: str, part: Part) -> tuple[pd.DataFrame, dict]:
     frame, said = read_table_and_provenance(part.path, table)
     require_rows(part.path, frame, said, part.identity, part.steps)
+    if part.state and part.state.exists():
+        measured = {"state": stated_digest(part.state, safetensors_header)}
+        require(part.path, said, measured, f"that is what {part.state} is now; {AGAIN}")
     return frame, said
 
 

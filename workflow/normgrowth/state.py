@@ -16,12 +16,12 @@ import torch
 
 from normgrowth.artefacts.holdings import require
 from normgrowth.artefacts.provenance import file_sha256
+from normgrowth.artefacts.schemas import STATE_FILE
 from normgrowth.artefacts.tensors import read_metadata, read_tensors, write_tensors
 from normgrowth.editors.interface import Change, Memory
 from normgrowth.errors import ArtefactError
 from normgrowth.language_model import LanguageModel
 
-STATE_FILE = "state.safetensors"
 STATE = "state"
 
 

@@ -62,12 +62,24 @@ def require_place(path: Path | str) -> None:
             raise ArtefactError(f"{above} is {what}, where a folder belongs: move it away and run the same again")
 
 
-def _require_same_kind(path: Path, partial: Path) -> None:
-    """Refuse to put a file in a folder's place, or a folder in that of a file or a link: they are somebody's."""
-    if partial.is_dir() and (path.is_symlink() or path.is_file()):
+def require_place_of_folder(path: Path | str) -> None:
+    """Refuse a file or a link where a folder is to be written: it is somebody's. Nothing is made.
+
+    Raises:
+        ArtefactError: naming what is there.
+    """
+    path = Path(path)
+    require_place(path)
+    if path.is_symlink() or path.is_file():
         what = "link" if path.is_symlink() else "file"
         raise ArtefactError(f"{path} is a {what}, where a folder belongs: move it away and run the same again")
-    if not partial.is_dir() and path.is_dir():
+
+
+def _require_same_kind(path: Path, partial: Path) -> None:
+    """Refuse to put a file in a folder's place, or a folder in that of a file or a link."""
+    if partial.is_dir():
+        require_place_of_folder(path)
+    elif path.is_dir():
         raise ArtefactError(f"{path} is a folder, where a file belongs: move it away and run the same again")
 
 

@@ -6,12 +6,12 @@ in the format of `sha256sum --check`.
 """
 
 import hashlib
-import mmap
 import os
 import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all
 from normgrowth.artefacts.damage import damaged, unreadable
@@ -27,29 +27,39 @@ SUFFIX = ".sha256"
 _PLACE = re.compile(rb"%s\W{1,8}([0-9a-f]{64})" % KEY.encode())
 _BESIDE = re.compile(r"([0-9a-f]{64})  ([^\n]+)\n# sha256 of the line above: ([0-9a-f]{64})\n")
 
-Span = Callable[[mmap.mmap], tuple[int, int]]
-"""First and past-the-last byte of a file's metadata."""
+Span = Callable[[BinaryIO, int], tuple[int, int] | None]
+"""First and past-the-last byte of a file's metadata, given the file and its size; None where it has not its format."""
+
+UNSEALED = "it holds no digest of its own bytes: another version of the package wrote it, or it is damaged"
+
+_AT_ONCE = 2**20  # bytes
 
 
 def seal(path: Path, metadata: Span) -> None:
     """Write a file's digest into its metadata, where `BLANK` stands under `KEY`."""
-    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as data:
-        place = _place(data, metadata)
+    with open(path, "r+b") as file:
+        span = metadata(file, os.fstat(file.fileno()).st_size)
+        place = _place(file, span) if span else None
         if place is None:
             raise ValueError(f"{path} has no place for its digest")
-        data[place[0] : place[1]] = _digest_without(data, place).encode()
+        digest = _digest_without(file, place)
+        file.seek(place[0])
+        file.write(digest.encode())
 
 
 def check_seal(path: Path | str, metadata: Span) -> None:
     """Compare a file with the digest in its own metadata.
 
     Raises:
-        ArtefactError: when the file is missing or has changed, be it by a single bit; it is moved aside.
+        ArtefactError: when the file is missing or has changed, be it by a single bit; it is moved aside. One that holds
+            no digest, as other versions of the package write them, stays.
     """
     try:
         fault = seal_fault(path, metadata)
     except OSError as error:
         raise unreadable(path, error) from error
+    if fault == UNSEALED:
+        raise ArtefactError(f"{path}: {fault}; delete it and run the workflow again, or read it with that version")
     if fault:
         raise damaged(path, fault)
 
@@ -61,31 +71,69 @@ def seal_fault(path: Path | str, metadata: Span) -> str | None:
         OSError: when the file cannot be read.
     """
     with open(path, "rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
             return "it is empty"
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            place = _place(data, metadata)
-            if place is None:
-                return "it does not hold the digest of its own bytes, which this version writes into every such file"
-            stated = data[place[0] : place[1]].decode()
-            if confirmed(path, stated, partial(_digest_without, data, place)) != stated:
-                return "it has not the digest that it carries"
+        span = metadata(file, size)
+        if span is None:
+            return "it is cut short, or of another format"
+        place = _place(file, span)
+        if place is None:
+            return UNSEALED
+        file.seek(place[0])
+        stated = file.read(place[1] - place[0]).decode()
+        if confirmed(path, stated, partial(_digest_without, file, place)) != stated:
+            return "its bytes do not match the digest that it carries"
     return None
 
 
-def _place(data: mmap.mmap, metadata: Span) -> tuple[int, int] | None:
-    start, end = metadata(data)
-    found = list(_PLACE.finditer(data, max(start, 0), max(min(end, len(data)), 0)))
-    return found[0].span(1) if len(found) == 1 else None
+def stated_digest(path: Path | str, metadata: Span) -> str:
+    """The digest that a file carries, without a look at whether it is right: readers of the file see to that.
+
+    Raises:
+        ArtefactError: when the file cannot be read or carries none.
+    """
+    try:
+        with open(path, "rb") as file:
+            span = metadata(file, os.fstat(file.fileno()).st_size)
+            place = _place(file, span) if span else None
+            if place is None:
+                raise ArtefactError(f"{path}: {UNSEALED}; delete it and run the workflow again")
+            file.seek(place[0])
+            return file.read(place[1] - place[0]).decode()
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
-def _digest_without(data: mmap.mmap, place: tuple[int, int]) -> str:
-    """SHA-256 of the data, in hexadecimal, with zeros in one place."""
+def safetensors_header(file: BinaryIO, size: int) -> tuple[int, int] | None:
+    """First and past-the-last byte of a safetensors file's header; None where the file is cut short.
+
+    Its length stands in the first eight bytes.
+    """
+    end = 8 + int.from_bytes(file.read(8), "little")
+    return (8, end) if end <= size else None
+
+
+def _place(file: BinaryIO, span: tuple[int, int]) -> tuple[int, int] | None:
+    """First and past-the-last byte of the digest in a file; None where there is none, or more than one."""
+    start, end = span
+    file.seek(start)
+    found = list(_PLACE.finditer(file.read(end - start)))
+    return (start + found[0].start(1), start + found[0].end(1)) if len(found) == 1 else None
+
+
+def _digest_without(file: BinaryIO, place: tuple[int, int]) -> str:
+    """SHA-256 of a file, in hexadecimal, with zeros in one place."""
     digest = hashlib.sha256()
-    with memoryview(data) as view, view[: place[0]] as before, view[place[1] :] as after:
-        digest.update(before)
-        digest.update(BLANK.encode())
-        digest.update(after)
+    file.seek(0)
+    left = place[0]
+    while part := file.read(min(left, _AT_ONCE)):
+        digest.update(part)
+        left -= len(part)
+    digest.update(BLANK.encode())
+    file.seek(place[1])
+    while part := file.read(_AT_ONCE):
+        digest.update(part)
     return digest.hexdigest()
 
 
@@ -144,5 +192,5 @@ def check_beside(path: Path | str) -> str:
     except OSError as error:
         raise unreadable(path, error) from error
     if found != digest:
-        raise damaged(path, f"it has not the digest that {beside(path).name} beside it says")
+        raise damaged(path, f"its bytes do not match the digest that {beside(path).name} beside it says")
     return digest

@@ -18,6 +18,10 @@ UNEDITED = "unedited"
 """The editor's name in rows that belong to the unedited model."""
 
 
+STATE_FILE = "state.safetensors"
+"""A segment's saved state, beside its tables."""
+
+
 def _schema(*columns: tuple[str, pa.DataType]) -> pa.Schema:
     return pa.schema(IDENTITY + list(columns))
 

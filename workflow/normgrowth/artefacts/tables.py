@@ -1,9 +1,9 @@
 """The only reader and writer of Parquet."""
 
 import json
-import mmap
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 import pyarrow as pa
@@ -16,6 +16,7 @@ from normgrowth.artefacts.schemas import SCHEMAS, segment_schema
 from normgrowth.errors import ArtefactError
 
 PROVENANCE_KEY = b"normgrowth"
+MAGIC = b"PAR1"
 
 
 def write_table(path: Path | str, frame: pd.DataFrame, schema: pa.Schema | str, provenance: dict | None = None) -> None:
@@ -120,7 +121,14 @@ def _metadata(provenance: dict | None) -> dict[bytes, bytes]:
     return {PROVENANCE_KEY: json.dumps({**(provenance or {}), KEY: BLANK}, sort_keys=True).encode()}
 
 
-def _footer(data: mmap.mmap) -> tuple[int, int]:
-    """Bytes of a Parquet file's footer: its length stands before the four letters at the end."""
-    length = int.from_bytes(data[-8:-4], "little")
-    return len(data) - 8 - length, len(data) - 8
+def _footer(file: BinaryIO, size: int) -> tuple[int, int] | None:
+    """First and past-the-last byte of a Parquet file's footer; None where the file is cut short.
+
+    Its length stands before the four letters with which such a file begins and ends.
+    """
+    beginning = file.read(len(MAGIC))
+    file.seek(max(0, size - 8))
+    ending = file.read()
+    end = size - 8
+    start = end - int.from_bytes(ending[:4], "little")
+    return (start, end) if beginning == ending[4:] == MAGIC and start >= len(MAGIC) else None

@@ -1,7 +1,6 @@
 """The only reader and writer of safetensors besides transformers' own model files."""
 
 import json
-import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from safetensors.torch import save_file
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all
 from normgrowth.artefacts.damage import damaged
-from normgrowth.artefacts.digests import BLANK, KEY, check_seal, seal
+from normgrowth.artefacts.digests import BLANK, KEY, check_seal, safetensors_header, seal
 from normgrowth.artefacts.holdings import Named
 from normgrowth.errors import ArtefactError
 
@@ -34,7 +33,7 @@ def write_tensors(path: Path | str, tensors: dict[str, torch.Tensor], metadata: 
     metadata = {**metadata, KIND: kind, KEY: BLANK}
     with whole_or_not_at_all(path) as partial:
         save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
-        seal(partial, _header)
+        seal(partial, safetensors_header)
 
 
 def read_tensors(
@@ -63,7 +62,7 @@ def read_metadata(path: Path | str, kind: str | None = None) -> dict:
 
 @contextmanager
 def _opened(path: Path | str, kind: str | None) -> Iterator[tuple[safe_open, dict]]:
-    check_seal(path, _header)
+    check_seal(path, safetensors_header)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {})[METADATA_KEY])
@@ -73,8 +72,3 @@ def _opened(path: Path | str, kind: str | None) -> Iterator[tuple[safe_open, dic
             yield file, Named(path, metadata)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise damaged(path, error) from error
-
-
-def _header(data: mmap.mmap) -> tuple[int, int]:
-    """Bytes of a safetensors file's header: its length stands in the first eight."""
-    return 8, 8 + int.from_bytes(data[:8], "little")

@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all
-from normgrowth.assets.manifest import write_manifest
+from normgrowth.artefacts.documents import read_json
+from normgrowth.assets.manifest import revision_of_files, write_manifest
 from normgrowth.assets.models import check_model
-from normgrowth.errors import ModelError
+from normgrowth.errors import ModelError, NormgrowthError
 
+FIGURES = "figures.json"
 OF_THE_WORKFLOW = ("manifest", "figures", "editability")
 """What the workflow writes into a model folder, by the first part of its name."""
 
@@ -33,10 +35,18 @@ def link_model(files: Iterable[Path], out: Path | str, source: dict, what: str) 
 
 
 def _refuse_what_would_be_lost(out: Path) -> None:
-    """Refuse to replace a folder that holds more than links and what the workflow puts beside them."""
-    for path in sorted(out.iterdir()) if out.is_dir() else ():
-        if not path.is_symlink() and path.name.split(".")[0] not in OF_THE_WORKFLOW:
+    """Refuse to replace a folder that holds more than links and what the workflow wrote itself."""
+    for path in sorted(out.iterdir()) if out.is_dir() and not _trained_here(out) else ():
+        if not path.is_symlink() and not path.name.startswith(".") and path.name.split(".")[0] not in OF_THE_WORKFLOW:
             raise ModelError(
-                f"{out} holds {path.name} itself and no link to it, and would be replaced: give another folder as "
-                "--out, or move this one away"
+                f"{out} holds {path.name} itself and no link to it, and would be replaced: delete {out} if the "
+                "workflow made it, or else move it away, and run the same again"
             )
+
+
+def _trained_here(out: Path) -> bool:
+    """True where a folder holds a model as the workflow trained it, so that it can be made again."""
+    try:
+        return read_json(out / FIGURES)["model"] == revision_of_files(out)
+    except (NormgrowthError, KeyError, TypeError):
+        return False

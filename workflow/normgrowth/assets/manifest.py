@@ -53,7 +53,19 @@ def revision(folder: Path | str) -> str:
     Raises:
         ModelError: as `read_manifest` does.
     """
-    files = read_manifest(folder)["files"]
+    return _revision(read_manifest(folder)["files"])
+
+
+def revision_of_files(folder: Path | str) -> str:
+    """The revision that a model folder has by its files, whatever its manifest says or lacks.
+
+    Raises:
+        ModelError: when the folder is not that of a complete model.
+    """
+    return _revision({path.name: file_sha256(path) for path in model_files(folder)})
+
+
+def _revision(files: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from normgrowth.artefacts.atomic import whole_or_not_at_all
+from normgrowth.artefacts.atomic import require_place_of_folder, whole_or_not_at_all
 from normgrowth.artefacts.documents import write_json
 from normgrowth.artefacts.provenance import file_sha256
 from normgrowth.assets.manifest import revision, write_manifest
@@ -64,6 +64,7 @@ def train_model(
     Raises:
         QualityError: when the token budget is spent before the bars are reached.
     """
+    require_place_of_folder(out_dir)
     logging.set_verbosity_error()  # its warnings do not apply: documents are cut into windows, none is padded
     logging.disable_progress_bar()
     paths = {"corpus": corpus_path, "facts": facts_path, "heldout": heldout_path}

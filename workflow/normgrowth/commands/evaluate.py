@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from normgrowth.commands.common import load
-from normgrowth.commands.measuring import add_checkpoint, hash_of_state, run_of
+from normgrowth.commands.measuring import add_checkpoint, digest_of_state, run_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
     rows, harness = evaluate(lm, arguments.tasks, arguments.few_shot, arguments.limit, arguments.task_folder)
     settings = {"tasks": arguments.tasks, "few_shot": arguments.few_shot, "limit": arguments.limit}
     settings["task_files"] = {name: file_sha256(path) for name, path in _files_in(arguments.task_folder).items()}
-    of = {**chosen.identity, **chosen.fixed, "step": arguments.step, "state": hash_of_state(arguments)}
+    of = {**chosen.identity, **chosen.fixed, "step": arguments.step, "state": digest_of_state(arguments)}
     metadata = provenance(**of, ability=settings, harness=harness, device=lm.device.type, dtype="float32")
     write_table(arguments.out, chosen.identify(rows.assign(step=arguments.step)), "downstream", metadata)
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from normgrowth.commands.common import load
-from normgrowth.commands.measuring import add_checkpoint, add_material, hash_of_state, material_of, run_of
+from normgrowth.commands.measuring import add_checkpoint, add_material, digest_of_state, material_of, run_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     require_material(lm, material)
     if arguments.segments:
         restore(lm, arguments.chain, arguments.segments, chosen.expected)
-    metadata["state"] = hash_of_state(arguments)
+    metadata["state"] = digest_of_state(arguments)
     probes, layers = material.probes(lm), layers_named(lm, arguments.layers)
     identity = {**chosen.identity, "step": arguments.step}
     for site in arguments.sites:

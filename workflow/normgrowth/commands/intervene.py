@@ -57,12 +57,16 @@ def _trained(arguments: argparse.Namespace, settings):
 
     seeds = [derive(arguments.seed, "training run", k) if k else arguments.seed for k in range(settings.seeds)]
     what = f"{arguments.editor_name} of {arguments.model_name}, steps"
+    unedited = load(arguments)  # each run starts from it; a model that is refused is so before progress is told
     with Progress(settings.seeds * settings.steps, what) as progress:
-        parts = [_trained_once(arguments, settings, seed, progress.update) for seed in seeds]
+        parts = []
+        for number, seed in enumerate(seeds):
+            lm = load(arguments) if number else unedited
+            parts.append(_trained_once(lm, arguments, settings, seed, progress.update))
     return pd.concat([part.assign(run=k) for k, part in enumerate(parts)], ignore_index=True)
 
 
-def _trained_once(arguments: argparse.Namespace, settings, seed: int, progress):
+def _trained_once(lm, arguments: argparse.Namespace, settings, seed: int, progress):
     from normgrowth.assets.text import windows
     from normgrowth.facts.records import read_facts
     from normgrowth.interventions import training
@@ -70,7 +74,6 @@ def _trained_once(arguments: argparse.Namespace, settings, seed: int, progress):
     from normgrowth.prompt_lengths import require_prompts, require_windows
     from normgrowth.writing import joined
 
-    lm = load(arguments)
     facts = read_facts(arguments.facts) if arguments.facts else []
     for fact in facts:
         require_prompts(lm, fact, [joined(fact.question, fact.target_true)])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from normgrowth.artefacts.documents import intact
 from normgrowth.commands.common import load
-from normgrowth.commands.measuring import add_checkpoint, add_material, hash_of_state, material_of, run_of
+from normgrowth.commands.measuring import add_checkpoint, add_material, digest_of_state, material_of, run_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
         segments=arguments.segments,
         expected=chosen.expected,
     )
-    metadata["state"] = hash_of_state(arguments)
+    metadata["state"] = digest_of_state(arguments)
     for name, frame in tables.items():
         frame = chosen.identify(frame.assign(step=arguments.step))
         write_table(arguments.out / f"{name}.parquet", frame, name, metadata)

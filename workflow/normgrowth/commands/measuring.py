@@ -37,14 +37,14 @@ def run_of(arguments: argparse.Namespace):
     return Run(arguments.study, arguments.model_name, arguments.editor_name, arguments.order, fixed)
 
 
-def hash_of_state(arguments: argparse.Namespace) -> str | None:
-    """SHA-256 of the state that the checkpoint is after; None for the unedited model."""
-    from normgrowth.artefacts.provenance import file_sha256
+def digest_of_state(arguments: argparse.Namespace) -> str | None:
+    """The digest that the state carries which the checkpoint is after; None for the unedited model."""
+    from normgrowth.artefacts.digests import safetensors_header, stated_digest
     from normgrowth.state import STATE_FILE, segment_folder
 
     if not arguments.segments:
         return None
-    return file_sha256(segment_folder(arguments.chain, arguments.segments) / STATE_FILE)
+    return stated_digest(segment_folder(arguments.chain, arguments.segments) / STATE_FILE, safetensors_header)
 
 
 def material_of(arguments: argparse.Namespace, run, heldout: Path | None = None):

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     for path in sorted(arguments.figures):
         models[path.parent.name][path.stem] = _figures(path, revisions[path.parent.name])
     for path in arguments.tables:
-        _require_made_from(path, study.get("study"), revisions, hashes)
+        _require_made_from(path, study, revisions, hashes)
     _require_of_these_models(origins, revisions)
     if arguments.lock:
         inputs[LOCK] = file_sha256(arguments.lock)
@@ -113,20 +113,20 @@ def _figures(path: Path, revision: str) -> object:
     return figures
 
 
-def _require_made_from(
-    path: Path, study: str | None, revisions: dict[str, str], hashes: dict[str, dict[str, str]]
-) -> None:
+def _require_made_from(path: Path, study: dict, revisions: dict[str, str], hashes: dict[str, dict[str, str]]) -> None:
     """Compare the hashes that a table records with those of the inputs at hand.
 
     Raises:
-        ArtefactError: when the table is of another study, or was made from other bytes; it names the run and the input.
+        ArtefactError: when the table is of another study or seed, or was made from other bytes; it names the run and
+            the input.
     """
-    from normgrowth.artefacts.tables import read_provenance, read_table
+    from normgrowth.artefacts.holdings import require
+    from normgrowth.artefacts.tables import read_provenance
     from normgrowth.errors import ArtefactError
 
-    if study is not None and (others := set(read_table(path, path.stem)["study"]) - {study}):
-        raise ArtefactError(f"{path} is of study {min(others)}, not {study}: delete it and run the workflow again")
-    runs = read_provenance(path).get("runs")
+    said = read_provenance(path)
+    require(path, said, {"study": study["study"], "table": path.stem})
+    runs = said.get("runs")
     if not isinstance(runs, dict) or not runs:
         raise ArtefactError(f"{path} does not say what it was made from: delete it and run the workflow again")
     for run, made_by in sorted(runs.items()):
@@ -137,6 +137,8 @@ def _require_made_from(
                 f"{where} on a model of revision {_short(made_by.get('model_revision'))}, but {model} is of "
                 f"{_short(revisions.get(model))}: {again}"
             )
+        if "seed" in study and made_by.get("seed") != study["seed"]:
+            raise ArtefactError(f"{where} with seed {made_by.get('seed')}, not {study['seed']}: {again}")
         if not any(made_by.get(name) for name in ("facts", "data", "result_revision")):
             raise ArtefactError(f"{where} from facts that it does not name: {again}")
         if (result := made_by.get("result_revision")) and result not in revisions.values():
