@@ -7,7 +7,6 @@ localrules:
     draw,
     card,
     claims,
-    provenance,
     report,
 
 
@@ -171,8 +170,9 @@ rule provenance:
         "logs/{study}/provenance.benchmark.jsonl"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=10,
+        **ON_CPU,
+        mem_mb=growing(ONE_PROCESS),
+        runtime=growing(60),  # every model is hashed
     params:
         *closure("normgrowth.commands.provenance"),
         *numerics(),
