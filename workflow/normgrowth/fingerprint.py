@@ -52,6 +52,7 @@ def closure(*entries: str) -> list[str]:
 
     Raises:
         ModuleNotFoundError: when an entry is no module of this package.
+        SyntaxError: when a module among them is not Python.
     """
     for entry in entries:
         if _file_of(entry) is None:
@@ -71,12 +72,17 @@ def closure(*entries: str) -> list[str]:
 
 
 def read_all() -> None:
-    """Read every module now, so that what a plan says of code is of one moment, whatever is edited while it is run."""
+    """Read every module now, so that what a plan says of code is of one moment, whatever is edited while it is run.
+
+    Modules that cannot be read are passed over: a file that is being written may belong to no rule, and `closure`
+    raises for those that do.
+    """
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
         module = ".".join((PACKAGE, *(parts[:-1] if parts[-1] == "__init__" else parts)))
         if _file_of(module) == path:
-            _hash_of(module, path)
+            with suppress(SyntaxError, OSError, ValueError):
+                _hash_of(module, path)
     _keep()
 
 
