@@ -12,6 +12,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +21,8 @@ from hypothesis import strategies as st
 from normgrowth import preloaded
 from normgrowth.errors import RunError
 from normgrowth.heads import locks, processes
-from normgrowth.heads.edits import stamps, tell_of_edits
+from normgrowth.heads.edits import STUDY, kept, stamps, tell_of_edits
+from normgrowth.heads.hook import lock_of
 from normgrowth.heads.locks import folder_lock, held_in
 from normgrowth.heads.records import Lock, Run, locks_in
 from normgrowth.heads.room import is_full, without_room
@@ -366,6 +368,21 @@ def test_files_that_editors_leave_about_stop_no_run(tmp_path, capsys, monkeypatc
     with open(os.devnull) as unwritable:
         monkeypatch.setattr(sys, "stderr", unwritable)
         tell_of_edits(before, [tmp_path])
+
+
+def test_jobs_find_the_study_of_their_own_run(tmp_path, unwatched, monkeypatch):
+    """A run may have been started by a job of another one."""
+    monkeypatch.setenv(STUDY, "of a run around it")
+    persistence = SimpleNamespace(path=str(tmp_path), all_inputfiles=lambda: ["a"], all_outputfiles=lambda: ["b"])
+    for executor in ("local", "slurm"):
+        plugin = SimpleNamespace(name=executor)
+        hook = lock_of({"study": "demo"}, lambda plugin=plugin: plugin, tmp_path)
+        with hook(persistence):
+            if executor == "local":
+                assert STUDY not in os.environ
+            else:
+                assert kept(is_job=True) == {"study": "demo"}
+        assert os.environ[STUDY] == "of a run around it"
 
 
 def test_variables_are_as_before_after_a_while(monkeypatch):

@@ -233,7 +233,8 @@ def test_none_is_started_where_no_socket_would_be_found(tmp_path, monkeypatch, c
         folder.mkdir()
         monkeypatch.setattr(tempfile, "tempdir", str(folder))
         monkeypatch.setenv(preloaded.RUN, "0" * 16)
-        monkeypatch.delenv(preloaded.VARIABLE, raising=False)
+        monkeypatch.setenv(preloaded.VARIABLE, "")  # so that what is set here is taken back
+        monkeypatch.delenv(preloaded.VARIABLE)
         called = []
         monkeypatch.setattr(preloaded, "Popen", lambda command, **_: called.append(command[-1]))
         monkeypatch.setattr(preloaded, "_started", [])

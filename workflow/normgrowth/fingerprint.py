@@ -134,7 +134,7 @@ def read_code(source: bytes, module: str, is_package: bool = False) -> Code:
 
 
 def _says_nothing(statement: ast.stmt) -> bool:
-    """Whether a statement is a docstring, of whatever it follows, or the package's version."""
+    """True for a docstring, of whatever it follows, and for the package's version."""
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
         return isinstance(statement.value.value, str)
     return isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__version__"

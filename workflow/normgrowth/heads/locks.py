@@ -146,7 +146,7 @@ def _refusal(lock: Lock, path: str, written: bool) -> str:
 
 @contextmanager
 def _permitted() -> Iterator[None]:
-    """Say whose the files are that another user keeps to himself."""
+    """Name the owner of files that this user may not use."""
     try:
         yield
     except PermissionError as error:
