@@ -1,18 +1,14 @@
 """Locks of runs that share a folder, the end of a run's processes, and folders without room."""
 
 import errno
-import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -21,10 +17,8 @@ from hypothesis import strategies as st
 from normgrowth import preloaded
 from normgrowth.errors import RunError
 from normgrowth.heads import locks, processes
-from normgrowth.heads.edits import STUDY, kept, stamps, tell_of_edits
-from normgrowth.heads.hook import lock_of
 from normgrowth.heads.locks import folder_lock, held_in
-from normgrowth.heads.records import Lock, Run, locks_in
+from normgrowth.heads.records import Lock, locks_in
 from normgrowth.heads.room import is_full, without_room
 
 on_linux = pytest.mark.skipif(not processes.this_boot(), reason="processes of a run cannot be found here")
@@ -266,123 +260,6 @@ def test_hosts_of_a_shared_folder_are_told_apart(tmp_path, unwatched):
     with folder_lock(tmp_path, "study", "local", {"a"}, {"b"}):
         (lock,) = locks_in(tmp_path / "locks")
         assert lock.run.host == socket.gethostname() and not lock.run.is_elsewhere
-
-
-def killed(folder, process=2**22 + 1):
-    """The lock of a run that was killed; no process has this number."""
-    (folder / "locks").mkdir(parents=True)
-    lock = Lock(folder / "locks", 0)
-    run = replace(Run.this_one("a killed run", "study", "local"), process=process, process_began="1")
-    os.close(lock.take(run, {"a"}, {"b"}))
-    return lock
-
-
-def test_where_processes_are_not_shown_the_user_is_asked_to_look(tmp_path, unwatched, monkeypatch, capsys):
-    monkeypatch.setattr(processes, "are_seen", lambda: False)
-    monkeypatch.setattr(processes, "this_boot", lambda: "")
-    monkeypatch.setattr(processes, "_numbers", lambda: iter(()))
-    killed(tmp_path)
-    with folder_lock(tmp_path, "study", "local", {"a"}, {"b"}):
-        pass
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "has ended; this system does not show jobs that it may have left behind: look for `normgrowth` with" in line
-
-
-def test_a_run_that_cannot_be_looked_at_has_not_ended(tmp_path, unwatched, monkeypatch):
-    """Its file cannot be held, and the system hides the processes of others."""
-    lock = killed(tmp_path, process=1)
-
-    def refuse(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    assert lock.is_held() is False  # another process has its number
-    monkeypatch.setattr(processes, "began", lambda process: "")
-    assert lock.is_held() is None
-    with (
-        pytest.raises(
-            RunError, match=r"of user \w+, writes b, and this system does not show if it goes on\. Wait"
-        ) as caught,
-        folder_lock(tmp_path, "study", "local", {"a"}, {"b"}),
-    ):
-        pass
-    assert "has ended without" not in str(caught.value) and list(held_in(tmp_path)) == ["a killed run"]
-    lock.run = replace(lock.run, process=2**22 + 1)
-    assert lock.is_held() is False
-
-
-@contextmanager
-def another_user():
-    """Be a user without rights for a while."""
-    os.setegid(65534)
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
-@pytest.mark.parametrize("umask", [0o077, 0o022, 0o000], ids=oct)
-def test_a_folder_of_two_users_is_shared_or_its_owner_named(unwatched, umask):
-    with tempfile.TemporaryDirectory() as name, ExitStack() as after:
-        after.callback(os.umask, os.umask(umask))
-        os.chmod(name, 0o755)
-        folder = Path(name, ".snakemake")
-        with folder_lock(folder, "first", "local", {"a"}, {"b"}):
-            modes = {
-                file.name: file.stat().st_mode & 0o777 for file in (folder / "locks.guard", folder / "locks/0.run.json")
-            }
-            assert set(modes.values()) == {0o666 & ~umask}
-            with another_user():
-                with pytest.raises(RunError) as same, folder_lock(folder, "second", "local", {"b"}, {"c"}):
-                    pass
-                if umask == 0:
-                    with folder_lock(folder, "second", "local", {"d"}, {"c"}):
-                        assert len(locks_in(folder / "locks")) == 2
-                else:
-                    with pytest.raises(RunError) as other, folder_lock(folder, "second", "local", {"d"}, {"c"}):
-                        pass
-                    assert "is closed to this user, and belongs to user root. Let" in str(other.value)
-                    assert "\n" not in str(other.value)
-            told = "belongs to user root" if umask == 0o077 else f"study 'first' (process {os.getpid()} "
-            assert told in str(same.value)
-        assert os.listdir(folder / "locks") == []
-
-
-def test_files_that_editors_leave_about_stop_no_run(tmp_path, capsys, monkeypatch):
-    (tmp_path / "heads").mkdir()
-    (tmp_path / "heads/code.py").write_text("A = 1")
-    (tmp_path / "heads/.#code.py").symlink_to("somebody@somewhere.1234")
-    (tmp_path / "heads/nowhere.py").symlink_to("somebody@somewhere.1234")
-    (tmp_path / ".hidden").mkdir()
-    (tmp_path / ".hidden/code.py").write_text("A = 1")
-    before = stamps([tmp_path])
-    assert list(before) == [tmp_path / "heads/code.py"]
-    tell_of_edits(before, [tmp_path])
-    assert capsys.readouterr().err == ""
-    (tmp_path / "heads/code.py").write_text("A = 22")
-    tell_of_edits(before, [tmp_path])
-    assert "edited while this run went on: code.py." in capsys.readouterr().err
-    with open(os.devnull) as unwritable:
-        monkeypatch.setattr(sys, "stderr", unwritable)
-        tell_of_edits(before, [tmp_path])
-
-
-def test_jobs_find_the_study_of_their_own_run(tmp_path, unwatched, monkeypatch):
-    """A run may have been started by a job of another one."""
-    monkeypatch.setenv(STUDY, "of a run around it")
-    persistence = SimpleNamespace(path=str(tmp_path), all_inputfiles=lambda: ["a"], all_outputfiles=lambda: ["b"])
-    for executor in ("local", "slurm"):
-        plugin = SimpleNamespace(name=executor)
-        hook = lock_of({"study": "demo"}, lambda plugin=plugin: plugin, tmp_path)
-        with hook(persistence):
-            if executor == "local":
-                assert STUDY not in os.environ
-            else:
-                assert kept(is_job=True) == {"study": "demo"}
-        assert os.environ[STUDY] == "of a run around it"
 
 
 def test_variables_are_as_before_after_a_while(monkeypatch):
