@@ -6,8 +6,11 @@ import os
 import sys
 from pathlib import Path
 
-from snakemake.persistence.file import FilePersistence
 from snakemake.utils import min_version
+
+min_version("9.19")  # before what older ones do not have
+
+from snakemake.persistence.file import FilePersistence
 
 from normgrowth import preloaded
 from normgrowth.cluster.preflight import Executor, examine
@@ -20,8 +23,6 @@ from normgrowth.errors import ClusterError, StudyError
 from normgrowth.fingerprint import read_all
 from normgrowth.heads.edits import kept
 from normgrowth.heads.hook import lock_of
-
-min_version("9.19")
 
 # A graph is millions of small objects that stay: looking for garbage among them takes a quarter of the time.
 gc.set_threshold(200_000, 50, 100)

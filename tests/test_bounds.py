@@ -124,10 +124,12 @@ def test_every_way_to_name_a_study_is_looked_at(tmp_path):
     path.write_text(BOMBS["dictionaries"])
     well.write_text("edits: 100\n")
     check_command_line(["-n", "--configfile", str(well), str(tmp_path / "absent"), "--config", "edits=100", "-j", "2"])
+    check_command_line(["-Cedits=100", "all", "-nCedits=100", "-C=edits=100"])
     for words in (
         ["--configfile", str(path)], ["--configfile", str(well), str(path)], [f"--configfile={path}"],
         ["--configfiles", str(path)], ["--configf", str(path)], ["-n", "--configfile", str(path), "-j", "1"],
         ["--config", f"a={'[' * 60}"], ["-C", "b=1", f"a={'[' * 60}"],
+        [f"-Ca={'[' * 60}"], [f"-C=a={'[' * 60}"], [f"-nCa={'[' * 60}"], ["-nC", "b=1", f"a={'[' * 60}"],
     ):  # fmt: skip
         with pytest.raises(SystemExit, match=r"stands for|is nested"):
             check_command_line(words)

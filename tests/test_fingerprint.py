@@ -126,6 +126,29 @@ def test_a_kept_fingerprint_is_fast_right_and_needs_no_torch(tmp_path):
     assert modules(set(changed["closure"]) ^ set(first["closure"])) == {"normgrowth.seeds"}
 
 
+@pytest.mark.parametrize("source", ["def half(", "A = '\0'", "A = '\udcff'"], ids=["half", "null", "no text"])
+def test_a_module_that_nothing_uses_may_be_half_written(tmp_path, monkeypatch, source):
+    package = tmp_path / "normgrowth"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "used.py").write_text("A = 1")
+    (package / "half.py").write_bytes(source.encode(errors="surrogateescape"))
+    (package / ".#used.py").symlink_to("somebody@somewhere.1234")
+    monkeypatch.setattr(fingerprint, "ROOT", package)
+    monkeypatch.setattr(fingerprint, "_CACHE_FILE", tmp_path / "fingerprints.json")
+    cached = (fingerprint._hash_of, fingerprint._file_of, fingerprint._kept, fingerprint._code_of)
+    try:
+        for function in cached:
+            function.cache_clear()
+        fingerprint.read_all()
+        assert modules(closure("normgrowth.used")) == {"normgrowth", "normgrowth.used"}
+        with pytest.raises((SyntaxError, ValueError)):
+            closure("normgrowth.half")
+    finally:
+        for function in cached:
+            function.cache_clear()
+
+
 def _in_a_process_of_its_own(path: Path) -> dict:
     script = """
 import json, sys, time

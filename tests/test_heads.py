@@ -132,7 +132,7 @@ def test_a_damaged_record_is_not_taken_over(tmp_path, unwatched):
     (tmp_path / "locks/0.run.json").write_text("")
     (tmp_path / "locks/0.output.lock").write_text("b\n")
     with (
-        pytest.raises(RunError, match=r"a run that left no record writes b .*`snakemake --unlock`"),
+        pytest.raises(RunError, match=r"by lock 0 in .*, an unknown run writes b\. .*`snakemake --unlock`"),
         folder_lock(tmp_path, "study", "local", {"a"}, {"b"}),
     ):
         pass
@@ -186,14 +186,53 @@ def test_a_run_that_ends_by_itself_leaves_no_process_and_no_folder(tmp_path):
 
 
 @on_linux
-def test_jobs_of_a_cluster_are_not_of_the_run_that_submitted_them():
+@pytest.mark.parametrize("variable", processes.ALLOCATIONS)
+def test_jobs_of_a_cluster_are_not_of_the_run_that_submitted_them(variable):
     environment = os.environ | {processes.RUN: "a run"}
+    here, there = processes.allocation_of(environment), processes.allocation_of(environment | {variable: "7"})
+    assert f"{variable}=7" in there and here != there
     ours = subprocess.Popen(["sleep", "60"], env=environment)
-    job = subprocess.Popen(["sleep", "60"], env=environment | {processes.ALLOCATION: "7"})
-    until(lambda: processes.of_run("a run", "") and processes.of_run("a run", "7"), 5)
-    assert processes.end("a run", "", 10) == ({ours.pid}, [])
+    job = subprocess.Popen(["sleep", "60"], env=environment | {variable: "7"})
+    until(lambda: processes.of_run("a run", here) and processes.of_run("a run", there), 5)
+    assert processes.end("a run", here, 10) == ({ours.pid}, [])
     assert ours.wait() == -signal.SIGKILL and job.poll() is None
-    assert processes.end("a run", "7", 10) == ({job.pid}, []) and job.wait() == -signal.SIGKILL
+    assert processes.end("a run", there, 10) == ({job.pid}, []) and job.wait() == -signal.SIGKILL
+
+
+@on_linux
+def test_a_killed_run_on_a_cluster_takes_no_job_with_it(tmp_path):
+    """The cluster's jobs run on the machine of the run itself, with and without a variable that says so."""
+    script = """
+import os, subprocess, sys, time
+from pathlib import Path
+from normgrowth.heads.locks import folder_lock
+with folder_lock(Path(sys.argv[1]), "study", "cluster-generic", {"a"}, {"b"}):
+    jobs = [subprocess.Popen(["sleep", "60"], env=os.environ | more) for more in ({"PBS_JOBID": "7"}, {})]
+    print(*(job.pid for job in jobs), flush=True)
+    time.sleep(600)
+"""
+    environment = os.environ | {processes.RUN: "one around it"}
+    call = [sys.executable, "-c", script, str(tmp_path)]
+    process = subprocess.Popen(call, stdout=subprocess.PIPE, text=True, env=environment)
+    jobs = [int(word) for word in process.stdout.readline().split()]
+    try:
+        (lock,) = locks_in(tmp_path / "locks")
+        assert lock.is_held() and watchers(lock.run.name) == []
+        process.kill()
+        process.wait()
+        assert not lock.is_held()
+        for name in (lock.run.name, "one around it"):
+            assert processes.end(name, "", 5) == (set(), [])
+        with (
+            pytest.raises(RunError, match=r"its jobs may go on in the queue \(cluster-generic\)"),
+            folder_lock(tmp_path, "study", "local", {"a"}, {"b"}),
+        ):
+            pass
+        assert all(processes.began(job) for job in jobs)
+    finally:
+        for job in jobs:
+            os.kill(job, signal.SIGKILL)
+        process.stdout.close()
 
 
 def test_a_process_number_that_another_has_by_now_is_no_living_run(tmp_path, unwatched):
@@ -221,3 +260,14 @@ def test_hosts_of_a_shared_folder_are_told_apart(tmp_path, unwatched):
     with folder_lock(tmp_path, "study", "local", {"a"}, {"b"}):
         (lock,) = locks_in(tmp_path / "locks")
         assert lock.run.host == socket.gethostname() and not lock.run.is_elsewhere
+
+
+def test_variables_are_as_before_after_a_while(monkeypatch):
+    for before in (None, "before"):
+        for value in (None, "meanwhile"):
+            monkeypatch.delenv("A_VARIABLE", raising=False)
+            if before:
+                monkeypatch.setenv("A_VARIABLE", before)
+            with processes.variable("A_VARIABLE", value):
+                assert os.environ.get("A_VARIABLE") == value
+            assert os.environ.get("A_VARIABLE") == before

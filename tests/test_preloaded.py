@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -219,3 +220,39 @@ def test_a_command_of_other_threads_or_before_it_is_ready_runs_alone(command, tm
     assert preloaded.hand_over(["give", "7"]) is None
     preloaded.start(1)
     assert not preloaded._started
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+def test_none_is_started_where_no_socket_would_be_found(tmp_path, monkeypatch, capsys, excess):
+    """A socket can be bound under a short name and moved to one that nothing can connect to."""
+    shortest = len(os.path.join(preloaded.temporary_prefix("0" * 16) + "12345678", preloaded._name()))
+    assert shortest + len("/var/tmp/somebody/a-folder-of-their-own/of-a-usual-length/") < preloaded.LONGEST
+    left = preloaded.LONGEST + excess - shortest - len("/")
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        folder = Path(short, "x" * (left - len(short) - 1))
+        folder.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        monkeypatch.setenv(preloaded.RUN, "0" * 16)
+        monkeypatch.setenv(preloaded.VARIABLE, "")  # so that what is set here is taken back
+        monkeypatch.delenv(preloaded.VARIABLE)
+        called = []
+        monkeypatch.setattr(preloaded, "Popen", lambda command, **_: called.append(command[-1]))
+        monkeypatch.setattr(preloaded, "_started", [])
+        preloaded.start(1)
+        if excess:
+            (line,) = capsys.readouterr().err.splitlines()
+            assert f"{folder} would have a path of 108 bytes, and 107 is the most. Set TMPDIR to a shorter path" in line
+            assert called == [] and list(folder.iterdir()) == [] and preloaded.VARIABLE not in os.environ
+            return
+        (place,) = called
+        assert os.environ[preloaded.VARIABLE] == place and capsys.readouterr().err == ""
+        server = subprocess.Popen(
+            [sys.executable, "-c", SERVE, place], stdin=subprocess.PIPE, env=os.environ | ONE_THREAD
+        )
+        try:
+            until(lambda: [file for file in Path(place).iterdir() if file.name != "new"])
+            call = [sys.executable, "-c", COMMAND, "give", "7"]
+            assert subprocess.run(call, env=os.environ | ONE_THREAD).returncode == 7
+        finally:
+            server.kill()
+            server.communicate()

@@ -52,6 +52,7 @@ def closure(*entries: str) -> list[str]:
 
     Raises:
         ModuleNotFoundError: when an entry is no module of this package.
+        SyntaxError: when a module among them is not Python.
     """
     for entry in entries:
         if _file_of(entry) is None:
@@ -71,12 +72,17 @@ def closure(*entries: str) -> list[str]:
 
 
 def read_all() -> None:
-    """Read every module now, so that what a plan says of code is of one moment, whatever is edited while it is run."""
+    """Read every module now, so that what a plan says of code is of one moment, whatever is edited while it is run.
+
+    Modules that cannot be read are passed over: a file that is being written may belong to no rule, and `closure`
+    raises for those that do.
+    """
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
         module = ".".join((PACKAGE, *(parts[:-1] if parts[-1] == "__init__" else parts)))
         if _file_of(module) == path:
-            _hash_of(module, path)
+            with suppress(SyntaxError, OSError, ValueError):
+                _hash_of(module, path)
     _keep()
 
 
@@ -128,7 +134,7 @@ def read_code(source: bytes, module: str, is_package: bool = False) -> Code:
 
 
 def _says_nothing(statement: ast.stmt) -> bool:
-    """Whether a statement is a docstring, of whatever it follows, or the package's version."""
+    """True for a docstring, of whatever it follows, and for the package's version."""
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
         return isinstance(statement.value.value, str)
     return isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__version__"

@@ -29,7 +29,11 @@ from typing import NoReturn
 from normgrowth.heads.processes import RUN, end_with_parent, temporary_prefix
 
 VARIABLE = "NORMGROWTH_PRELOADED"
-"""Of the environment: the folder of the socket on which a process waits for commands. Empty, none is started."""
+"""Environment variable with the folder of the socket on which a process waits for commands. Where it is set to nothing,
+no such process is started."""
+
+LONGEST = 107
+"""Bytes that the path of a socket may have: `sun_path` of sockaddr_un(7) holds one more, for the end of the text."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Libraries read these once, when they are first imported."""
@@ -63,12 +67,23 @@ def start(threads: int) -> None:
     """Start a process that takes the commands of this many threads which this process starts from now on.
 
     It ends with this process, however that ends. Nothing happens where forks cannot be watched (Linux alone has what it
-    takes), and where the environment says that none is to be started.
+    takes), and where the environment says that none is to be started. Where the folder of temporary files has too long
+    a path for a socket, a line on standard error says so, and commands run by themselves.
     """
     if VARIABLE in os.environ or not _can_watch():
         return
     folder = mkdtemp(prefix=temporary_prefix(os.environ.get(RUN, "")))
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
+    if (length := len(os.fsencode(os.path.join(os.path.abspath(folder), _name())))) > LONGEST:
+        os.rmdir(folder)
+        print(
+            f"normgrowth: each job will import the libraries by itself, which takes seconds: a socket in "
+            f"{os.path.dirname(folder)} would have a path of {length} bytes, and {LONGEST} is the most. Set TMPDIR to "
+            "a shorter path",
+            file=sys.stderr,
+            flush=True,
+        )
+        return
     command = [sys.executable, "-m", "normgrowth.preloaded", folder]
     _started.append(Popen(command, stdin=PIPE, env=environment, start_new_session=True))
     os.environ[VARIABLE] = folder
@@ -83,9 +98,9 @@ def _can_watch() -> bool:
 
 
 def _name() -> str:
-    """Of the socket: commands find it if they are the same code under as many threads."""
+    """Name of the socket, which commands find if they are the same code under as many threads."""
     alike = [__file__, sys.prefix, *(os.environ.get(variable, "") for variable in THREAD_VARIABLES)]
-    return hashlib.sha256("\n".join(alike).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(alike).encode()).hexdigest()[:8]
 
 
 def hand_over(arguments: list[str]) -> int | None:

@@ -85,8 +85,10 @@ def check_command_line(words: Sequence[str] | None = None, more: Iterable[Path] 
             into = files if option.startswith("--configf") else values if option == "--config" else None
             word = value if sign else None
         elif word.startswith("-"):
-            into = values if word == "-C" else None
-            continue
+            # Short options may stand together and have their value attached: -C a=1, -nC a=1, -Ca=1. Looking at more
+            # words than Snakemake takes for values does no harm.
+            _, short, word = word.partition("C")
+            into, word = values if short else None, word.removeprefix("=")
         if into is not None and word:
             into.append(word)
     try:

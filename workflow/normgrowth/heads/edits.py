@@ -4,26 +4,32 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 STUDY = "NORMGROWTH_STUDY"
-"""Of the environment: the file with the configuration of the run that a job belongs to."""
+"""Environment variable with the path of the file that holds the configuration of the run that a job belongs to."""
 
 NAMED = 3  # files, in a line that says which were edited
 
 
-def keep(config: Mapping[str, Any], folder: Path) -> None:
-    """Write a configuration down, for jobs that read the Snakefile again on other machines, maybe hours later."""
+def keep(config: Mapping[str, Any], folder: Path) -> str:
+    """Write a configuration down, for jobs that read the Snakefile again on other machines, maybe hours later.
+
+    Returns:
+        The absolute path of the file, which jobs find in the variable `STUDY` of their environment.
+    """
     text = yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True)
     place = folder / "studies" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.yaml"
     place.parent.mkdir(parents=True, exist_ok=True)
     beside = place.with_suffix(f".{os.getpid()}")
     beside.write_text(text, encoding="utf-8")
     beside.replace(place)
-    os.environ[STUDY] = str(place.resolve())
+    return str(place.resolve())
 
 
 def kept(is_job: bool) -> dict[str, Any] | None:
@@ -33,17 +39,31 @@ def kept(is_job: bool) -> dict[str, Any] | None:
 
 
 def stamps(folders: Iterable[Path]) -> dict[Path, tuple[int, int]]:
-    """Time of last change and size of each file of code, rules or data in these folders."""
+    """Time of last change (in ns) and size (in bytes) of each file of code, rules or data in these folders.
+
+    Hidden files are left out: editors keep their own notes in them, as links to nowhere too.
+    """
     found = {}
-    for file in (file for folder in folders for file in folder.rglob("*")):
-        if file.suffix in (".py", ".smk", ".yaml"):
-            status = file.stat()
-            found[file] = status.st_mtime_ns, status.st_size
+    for place, inner, names in chain.from_iterable(map(os.walk, folders)):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        for file in (Path(place, name) for name in names if not name.startswith(".")):
+            if file.suffix in (".py", ".smk", ".yaml"):
+                with suppress(OSError):  # it may be gone, or be replaced at this moment
+                    status = file.stat()
+                    found[file] = status.st_mtime_ns, status.st_size
     return found
 
 
 def tell_of_edits(before: Mapping[Path, tuple[int, int]], folders: Iterable[Path]) -> None:
-    """Say which files have been edited since: jobs may have run by them that were planned by the code before."""
+    """Say which files have been edited since: jobs may have run by them that were planned by the code before.
+
+    Raises nothing, since it is called at the end of runs whose own outcome counts.
+    """
+    with suppress(Exception):
+        _tell_of_edits(before, folders)
+
+
+def _tell_of_edits(before: Mapping[Path, tuple[int, int]], folders: Iterable[Path]) -> None:
     after = stamps(folders)
     edited = sorted(file.name for file in before.keys() | after.keys() if before.get(file) != after.get(file))
     if edited:

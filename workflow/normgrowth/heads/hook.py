@@ -1,4 +1,4 @@
-"""What stands in for Snakemake's own lock of its folder."""
+"""A lock of the workflow's folder that Snakemake uses in place of its own."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from normgrowth.errors import RunError
-from normgrowth.heads.edits import keep, stamps, tell_of_edits
+from normgrowth.heads.edits import STUDY, keep, stamps, tell_of_edits
 from normgrowth.heads.locks import folder_lock, held_in
+from normgrowth.heads.processes import variable
 from normgrowth.heads.records import LOCAL
 from normgrowth.heads.room import is_full, without_room
 
@@ -32,9 +33,11 @@ def lock_of(config: Mapping[str, Any], executor: Callable[[], Any], code: Path) 
         reads, writes = (set(map(str, files())) for files in (persistence.all_inputfiles, persistence.all_outputfiles))
         name, folder = getattr(executor(), "name", ""), Path(persistence.path)
         try:
-            with folder_lock(folder, config["study"], name, reads, writes, planned_beside):
-                if name not in LOCAL:
-                    keep(config, folder)
+            with (
+                folder_lock(folder, config["study"], name, reads, writes, planned_beside),
+                # Jobs on this machine are of the plan itself; what a run around this one wrote down is not their study.
+                variable(STUDY, None if name in LOCAL else keep(config, folder)),
+            ):
                 yield
         except RunError as error:
             sys.exit(f"normgrowth: {error}")  # one line for the user, no traceback

@@ -1,11 +1,13 @@
 """The lock that a run holds on what it reads and writes, while others may run in the same folder.
 
 Two runs go on side by side if neither writes what the other reads or writes. The lock of a run that was killed on this
-machine is taken over, once nothing of that run lives any more.
+machine is taken over, once nothing of that run lives any more. Where the system does not show a run's processes (other
+than Linux), it is taken over without a look at what it left, and the line that says so asks the user to look.
 """
 
 import fcntl
 import os
+import pwd
 import secrets
 import sys
 import time
@@ -16,7 +18,7 @@ from subprocess import PIPE, Popen, TimeoutExpired
 
 from normgrowth.errors import RunError
 from normgrowth.heads import processes
-from normgrowth.heads.records import LOCAL, Lock, Run, locks_in
+from normgrowth.heads.records import Lock, Run, locks_in, shared_file
 
 PATIENCE = 60.0  # seconds in which what a killed run left must end
 SAME_COMMAND = "then run the same command"
@@ -42,21 +44,21 @@ def folder_lock(
         planned_beside: what each run writes that lived when this one's plan was begun, by the run's name.
 
     Raises:
-        RunError: when another run is in the way, or has changed what the plan was made from; the message names it.
+        RunError: when another run is in the way, or has changed what the plan was made from, or when the locks are
+            another user's and closed to this one; the message names the run or the user.
     """
     run = Run.this_one(secrets.token_hex(8), study, executor)
-    with _alone(folder):
+    with _permitted(), _alone(folder):
         lock, record = _take(folder / "locks", run, reads, writes, planned_beside or {})
-    before, watcher = os.environ.get(processes.RUN), None
+    watcher = None
     try:
-        watcher = _watched(run.name)
-        os.environ[processes.RUN] = run.name
-        yield
+        # Jobs of a cluster may run on this machine, and outlive the run: nothing is marked as its own then.
+        watcher = _watched(run.name) if run.is_local else None
+        with processes.variable(processes.RUN, run.name if run.is_local else None):
+            yield
     finally:
-        processes.end(run.name, run.allocation, PATIENCE)  # as after Ctrl-C: what still writes would do so unlocked
-        os.environ.pop(processes.RUN, None)
-        if before is not None:
-            os.environ[processes.RUN] = before
+        if run.is_local:  # as after Ctrl-C: what still writes would do so unlocked
+            processes.end(run.name, run.allocation, PATIENCE)
         with _alone(folder):
             lock.remove()
             os.close(record)
@@ -65,10 +67,10 @@ def folder_lock(
 
 def held_in(folder: Path) -> dict[str, set[str]]:
     """What each run writes that lives now, by the run's name; `folder` is Snakemake's own."""
-    if not (folder / "locks").is_dir():
+    if not os.path.isdir(folder / "locks"):
         return {}
     with suppress(OSError, RunError), _alone(folder):  # a look at a lock holds it for a moment
-        held = [lock for lock in locks_in(folder / "locks") if lock.run and lock.is_held()]
+        held = [lock for lock in locks_in(folder / "locks") if lock.run and lock.is_held() is not False]
         return {lock.run.name: lock.paths("output") for lock in held}
     return {}
 
@@ -96,7 +98,7 @@ def _take(
 def _taken_over(lock: Lock) -> bool:
     """Remove the lock of a run that has ended without letting go; False while its run may go on."""
     run = lock.run
-    if run is None or run.is_elsewhere or run.executor not in LOCAL or run.user != os.getuid() or lock.is_held():
+    if run is None or run.is_elsewhere or not run.is_local or run.user != os.getuid() or lock.is_held() is not False:
         return False
     killed, left = processes.end(run.name, run.allocation, PATIENCE)
     if left:
@@ -106,6 +108,10 @@ def _taken_over(lock: Lock) -> bool:
         )
     lock.remove()
     also = f"; {len(killed)} processes that it left were ended" if killed else ""
+    if not processes.are_seen():
+        also = (
+            "; this system does not show jobs that it may have left behind: look for `normgrowth` with `ps`, end them"
+        )
     print(f"normgrowth: taking over the lock of {run}, which has ended{also}", file=sys.stderr, flush=True)
     return True
 
@@ -115,17 +121,22 @@ def _refusal(lock: Lock, path: str, written: bool) -> str:
     why = f"{'writes' if written else 'reads'} {path}"
     if run is None:
         return (
-            f"not started: a run that left no record {why} (lock {lock.number} in {os.path.relpath(lock.folder)}). "
+            f"not started: by lock {lock.number} in {os.path.relpath(lock.folder)}, an unknown run {why}. "
             f"Make sure that no other run goes on in this folder, then {unlock}"
         )
     if run.is_elsewhere:
         return f"not started: {run} {why}. Wait for its end; if it was killed there, {unlock}"
-    if lock.is_held():
+    if is_held := lock.is_held():
         return f"not started: {run} {why}. Wait for its end, {SAME_COMMAND}"
+    if is_held is None:
+        return (
+            f"not started: {run}, of user {_name_of(run.user)}, {why}, and this system does not show if it goes "
+            f"on. Wait for its end; if it has ended, {unlock}"
+        )
     if run.user != os.getuid():
         return (
-            f"not started: {run}, of user {run.user}, has ended without letting go of its lock and {why}. Let that "
-            f"user start it again; or, if nothing of it goes on, {unlock}"
+            f"not started: {run}, of user {_name_of(run.user)}, has ended without letting go of its lock and {why}. "
+            f"Let that user start it again; or, if nothing of it goes on, {unlock}"
         )
     return (
         f"not started: {run} was killed, but its jobs may go on in the queue ({run.executor}), and it {why}. Let them "
@@ -134,10 +145,38 @@ def _refusal(lock: Lock, path: str, written: bool) -> str:
 
 
 @contextmanager
+def _permitted() -> Iterator[None]:
+    """Name the owner of files that this user may not use."""
+    try:
+        yield
+    except PermissionError as error:
+        path = os.fsdecode(error.filename or ".")
+        raise RunError(
+            f"not started: {path} is closed to this user, and belongs to user {_owner_of(Path(path).absolute())}. Let "
+            "that user open it to a group of both (`chmod -R g+rwX .snakemake`), or run in a folder of your own"
+        ) from None
+
+
+def _owner_of(path: Path) -> str:
+    """Name of the user whom a path belongs to, or else the folder nearest to it that can be looked at."""
+    for place in (path, *path.parents):
+        with suppress(OSError):
+            return _name_of(place.stat().st_uid)
+    return "unknown"
+
+
+def _name_of(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:  # of another machine
+        return str(user)
+
+
+@contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keep other runs of this folder from looking at the locks meanwhile, where the file system can do it."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "locks.guard", "ab") as guard:
+    with shared_file(folder / "locks.guard", make=True) as guard:
         deadline = time.monotonic() + 2 * PATIENCE
         while True:
             try:
@@ -158,7 +197,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _watched(run: str) -> Popen | None:
     """A process that ends what this one leaves when it is killed; none where a run's processes cannot be found."""
-    if not processes.this_boot():
+    if not processes.are_seen():
         return None
     environment = {name: value for name, value in os.environ.items() if name != processes.RUN}
     command = [sys.executable, "-m", "normgrowth.heads.watcher", run]

@@ -1,7 +1,7 @@
 """Processes of this machine: which belong to a run of the workflow, and their end.
 
 A run's processes are known by a variable of the environment they were started with, as Linux shows it in `/proc`. On
-other systems none is found.
+systems without it none is found.
 """
 
 import ctypes
@@ -9,17 +9,27 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from glob import glob
 from pathlib import Path
 from tempfile import gettempdir
 
 RUN = "NORMGROWTH_RUN"
-"""Of the environment: the name of the run that a process belongs to."""
+"""Environment variable with the name of the run that a process belongs to."""
 
-ALLOCATION = "SLURM_JOB_ID"
-"""Of the environment: the job of a cluster that a process is part of. Jobs outlive the run that submitted them."""
+ALLOCATIONS = (
+    "SLURM_JOB_ID",
+    "PBS_JOBID",
+    "JOB_ID",  # Grid Engine
+    "LSB_JOBID",
+    "_CONDOR_SLOT",
+    "_CONDOR_SCRATCH_DIR",
+    "FLUX_JOB_ID",
+    "OAR_JOB_ID",
+)
+"""Environment variables by which batch systems name the job that a process is part of. Jobs outlive the run that
+submitted them."""
 
 DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 PAUSE = 0.05  # seconds between two looks
@@ -30,10 +40,45 @@ def this_boot() -> str:
     return _text(Path("/proc/sys/kernel/random/boot_id"))
 
 
+def are_seen() -> bool:
+    """True where this system shows which processes belong to a run."""
+    return os.path.exists("/proc/self/environ")
+
+
+def allocation_of(environment: Mapping[str, str]) -> str:
+    """Name of the batch system's job that a process with this environment is part of; empty for none."""
+    return " ".join(f"{name}={environment[name]}" for name in ALLOCATIONS if environment.get(name))
+
+
+@contextmanager
+def variable(name: str, value: str | None) -> Iterator[None]:
+    """Set an environment variable of this process for a while, or remove it where the value is None."""
+    before = os.environ.pop(name, None)
+    if value is not None:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
+
+
 def began(process: int) -> str:
     """When a process began, in clock ticks since the machine did; empty where it has ended or cannot be seen."""
     fields = _text(Path(f"/proc/{process}/stat")).rpartition(")")[2].split()
     return fields[19] if fields and fields[0] not in ("Z", "X") else ""
+
+
+def has_ended(process: int) -> bool:
+    """True where no process has this number, as every system tells even of processes that it does not show."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # somebody else's
+        return False
+    return False
 
 
 def of_run(run: str, allocation: str) -> list[int]:
@@ -46,7 +91,7 @@ def end(run: str, allocation: str, patience: float) -> tuple[set[int], list[int]
 
     Args:
         run: the run's name.
-        allocation: the cluster's job in which the run itself was started; empty for none.
+        allocation: the batch system's job in which the run itself was started; empty for none.
         patience: seconds to wait.
 
     Returns:
@@ -65,8 +110,8 @@ def end(run: str, allocation: str, patience: float) -> tuple[set[int], list[int]
 
 
 def temporary_prefix(run: str) -> str:
-    """How the names of a run's temporary folders begin."""
-    return f"normgrowth-{run}-"
+    """How the names of a run's temporary folders begin. It is short, since paths of sockets must be."""
+    return f"normgrowth-{run[:8]}-"
 
 
 def end_with_parent() -> None:
@@ -99,11 +144,12 @@ def _numbers() -> Iterator[int]:
 
 def _is_of(process: int, run: str, allocation: str) -> bool:
     try:
-        entries = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+        entries = Path(f"/proc/{process}/environ").read_text(errors="surrogateescape").split("\0")
     except OSError:  # ended, or of somebody else
         return False
-    values = dict(entry.partition(b"=")[::2] for entry in entries)
-    return values.get(RUN.encode()) == run.encode() and values.get(ALLOCATION.encode(), b"") == allocation.encode()
+    if f"{RUN}={run}" not in entries:
+        return False
+    return allocation_of(dict(entry.partition("=")[::2] for entry in entries)) == allocation
 
 
 def _text(path: Path) -> str:

@@ -10,7 +10,8 @@ import json
 import os
 import re
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,9 @@ LOCK = re.compile(r"(\d+)\.(input|output)\.lock")
 RECORD = re.compile(r"(\d+)\.run\.json")
 LOCAL = ("local", "touch", "dryrun", "")
 """Executors whose jobs end with the run; the empty name is that of no jobs at all."""
+
+SHARED = 0o666
+"""Mode of files that runs of several users hold in turn, less what the umask takes away."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,13 @@ class Run:
             user=os.getuid(),
             since=f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}",
             executor=executor,
-            allocation=os.environ.get(processes.ALLOCATION, ""),
+            allocation=processes.allocation_of(os.environ),
         )
+
+    @property
+    def is_local(self) -> bool:
+        """True where its jobs end with it."""
+        return self.executor in LOCAL
 
     @property
     def is_elsewhere(self) -> bool:
@@ -85,22 +94,37 @@ class Lock:
         except FileNotFoundError:
             return set()
 
-    def is_held(self) -> bool:
-        """True while the run lives: it holds its record, or is seen among the processes where files cannot be held."""
-        with suppress(OSError), open(self.record, "r+b") as file:
+    def is_held(self) -> bool | None:
+        """True while the run lives, None where this machine cannot tell.
+
+        A run that lives holds its record. Where files cannot be held, it is looked for among the processes.
+        """
+        let_go = not self.record.exists()
+        with suppress(OSError), shared_file(self.record) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                let_go = True
             except BlockingIOError:
                 return True
         run = self.run
-        same = run is not None and run.boot == processes.this_boot()
-        return same and bool(run.process_began) and processes.began(run.process) == run.process_began
+        if run is None:
+            return False if let_go else None
+        if run.is_elsewhere or (run.host != socket.gethostname() and not let_go):  # a container has its own numbers
+            return None
+        if run.boot != processes.this_boot():  # the machine was started again since
+            return False
+        began = processes.began(run.process)
+        if began and began == run.process_began:
+            return True
+        if let_go or processes.has_ended(run.process):
+            return False
+        return False if began and run.process_began else None  # what is not shown may be the run or another process
 
     def take(self, run: Run, reads: set[str], writes: set[str]) -> int:
         """Write everything down, the record first, so that files without one are never this run's.
 
         Returns the open record, whose lock goes with it."""
-        record = os.open(self.record, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o664)
+        record = os.open(self.record, os.O_RDWR | os.O_CREAT | os.O_EXCL, SHARED)
         try:
             with suppress(OSError):  # not every file system can
                 fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -123,6 +147,29 @@ class Lock:
             file.unlink(missing_ok=True)
 
 
+@contextmanager
+def shared_file(path: Path, make: bool = False) -> Iterator[int]:
+    """Open a file that may be another user's, to hold it with flock(2), for which reading is enough.
+
+    Args:
+        path: the file.
+        make: create the file where there is none.
+
+    Raises:
+        OSError: when it cannot be opened.
+    """
+    try:
+        file = os.open(path, os.O_RDWR | (os.O_CREAT if make else 0), SHARED)
+    except PermissionError:
+        if not path.exists():
+            raise
+        file = os.open(path, os.O_RDONLY)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
 def locks_in(folder: Path) -> list[Lock]:
     """Every lock in a folder. A record that a killed run did not finish is of nobody."""
     names = os.listdir(folder)
@@ -135,7 +182,7 @@ def locks_in(folder: Path) -> list[Lock]:
             try:
                 lock.run = Run(**json.loads(lock.record.read_bytes()))
             except (ValueError, TypeError):
-                if number not in files and not lock.is_held():
+                if number not in files and lock.is_held() is False:
                     lock.remove()
                     continue
         locks.append(lock)

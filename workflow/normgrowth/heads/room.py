@@ -9,8 +9,8 @@ FOLDERS = ("results", "resources", "logs", ".snakemake")
 """What a study writes to, in its working directory."""
 
 LITTLE = 4 * 2**20
-"""Bytes: with less, a run that failed may have failed for it. A command that needs more says itself what it could not
-write."""
+"""Free bytes below which a folder is named when a run fails. Commands that need more than this to write a file name it
+themselves."""
 
 
 def is_full(error: BaseException | None) -> bool:

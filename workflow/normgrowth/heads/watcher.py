@@ -16,7 +16,7 @@ PATIENCE = 60.0  # seconds; what still lives then is left to the next run
 def main(run: str) -> None:
     """Wait for the end of a run, and kill its processes unless it said that it ends."""
     if not os.read(sys.stdin.fileno(), 1):
-        processes.end(run, os.environ.get(processes.ALLOCATION, ""), PATIENCE)
+        processes.end(run, processes.allocation_of(os.environ), PATIENCE)
 
 
 if __name__ == "__main__":
