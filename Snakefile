@@ -6,20 +6,29 @@ import os
 import sys
 from pathlib import Path
 
+from snakemake.persistence.file import FilePersistence
 from snakemake.utils import min_version
 
 from normgrowth import preloaded
 from normgrowth.cluster.preflight import Executor, examine
+from normgrowth.config.bounds import check_command_line
 from normgrowth.config.files import default_file, laid_over, read_file
 from normgrowth.config.load import load_study
 from normgrowth.config.plan import Plan
 from normgrowth.config.site import read_site
 from normgrowth.errors import ClusterError, StudyError
+from normgrowth.fingerprint import read_all
+from normgrowth.heads.edits import kept
+from normgrowth.heads.hook import lock_of
 
 min_version("9.19")
 
 # A graph is millions of small objects that stay: looking for garbage among them takes a quarter of the time.
 gc.set_threshold(200_000, 50, 100)
+
+
+# As profiles/default does, for whoever runs without it.
+check_command_line(more=[default_file()])
 
 
 configfile: default_file()
@@ -38,7 +47,9 @@ container: of_repository("envs/normgrowth.sif")
 
 
 try:
-    if not workflow.config_settings.replace_workflow_config:
+    if (kept_config := kept(is_job=not workflow.is_main_process)) is not None:
+        config = kept_config  # a job keeps to the study of its run, whatever is edited meanwhile
+    elif not workflow.config_settings.replace_workflow_config:
         # As Snakemake merges them, less what belongs to the default study alone.
         config = laid_over(read_file(default_file()), workflow.config_settings.overwrite_config)
     STUDY = load_study(config)
@@ -49,6 +60,16 @@ PLAN = Plan(STUDY)
 config["description"] = PLAN.description  # for Snakemake's own report
 if workflow.is_main_process and (notice := PLAN.notice):
     print(notice, file=sys.stderr)
+
+
+# A killed run's lock is taken over, and runs of other studies go on beside this one. What is edited meanwhile is told.
+if workflow.is_main_process:
+    read_all()
+    FilePersistence.lock = lock_of(
+        config | {"description": STUDY.description},
+        lambda: workflow.executor_plugin,
+        Path(workflow.basedir) / "workflow",
+    )
 
 
 # Without a cluster, jobs that ask for GPUs would share their memory: one job at a time, or as `--resources gpu=N` says.

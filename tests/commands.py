@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from normgrowth import cli
+from normgrowth.artefacts.documents import write_json, write_text
 from normgrowth.config.plan import compact
 from normgrowth.config.sections import Measure, Vetting
 from normgrowth.editors.settings import EditorSettings
@@ -25,12 +26,12 @@ class Workbench:
         self.model = small_models.save(architecture, folder / "model", context)
         self.facts, self.text, self.contexts = folder / "facts.json", folder / "text.txt", folder / "contexts.json"
         self.records = small_models.records()
-        self.text.write_text(small_models.text())
-        self.contexts.write_text(json.dumps(small_models.CONTEXTS))
+        write_text(self.text, small_models.text())
+        small_models.write_contexts(self.contexts, self.model)
 
     def run(self, command: str, **options: object) -> int:
         """The exit code of a command with these options besides those that it cannot do without; None takes one out."""
-        self.facts.write_text(json.dumps(self.records))
+        write_json(self.facts, self.records)
         given = {name: value for name, value in (self._usual(command) | options).items() if value is not None}
         words = [command]
         for name, value in given.items():
@@ -66,7 +67,7 @@ class Workbench:
                 **model, **seeded, "text": self.text, "layers": [0, 1], "tokens": 1024, "window": 16,
                 "out": self.out / "moments.safetensors",
             },
-            "null-spaces": {},
+            "null-spaces": {**model, "layers": list(range(small_models.N_LAYERS))},
             "hypernetwork": {**model, **order, "reserved": 6, "out": self.out / "network"},
             "vet": {
                 **model, **order, **gathered, "editor_settings": compact(settings_of("r_rome")),

@@ -13,7 +13,7 @@ from normgrowth.artefacts.tables import write_table
 from normgrowth.interventions.norms import layer_of
 from normgrowth.interventions.settings import KINDS
 
-STUDY = "planted"
+STUDY = "planted & small"
 SITES = ("residual", "mlp_output", "attention_output", "mlp_key")
 PROBES = (("facts", "subject_last", 60), ("facts", "last", 60), ("text", "all", 160), ("text", "mean", 40))
 WINDOWS = 40

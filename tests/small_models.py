@@ -7,7 +7,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from normgrowth.assets.models import write_manifest
+from normgrowth.artefacts.documents import write_json
+from normgrowth.assets.manifest import revision, write_manifest
 from normgrowth.editors.interface import Resources
 from normgrowth.editors.null_space import null_space
 from normgrowth.editors.statistics import gather_second_moments
@@ -98,9 +99,9 @@ def language_model_of(architecture: str, seed: int = 0, context: int = 64) -> La
     return language_model(model_of(architecture, seed, context), tokenizer(architecture))
 
 
-def save(architecture: str, folder: Path, context: int = 64) -> Path:
+def save(architecture: str, folder: Path, context: int = 64, seed: int = 0) -> Path:
     """Write the model's folder with its manifest."""
-    model_of(architecture, context=context).save_pretrained(folder)
+    model_of(architecture, seed, context).save_pretrained(folder)
     tokenizer(architecture).save_pretrained(folder)
     write_manifest(folder, {"kind": "test"})
     return folder
@@ -112,6 +113,11 @@ def text() -> str:
 
 
 CONTEXTS = {"uniform": ["{}", "It rained. {}", "So be it, then. {}"], "grouped": ["{}", "The day. {}", "I see it. {}"]}
+
+
+def write_contexts(path: Path, model: Path, seed: int = 0, templates: dict[str, list[str]] = CONTEXTS) -> None:
+    """Write context templates as the workflow keeps them."""
+    write_json(path, {"model": revision(model), "seed": seed, "per_length": 1, "templates": templates})
 
 
 THRESHOLD = 0.05

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from normgrowth import cli
+from normgrowth.artefacts.documents import write_json
 from normgrowth.artefacts.tables import read_provenance, read_table
 from normgrowth.assets.models import load_model
 from normgrowth.errors import AbilityError
@@ -148,8 +149,8 @@ def test_without_the_harness_its_installation_is_named(monkeypatch):
 def files(tmp_path) -> Path:
     """A folder with a saved model, facts and contexts."""
     small_models.save("gpt2", tmp_path / "model")
-    (tmp_path / "facts.json").write_text(json.dumps(small_models.records()))
-    (tmp_path / "contexts.json").write_text(json.dumps(small_models.CONTEXTS))
+    write_json(tmp_path / "facts.json", small_models.records())
+    small_models.write_contexts(tmp_path / "contexts.json", tmp_path / "model", seed=1)
     return tmp_path
 
 

@@ -3,7 +3,11 @@
 import errno
 import importlib.metadata
 import json
+import os
+import signal
+import socket
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -14,7 +18,8 @@ import pytest
 import torch
 
 from normgrowth import __version__, cli
-from normgrowth.artefacts.atomic import whole_or_not_at_all, write_json, write_text
+from normgrowth.artefacts.atomic import whole_or_not_at_all
+from normgrowth.artefacts.documents import write_json, write_text
 from normgrowth.artefacts.provenance import LIBRARIES, UNKNOWN, file_sha256, provenance
 from normgrowth.artefacts.schemas import IDENTITY, SCHEMAS, segment_schema
 from normgrowth.artefacts.tables import read_provenance, read_table, write_table
@@ -76,11 +81,23 @@ def test_damaged_and_foreign_tables_are_named(tmp_path):
 def test_tensors_and_metadata_survive_in_equal_bytes(tmp_path):
     tensors = {"b": torch.arange(6.0).reshape(2, 3).T, "a": torch.ones(2, dtype=torch.float64)}
     for name in ("one", "two"):
-        write_tensors(tmp_path / name, tensors, {"z": 1, "a": {"k": None}})
+        write_tensors(tmp_path / name, tensors, {"z": 1, "a": {"k": None}}, "state")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     back, metadata = read_tensors(tmp_path / "one")
     assert metadata == {"z": 1, "a": {"k": None}}
     assert all(torch.equal(back[name], tensors[name]) for name in tensors)
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path):
+    path = tmp_path / "table[1].json"
+    writing = "import os, sys; from normgrowth.artefacts.atomic import whole_or_not_at_all as whole\n"
+    writing += "with whole(sys.argv[1]) as partial: partial.write_text('half'); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", writing, path]).returncode == -signal.SIGKILL
+    alive = tmp_path / f".{path.name}.{socket.gethostname()}-{os.getppid()}.partial"
+    alive.write_text("of a process that goes on")
+    assert len([*tmp_path.glob(".*")]) == 2
+    write_json(path, 1)
+    assert [*tmp_path.glob(".*")] == [alive]
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path):
@@ -90,7 +107,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         partial.write_text("half")
         raise RuntimeError
     assert path.read_text() == '{\n  "old": 1\n}\n'
-    assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file.json", "file.json.sha256"]
 
 
 def test_folders_are_replaced_whole(tmp_path):
@@ -127,12 +144,12 @@ def test_every_writer_survives_a_disk_that_is_really_full(small_disk):
     frame = pd.concat([one_row("norms")] * 100_000, ignore_index=True).assign(frobenius=large.double().numpy())
     for write in (
         lambda: write_text(small_disk / "text", "x" * 200_000),
-        lambda: write_tensors(small_disk / "tensors", {"a": large}, {}),
+        lambda: write_tensors(small_disk / "tensors", {"a": large}, {}, "state"),
         lambda: write_table(small_disk / "table", frame, "norms"),
     ):
         with pytest.raises(ArtefactError, match="the disk is full"):
             write()
-    assert [p.name for p in small_disk.iterdir()] == ["kept"]
+    assert sorted(p.name for p in small_disk.iterdir()) == ["kept", "kept.sha256"]
     assert (small_disk / "kept").read_text() == "finished before"
 
 
@@ -142,11 +159,11 @@ def test_versions_that_are_not_recorded_cost_no_result(tmp_path, monkeypatch):
     said = provenance(seed=1)
     assert said == {"seed": 1, "versions": {"normgrowth": __version__, **dict.fromkeys(LIBRARIES, UNKNOWN)}}
     study, out = tmp_path / "facts.json", tmp_path / "provenance.json"
-    study.write_text("[]")
+    write_json(study, [])
     lock = tmp_path / "elsewhere" / "lock.txt"
     lock.parent.mkdir()
     lock.write_text("torch==1\n")
-    command = ["provenance", "--study", "{}", "--inputs", str(study), "--lock", str(lock), "--out", str(out)]
+    command = ["provenance", "--study", "{}", "--facts", str(study), "--lock", str(lock), "--out", str(out)]
     assert cli.main(command) == 0
     written = json.loads(out.read_text())
     assert written["versions"] == said["versions"]
@@ -160,3 +177,23 @@ def missing(name: str):
 def test_the_package_has_one_version():
     stated = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["version"]
     assert stated == __version__
+
+
+def test_a_file_where_a_folder_belongs_and_the_reverse_are_named_and_kept(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    (tmp_path / "lost").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    for place, said in (
+        ("file/out.json", "file is a file, where a folder belongs: move it away"),
+        ("file/deeper/out.json", "file is a file, where a folder belongs"),
+        ("lost/out.json", "lost is a link that leads nowhere, where a folder belongs"),
+        ("folder", "folder is a folder, where a file belongs"),
+    ):
+        with pytest.raises(ArtefactError, match=said):
+            write_json(tmp_path / place, {})
+    for name, said in (("file", "file is a file, where a folder"), ("link", "link is a link, where a folder")):
+        with pytest.raises(ArtefactError, match=said), whole_or_not_at_all(tmp_path / name) as partial:
+            partial.mkdir()
+    assert (tmp_path / "file").read_text() == "mine" and (tmp_path / "folder" / "inner").is_dir()
+    assert not [*tmp_path.glob(".*.partial")] and not [*tmp_path.glob("folder/*.partial")]

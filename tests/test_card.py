@@ -78,6 +78,8 @@ def test_the_command_writes_every_format(tmp_path):
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     options = [
+        "--study",
+        planted.STUDY,
         "--model-name",
         "tiny-gpt2",
         "--editor-name",
@@ -86,4 +88,4 @@ def test_the_command_writes_every_format(tmp_path):
         StyleSettings(dpi=50).model_dump_json(),
     ]
     command.run(parser.parse_args([*options, "--tables", str(tables), "--out", str(tmp_path / "card")]))
-    assert {path.suffix for path in tmp_path.glob("card.*")} == {".pdf", ".svg", ".png"}
+    assert {path.suffix for path in tmp_path.glob("card.*")} == {".pdf", ".svg", ".png", ".sha256"}

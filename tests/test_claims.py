@@ -319,9 +319,8 @@ def test_command_writes_the_same_bytes_twice_and_rejects_damage(tmp_path):
 
     def run(name):
         out = [tmp_path / f"{name}.json", tmp_path / f"{name}.md"]
-        command.run(
-            parser.parse_args(["--tables", f"{tmp_path}/tables", "--out-json", f"{out[0]}", "--out-md", f"{out[1]}"])
-        )
+        given = ["--study", planted.STUDY, "--tables", f"{tmp_path}/tables"]
+        command.run(parser.parse_args([*given, "--out-json", f"{out[0]}", "--out-md", f"{out[1]}"]))
         return [path.read_bytes() for path in out]
 
     assert run("a") == run("b")

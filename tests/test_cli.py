@@ -183,3 +183,24 @@ def test_a_summary_of_tables_that_do_not_exist_is_one_line(tmp_path, capsys):
     assert cli.main(["summary", "--tables", str(tmp_path)]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("normgrowth summary: ") and "norms.parquet does not exist" in line
+
+
+def test_settings_nested_without_end_are_one_line(capsys):
+    deep = "[" * 1_000_000
+    assert (
+        cli.main(["world", "--settings", deep, *(f"--{name}=x" for name in ("facts", "text", "heldout", "corpus"))])
+        == 1
+    )
+    assert capsys.readouterr().err == "normgrowth world: the JSON of --settings is nested too deeply to be read\n"
+
+
+@pytest.mark.parametrize("at", ["results", "results/s", "results/s/runs"])
+def test_a_file_where_a_folder_belongs_is_said_before_any_work(tmp_path, capsys, at):
+    blocked = tmp_path / at
+    blocked.parent.mkdir(parents=True, exist_ok=True)
+    blocked.write_text("mine")
+    out = tmp_path / "results/s/runs/m/e/out"
+    assert cli.main(["contexts", "--model", "x", "--seed", "0", "--per-length", "1", "--out", str(out)]) == 1
+    said = f"normgrowth contexts: {blocked} is a file, where a folder belongs: move it away and run the same again\n"
+    assert capsys.readouterr().err == said
+    assert blocked.read_text() == "mine"

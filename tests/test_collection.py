@@ -1,5 +1,8 @@
 """Small files of many jobs become one table."""
 
+import shutil
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -7,6 +10,7 @@ from normgrowth import cli
 from normgrowth.artefacts.schemas import SCHEMAS, UNEDITED, segment_schema
 from normgrowth.artefacts.tables import read_provenance, read_table, write_table
 from normgrowth.collection import BY_CHECKPOINT, BY_SEGMENT, collect
+from normgrowth.errors import ArtefactError
 
 RUNS, ORDERS, SEGMENTS, CHECKPOINTS = [("m", "ft"), ("m", "memit")], 2, 2, [0, 2, 4]
 CHAINS = [(model, editor, order) for model, editor in RUNS for order in range(ORDERS)]
@@ -25,8 +29,15 @@ def rows(name: str, steps: list[int], editor: str, order: int, **values: object)
 
 
 @pytest.fixture
-def results(tmp_path):
+def results(made, tmp_path):
+    """What the jobs leave behind, to be changed."""
+    return Path(shutil.copytree(made, tmp_path / "results"))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """What the jobs of two editors, two orders, two segments of two edits leave behind."""
+    tmp_path = tmp_path_factory.mktemp("made")
     for order in range(ORDERS):
         at = tmp_path / "measurements" / "m" / UNEDITED / f"order-{order}" / "after-0"
         for name in BY_CHECKPOINT:
@@ -58,7 +69,7 @@ def collected(results, table: str) -> pd.DataFrame:
     out = results / "tables" / f"{table}.parquet"
     numbers = ["--segments", "2", "--checkpoints", "0", "2", "4"]
     chains = ["/".join(map(str, chain)) for chain in CHAINS]
-    command = ["collect", "--table", table, "--results", str(results), "--chains", *chains]
+    command = ["collect", "--table", table, "--study", "s", "--results", str(results), "--chains", *chains]
     assert cli.main([*command, *numbers, "--out", str(out)]) == 0
     return read_table(out, table)
 
@@ -86,13 +97,13 @@ def test_rows_of_tasks_join_downstream(results):
             at = results / "measurements" / "m" / editor / f"order-{order}" / f"after-{step}" / "ability.parquet"
             frame = rows("downstream", [step], editor, order, task="hellaswag")
             write_table(at, frame, "downstream", {"harness": "its version", "device": "cpu"})
-    frame, sources = collect("downstream", results, CHAINS, SEGMENTS, CHECKPOINTS, evaluated=[0, 4])
+    frame, sources = collect("downstream", results, "s", CHAINS, SEGMENTS, CHECKPOINTS, evaluated=[0, 4])
     for _, run in frame.groupby(["editor", "order"]):
         assert list(zip(run["step"], run["task"], strict=True)) == [
             (0, "task"), (0, "hellaswag"), (2, "task"), (4, "task"), (4, "hellaswag")
         ]  # fmt: skip
     assert sources["m/ft"]["harness"] == "its version"
-    others, _ = collect("activations", results, CHAINS, SEGMENTS, CHECKPOINTS, evaluated=[0, 4])
+    others, _ = collect("activations", results, "s", CHAINS, SEGMENTS, CHECKPOINTS, evaluated=[0, 4])
     assert set(others["step"]) == {0, 2, 4}
 
 
@@ -125,13 +136,71 @@ def test_equal_inputs_give_equal_bytes_and_say_where_they_come_from(results):
 def test_a_missing_file_is_named(results, capsys):
     lost = results / "runs" / "m" / "ft" / "order-1" / "segment-2" / "edits.parquet"
     lost.unlink()
-    command = ["collect", "--table", "edits", "--results", str(results), "--chains", "m/ft/0", "m/ft/1"]
+    command = ["collect", "--table", "edits", "--study", "s", "--results", str(results), "--chains", "m/ft/0", "m/ft/1"]
     numbers = ["--segments", "2", "--checkpoints", "0", "2", "4"]
     assert cli.main([*command, *numbers, "--out", str(results / "x.parquet")]) == 1
     assert capsys.readouterr().err == f"normgrowth collect: {lost} does not exist; the workflow makes it\n"
 
 
 def test_collected_frames_need_no_file_to_be_written(results):
-    frame, sources = collect("speed", results, CHAINS, SEGMENTS, CHECKPOINTS)
+    frame, sources = collect("speed", results, "s", CHAINS, SEGMENTS, CHECKPOINTS)
     assert frame["step"].tolist() == [2, 4] * 4
     assert set(sources) == {"m/ft", "m/memit"}
+
+
+def refused(results, table: str) -> str:
+    with pytest.raises(ArtefactError) as caught:
+        collect(table, results, "s", CHAINS, SEGMENTS, CHECKPOINTS)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "table", "said"),
+    [
+        ("runs/m/ft/order-0/segment-1/norms", "runs/m/ft/order-0/segment-2/norms", "norms",
+         "holds steps 3 to 4, where steps 0 to 2 belongs; delete it and run the workflow again"),
+        ("runs/m/ft/order-0/segment-1/edits", "runs/m/memit/order-0/segment-1/edits", "edits",
+         "holds editor 'memit', where editor 'ft' belongs; delete it and run the workflow again"),
+        ("runs/m/ft/order-0/segment-1/timing", "runs/m/ft/order-1/segment-1/timing", "edits",
+         "holds order 1, where order 0 belongs; delete it and run the workflow again"),
+        ("measurements/m/ft/order-0/after-2/cka", "measurements/m/unedited/order-0/after-0/cka", "cka",
+         "holds editor 'ft', where editor 'unedited' belongs; delete it and run the workflow again"),
+        ("measurements/m/ft/order-0/after-2/spectra", "measurements/m/ft/order-0/after-4/spectra", "spectra",
+         "holds step 4, where step 2 belongs; delete it and run the workflow again"),
+    ],
+)  # fmt: skip
+def test_a_file_in_another_ones_place_is_refused(results, one, other, table, said):
+    one, other = (results / f"{path}.parquet" for path in (one, other))
+    kept = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(kept)
+    message = refused(results, table)
+    assert message.endswith(said) and (str(one) in message or str(other) in message)
+
+
+def test_rows_of_another_study_or_of_none_are_refused(results):
+    path = results / "runs/m/ft/order-1/segment-2/norms.parquet"
+    frame = read_table(path, "norms")
+    write_table(path, frame.assign(study="t"), "norms")
+    assert (
+        refused(results, "norms")
+        == f"{path} holds study 't', where study 's' belongs; delete it and run the workflow again"
+    )
+    write_table(path, frame[:0], "norms")
+    assert "does not say its study, model, editor, order: another version" in refused(results, "norms")
+    write_table(path, frame[:0], "norms", {"study": "s", "model": "m", "editor": "ft", "order": 1})
+    collect("norms", results, "s", CHAINS, SEGMENTS, CHECKPOINTS)
+
+
+def test_files_of_one_run_are_made_of_the_same_inputs(results):
+    path = results / "runs/m/ft/order-1/segment-2/edits.parquet"
+    write_table(path, read_table(path, "edits"), segment_schema("edits"), {"seed": 8})
+    message = refused(results, "edits")
+    assert message.startswith(f"{path} holds seed 8, where seed 7 belongs; that is what ")
+    assert message.endswith("segment-1/edits.parquet was made with; delete both and run the workflow again")
+
+
+def test_times_of_other_edits_are_refused(results):
+    path = results / "runs/m/ft/order-1/segment-2/timing.parquet"
+    write_table(path, read_table(path, "timing").assign(case_id=99), "timing")
+    assert refused(results, "edits").startswith(f"{path} holds times of other edits than ")

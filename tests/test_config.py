@@ -467,3 +467,19 @@ def test_a_file_that_is_no_study_is_said_in_one_line(tmp_path, text, said):
     assert "\n" not in str(raised.value)
     with pytest.raises(StudyError, match="is not YAML"):
         read_study(None, ["models=["])
+
+
+def test_a_long_value_is_cut_in_messages():
+    for wrong in ({"models": {"a": ["x"] * 5000}}, {"edits": ["x"] * 5000}, {"editors": ["x" * 5000]}):
+        with pytest.raises(StudyError) as caught:
+            load_study(SHIPPED | wrong)
+        assert len(str(caught.value)) < 2000 and "..." in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "[" * 1_000_000, '{"n_layer": ' * 100_000])
+def test_a_local_model_whose_configuration_is_none_is_one_line(tmp_path, content):
+    folder = saved("gpt2", tmp_path / "model")
+    (folder / "config.json").write_text(content)
+    said = message({"model_sources": {"mine": {"kind": "local", "path": str(folder)}}, "models": ["mine"]})
+    assert f"{folder / 'config.json'} is not " in said or "config.json is not " in said
+    assert "\n" not in said and len(said) < 500

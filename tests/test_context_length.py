@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoConfig
 
+from normgrowth.artefacts.documents import write_json
 from normgrowth.config import presets
 from normgrowth.config.inputs import context_of
 from normgrowth.config.lengths import lengths_asked
@@ -230,12 +231,13 @@ def place_in_order(bench: Workbench, order: int, case_id: int) -> int:
     from normgrowth.facts.orders import edit_order
     from normgrowth.facts.records import read_facts
 
-    bench.facts.write_text(json.dumps(bench.records))
+    write_json(bench.facts, bench.records)
     return [fact.case_id for fact in edit_order(read_facts(bench.facts), 0, order)].index(case_id)
 
 
 def test_templates_count_where_a_search_puts_them_before_the_prompt(bench, capsys):
-    bench.contexts.write_text(json.dumps({"uniform": ["{}", f"{LONG}. {{}}"], "grouped": ["{}"]}))
+    templates = {"uniform": ["{}", f"{LONG}. {{}}"], "grouped": ["{}"]}
+    small_models.write_contexts(bench.contexts, bench.model, templates=templates)
     assert bench.run("edit") == 0  # fine-tuning reads none
     capsys.readouterr()
     settings = as_json(settings_of("r_rome"))

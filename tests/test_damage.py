@@ -21,7 +21,7 @@ def flip(path, at):
 def test_any_flipped_bit_of_a_tensor_is_noticed(tmp_path, share):
     path = tmp_path / "state.safetensors"
     tensors = {"a": torch.randn(40, 50), "n": torch.tensor(3), "none": torch.zeros(0, 4)}
-    write_tensors(path, tensors, {"step": 7})
+    write_tensors(path, tensors, {"step": 7}, "state")
     back, metadata = read_tensors(path)
     assert metadata == {"step": 7} and all(torch.equal(back[name], tensors[name]) for name in tensors)
     body = 8 + int.from_bytes(path.read_bytes()[:8], "little")

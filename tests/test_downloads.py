@@ -8,7 +8,8 @@ import pytest
 from normgrowth.assets import patience
 from normgrowth.assets.downloads import download
 from normgrowth.assets.hub import fetch_model
-from normgrowth.assets.models import load_model, read_manifest, revision
+from normgrowth.assets.manifest import read_manifest, revision
+from normgrowth.assets.models import load_model
 from normgrowth.cli import main
 from normgrowth.errors import ArtefactError, ModelError
 from tests import small_models
@@ -188,6 +189,35 @@ def test_shards_are_those_of_the_index(web, tmp_path):
     names = [path.name for path in fetch_model(REPO, REVISION)]
     assert {name for name in names if name.endswith(".safetensors")} == shards
     assert not web.asked("consolidated.safetensors")
+
+
+@pytest.mark.parametrize("offline", ["0", "1"])
+def test_weights_that_were_damaged_in_the_cache_are_refused(web, model, monkeypatch, offline):
+    body = (model / "model.safetensors").read_bytes()
+    digest = hashlib.sha256(body).hexdigest()
+    path = f"/{REPO}/resolve/{REVISION}/model.safetensors"
+    web.serve(path, body, **{"X-Repo-Commit": REVISION, "ETag": f'"{digest}"'})
+    (weights,) = (file for file in fetch_model(REPO, REVISION) if file.name == "model.safetensors")
+    assert weights.resolve().name == digest
+    weights.resolve().write_bytes(body[:-1] + b"x")
+    monkeypatch.setenv("HF_HUB_OFFLINE", offline)
+    with pytest.raises(ModelError, match=rf"{digest} in the Hub's cache is damaged: .* delete it and fetch the model"):
+        fetch_model(REPO, REVISION)
+    weights.resolve().unlink()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    fetch_model(REPO, REVISION)
+    assert weights.read_bytes() == body
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff{}", b"[" * 1_000_000])
+def test_a_damaged_configuration_is_one_line(web, tmp_path, capsys, content):
+    folder = small_models.save("gpt2", tmp_path / "tiny")
+    (folder / "config.json").write_bytes(content)
+    web.serve_model(REPO, folder)
+    command = ["fetch-model", "--repo", REPO, "--revision", REVISION, "--to-read", "measure.text_window=9"]
+    assert main(command) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("normgrowth fetch-model: ") and "config.json is not " in said
 
 
 def test_a_second_run_fetches_nothing_again(web, model):

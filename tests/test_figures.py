@@ -71,7 +71,7 @@ SHAPES = {
 }
 
 
-@pytest.fixture(scope="module", params=SHAPES)
+@pytest.fixture(scope="module", params=["few", pytest.param("many", marks=pytest.mark.slow), "arms"])
 def shape(request):
     runs = SHAPES[request.param]()
     return runs, planted.tables(*runs)
@@ -161,9 +161,18 @@ def test_same_tables_same_bytes_and_no_dates(tmp_path, studies):
     command.add_arguments(parser)
 
     def drawn(prefix):
-        options = ["--figure", "norm_against_edits", "--tables", str(tables), "--style", '{"dpi": 60}']
-        command.run(parser.parse_args([*options, "--out", str(tmp_path / prefix)]))
-        return [(tmp_path / f"{prefix}.{extension}").read_bytes() for extension in ("pdf", "svg", "png")]
+        options = [
+            "--figure",
+            "norm_against_edits",
+            "--study",
+            planted.STUDY,
+            "--tables",
+            str(tables),
+            "--style",
+            '{"dpi": 60}',
+        ]
+        command.run(parser.parse_args([*options, "--out", str(tmp_path / prefix / "figure")]))
+        return [(tmp_path / prefix / f"figure.{extension}").read_bytes() for extension in ("pdf", "svg", "png")]
 
     first, second = drawn("a"), drawn("b")
     assert first == second

@@ -1,7 +1,5 @@
 """Whole models trained on: norms against plain computations, and the verdicts on them."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,8 +8,11 @@ from peft.tuners.lora import LoraLayer
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 
+from normgrowth.artefacts.documents import write_json, write_text
+from normgrowth.artefacts.provenance import file_sha256
 from normgrowth.artefacts.schemas import SCHEMAS
-from normgrowth.artefacts.tables import read_table
+from normgrowth.artefacts.tables import read_provenance, read_table
+from normgrowth.assets.manifest import revision
 from normgrowth.claims.judge import judge
 from normgrowth.cli import main
 from normgrowth.config.sections import Intervention
@@ -101,6 +102,8 @@ def test_a_diverging_training_says_so():
 
 def checkpoint(folder, **tensors):
     folder.mkdir()
+    for name in ("config.json", "tokenizer.json"):  # not read, and yet a model has them
+        (folder / name).write_text("{}")
     save_file({name: tensor.clone() for name, tensor in tensors.items()}, folder / "model.safetensors")
     return folder
 
@@ -120,19 +123,47 @@ def test_checkpoints_are_compared_matrix_by_matrix(tmp_path):
         compare_checkpoints(base, checkpoint(tmp_path / "strange", v=w))
 
 
+@pytest.mark.parametrize("spoilt", ["base", "result"])
+def test_checkpoints_other_than_their_manifests_say_are_not_compared(tmp_path, capsys, spoilt):
+    base, result = (small_models.save("gpt2", tmp_path / name) for name in ("base", "result"))
+    capsys.readouterr()  # what transformers says while it saves
+    weights = tmp_path / spoilt / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    names = ["--study", "s", "--model-name", "m", "--editor-name", "mine", "--order", "0", "--model", base]
+    rest = ["--kind", "full_fine_tuning", "--result", result, "--out", tmp_path / "out.parquet"]
+    assert main([str(word) for word in ("intervene", *names, *rest)]) == 1
+    said = f"normgrowth intervene: model folder {tmp_path / spoilt} cannot be loaded: model.safetensors is not the file"
+    assert capsys.readouterr().err.startswith(said)
+    assert not (tmp_path / "out.parquet").exists()
+
+
 @pytest.mark.parametrize("kind", TRAININGS)
 def test_the_command_writes_the_table(tmp_path, kind):
     folder, out = small_models.save("llama", tmp_path / "model"), tmp_path / "out.parquet"
-    (tmp_path / "text.txt").write_text("\n\n".join(small_models.SENTENCES * 3), encoding="utf-8")
-    (tmp_path / "facts.json").write_text(json.dumps(small_models.records()), encoding="utf-8")
+    write_text(tmp_path / "text.txt", "\n\n".join(small_models.SENTENCES * 3))
+    write_json(tmp_path / "facts.json", small_models.records())
     data = ["--text", tmp_path / "text.txt"] if kind.startswith("cont") else ["--facts", tmp_path / "facts.json"]
     names = ["--study", "s", "--model-name", "m", "--editor-name", "mine", "--order", "0", "--model", folder]
     rest = ["--kind", kind, "--settings", SETTINGS.model_dump_json(), "--out", out]
     assert main([str(word) for word in ("intervene", *names, *data, *rest)]) == 0
+    made_by = read_provenance(out)
+    assert made_by["model_revision"] == revision(folder) and made_by["data"] == file_sha256(data[1])
     rows = read_table(out, "interventions")
     assert set(rows["kind"]) == {kind} and set(rows["editor"]) == {"mine"} and rows["step"].max() == 4
     last = rows[rows["step"] == 4].pivot(index="matrix", columns="order", values="frobenius_ratio")
     assert list(last) == [0, 1, 2] and not last[0].equals(last[1])
+
+
+@pytest.mark.parametrize("kind", ["continued_pretraining", "full_fine_tuning"])
+def test_changed_data_are_named_before_any_training(tmp_path, capsys, kind):
+    folder, data = small_models.save("gpt2", tmp_path / "model"), tmp_path / "data"
+    write_text(data, "\n\n".join(small_models.SENTENCES))
+    data.write_text(data.read_text().replace("Rome", "Roma", 1))
+    names = ["--study", "s", "--model-name", "m", "--editor-name", "mine", "--order", "0", "--model", folder]
+    rest = ["--kind", kind, "--text" if kind.startswith("cont") else "--facts", data, "--out", tmp_path / "out.parquet"]
+    assert main([str(word) for word in ("intervene", *names, *rest)]) == 1
+    said = f"normgrowth intervene: {data} is damaged (it has not the digest that data.sha256 beside it says)"
+    assert capsys.readouterr().err.splitlines()[-1].startswith(said)
 
 
 def interventions(*runs, kind="full_fine_tuning"):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmarks import plain
+from normgrowth.artefacts.documents import write_text
 from normgrowth.claims.scores import harmonic_mean
 from normgrowth.cli import main
 from normgrowth.commands import statistics as statistics_command
@@ -171,7 +172,7 @@ def test_second_moments_are_means_of_outer_products(lm):
 
 def test_second_moments_go_on_where_a_killed_job_left_them(tmp_path, monkeypatch):
     folder, text = small_models.save("gpt2", tmp_path / "model"), tmp_path / "text.txt"
-    text.write_text("\n\n".join(small_models.SENTENCES * 20), encoding="utf-8")
+    write_text(text, "\n\n".join(small_models.SENTENCES * 20))
     monkeypatch.setattr(statistics_command, "ROWS_PER_BATCH", 4)
     monkeypatch.setattr(statistics_command, "SECONDS_BETWEEN_COPIES", -1.0)
 

@@ -6,11 +6,13 @@ import shutil
 import pytest
 import torch
 
+from normgrowth.artefacts.documents import write_json
 from normgrowth.assets import models
-from normgrowth.assets.models import load_model, pick_device, read_manifest, revision, write_manifest
+from normgrowth.assets.manifest import read_manifest, revision, write_manifest
+from normgrowth.assets.models import load_model, pick_device
 from normgrowth.cli import main
 from normgrowth.errors import ModelError
-from tests import small_models
+from tests import checkpoints, small_models
 
 
 def test_importing_links_the_files_and_keeps_the_revision(model_folder, tmp_path):
@@ -72,9 +74,8 @@ def test_a_model_that_was_moved_is_named_with_the_command_that_brings_it_back(mo
 def test_a_model_whose_cache_was_emptied_is_fetched_again(model_folder, tmp_path):
     out = tmp_path / "resources" / "model"
     main(["import-model", "--path", str(model_folder), "--out", str(out)])
-    manifest = json.loads((out / "manifest.json").read_text())
-    manifest["source"] = {"kind": "hub", "repo": "owner/name", "revision": "a" * 40}
-    (out / "manifest.json").write_text(json.dumps(manifest))
+    source = {"kind": "hub", "repo": "owner/name", "revision": "a" * 40}
+    write_json(out / "manifest.json", read_manifest(out) | {"source": source})
     (model_folder / "model.safetensors").unlink()
     again = f"normgrowth fetch-model --repo owner/name --revision {'a' * 40} --out {out}"
     with pytest.raises(ModelError, match=rf"links model.safetensors to .*, which was moved or deleted: .*`{again}`"):
@@ -124,3 +125,36 @@ def test_facts_are_checked_before_they_are_taken(tmp_path, capsys):
     assert not out.exists()
     main(["import-facts", "--path", str(tmp_path / "facts.json"), "--limit", "3", "--out", str(out)])
     assert json.loads(out.read_text()) == records[:3]
+
+
+def test_a_file_in_place_of_a_model_folder_is_named(tmp_path, capsys):
+    (tmp_path / "model").write_text("")
+    with pytest.raises(ModelError, match="model is a file: name the folder that transformers saved the model in"):
+        load_model(tmp_path / "model")
+    assert main(["import-model", "--path", str(tmp_path / "model"), "--out", str(tmp_path / "out")]) == 1
+    assert "is a file: name the folder" in capsys.readouterr().err
+
+
+def test_an_import_replaces_links_and_nothing_else(model_folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    for _ in range(2):
+        assert main(["import-model", "--path", str(model_folder), "--out", str(out)]) == 0
+    for place in (model_folder, tmp_path):
+        before = sorted(place.iterdir())
+        assert main(["import-model", "--path", str(model_folder), "--out", str(place)]) == 1
+        assert "itself and no link to it, and would be replaced: give another folder" in capsys.readouterr().err
+        assert sorted(place.iterdir()) == before
+    load_model(model_folder)
+    (tmp_path / "file").write_text("mine")
+    assert main(["import-model", "--path", str(model_folder), "--out", str(tmp_path / "file")]) == 1
+    assert "file is a file, where a folder belongs: move it away" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe{}", b"[" * 1_000_000], ids=range(5))
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"])
+def test_json_of_a_model_that_is_none_is_one_line(tmp_path, capsys, name, content):
+    """A folder as others save it, without a manifest."""
+    folder = checkpoints.saved("gpt2", tmp_path / "model")
+    (folder / name).write_bytes(content)
+    capsys.readouterr()  # transformers' own words about saving
+    checkpoints.refused(folder, capsys, "tokenizer" if name == "tokenizer.json" else name)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from transformers.activations import NewGELUActivation
 
 from benchmarks import plain
-from normgrowth.assets.models import load_model, write_manifest
+from normgrowth.assets.manifest import write_manifest
+from normgrowth.assets.models import load_model
 from normgrowth.editors import memit, r_rome
 from normgrowth.editors.statistics import gather_second_moments
 from normgrowth.editors.targets import search_targets

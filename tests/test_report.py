@@ -1,13 +1,13 @@
 """The report stands alone, holds everything, and takes hostile names for what they are."""
 
 import argparse
-import json
 import re
 import shutil
 from html.parser import HTMLParser
 
 import pytest
 
+from normgrowth.artefacts.documents import write_json
 from normgrowth.claims.catalogue import CLAIMS
 from normgrowth.commands import claims, report, summary
 from normgrowth.errors import ArtefactError
@@ -19,6 +19,7 @@ from tests import planted
 from tests.planted import Run
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
+STUDY = ["--study", planted.STUDY]
 SHOWN = ["norm_against_edits", "perplexity_against_edits"]
 
 
@@ -34,20 +35,29 @@ def results(folder, *runs):
     planted.write(folder / "tables", tables)
     for name in SHOWN:
         style = Style(StyleSettings(dpi=50))
-        save(draw(name, tables, style), folder / "figures" / name, style)
-    call(claims, "--tables", folder / "tables", "--out-json", folder / "claims.json", "--out-md", folder / "claims.md")
+        save(draw(name, tables, style), folder / "figures" / name, style, planted.STUDY)
+    call(
+        claims,
+        *STUDY,
+        "--tables",
+        folder / "tables",
+        "--out-json",
+        folder / "claims.json",
+        "--out-md",
+        folder / "claims.md",
+    )
     provenance = {
-        "study": {"name": "planted & small", "edits": 20},
+        "study": {"study": planted.STUDY, "edits": 20},
         "versions": {"normgrowth": "0.1.0"},
         "inputs": {"resources/facts.json": "ab" * 32},
         "models": {"tiny": {"recall": 0.99, "note": HOSTILE}},
     }
-    (folder / "provenance.json").write_text(json.dumps(provenance))
+    write_json(folder / "provenance.json", provenance)
     return folder
 
 
 def page(folder):
-    call(report, "--results", folder, "--figures", *SHOWN, "--out", folder / "report.html")
+    call(report, *STUDY, "--results", folder, "--figures", *SHOWN, "--out", folder / "report.html")
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -131,17 +141,26 @@ def test_same_results_same_bytes(study):
 
 def test_missing_parts_are_named(study, tmp_path):
     with pytest.raises(ArtefactError, match=r"scores_against_edits\.svg does not exist"):
-        call(report, "--results", study, "--figures", "scores_against_edits", "--out", tmp_path / "r.html")
+        call(report, *STUDY, "--results", study, "--figures", "scores_against_edits", "--out", tmp_path / "r.html")
     with pytest.raises(ArtefactError, match="is unknown"):
-        call(report, "--results", study, "--figures", "nonsense", "--out", tmp_path / "r.html")
+        call(report, *STUDY, "--results", study, "--figures", "nonsense", "--out", tmp_path / "r.html")
     with pytest.raises(ArtefactError, match=r"claims\.json does not exist"):
-        call(report, "--results", tmp_path, "--out", tmp_path / "r.html")
+        call(report, *STUDY, "--results", tmp_path, "--out", tmp_path / "r.html")
 
 
 def test_works_without_provenance_and_without_runs(tmp_path):
     planted.write(tmp_path / "tables", planted.tables())
-    call(claims, "--tables", tmp_path / "tables", "--out-json", tmp_path / "claims.json", "--out-md", tmp_path / "c.md")
-    call(report, "--results", tmp_path, "--out", tmp_path / "report.html")
+    call(
+        claims,
+        *STUDY,
+        "--tables",
+        tmp_path / "tables",
+        "--out-json",
+        tmp_path / "claims.json",
+        "--out-md",
+        tmp_path / "c.md",
+    )
+    call(report, *STUDY, "--results", tmp_path, "--out", tmp_path / "report.html")
     assert "No provenance was recorded" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import zlib
+from html import escape
 
 import pytest
 
@@ -84,4 +85,4 @@ def test_print_holds_what_the_screen_folds_away(report, tmp_path):
 
 def test_planted_runs_differ_in_their_orders(report):
     assert "20 edits in sequence, 1 to 3 edit orders" in report.read_text(encoding="utf-8")
-    assert planted.STUDY in report.read_text(encoding="utf-8")
+    assert escape(planted.STUDY) in report.read_text(encoding="utf-8")

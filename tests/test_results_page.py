@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from normgrowth.artefacts.documents import write_json
 from normgrowth.commands import claims
 from tests import planted
 from tests.planted import Run
@@ -29,11 +30,12 @@ def tables():
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, tables):
-    folder = tmp_path_factory.mktemp("results") / "demo"
+    folder = tmp_path_factory.mktemp("results") / planted.STUDY
     planted.write(folder / "tables", tables)
-    call(claims, "--tables", folder / "tables", "--out-json", folder / "claims.json", "--out-md", folder / "claims.md")
-    (folder / "provenance.json").write_text(json.dumps({"models": {}}))
-    return record.record("demo", None, [], folder.parent)
+    out = ["--out-json", folder / "claims.json", "--out-md", folder / "claims.md"]
+    call(claims, "--study", planted.STUDY, "--tables", folder / "tables", *out)
+    write_json(folder / "provenance.json", {"models": {}})
+    return record.record(planted.STUDY, None, [], folder.parent)
 
 
 def test_the_page_is_what_template_and_records_give():

@@ -11,14 +11,17 @@ import pytest
 import torch
 
 from normgrowth import cli
+from normgrowth.artefacts.documents import write_json
+from normgrowth.artefacts.provenance import file_sha256
 from normgrowth.artefacts.tables import read_provenance, read_table
 from normgrowth.artefacts.tensors import read_tensors, write_tensors
+from normgrowth.assets.manifest import revision
 from normgrowth.assets.models import load_model
 from normgrowth.commands import edit as edit_command
 from normgrowth.editors.registry import EDITORS
-from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, TRAJECTORY
+from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS, TRAJECTORY
 from normgrowth.errors import ArtefactError, EditError, FactError
-from normgrowth.state import EditedModel, restore
+from normgrowth.state import STATE, EditedModel, restore
 from tests import small_models
 from tests.every_editor import CONTROLLED, CONTROLS, WRITERS, hypernetwork_of, settings_of
 
@@ -31,24 +34,25 @@ def world(request, tmp_path_factory):
     """A saved model with facts, contexts and second moments, as the workflow would have made them."""
     folder = tmp_path_factory.mktemp("world")
     model = small_models.save(request.param, folder / "model")
-    (folder / "facts.json").write_text(json.dumps(small_models.records()))
-    (folder / "contexts.json").write_text(json.dumps(small_models.CONTEXTS))
+    write_json(folder / "facts.json", small_models.records())
+    small_models.write_contexts(folder / "contexts.json", model)
     lm = load_model(model)
     moments = small_models.resources(lm).second_moments
-    from normgrowth.assets.models import revision
-
     write_tensors(
         folder / "moments.safetensors",
         {f"moment.{layer}": m.moment for layer, m in moments.items()},
-        {"model": revision(model), "layers": list(moments), "count": 1536},
+        {"model": revision(model), "seed": 0, "text": "none", "layers": list(moments), "count": 1536},
+        SECOND_MOMENTS,
     )
-    command = ["null-spaces", "--statistics", folder / "moments.safetensors", "--threshold", small_models.THRESHOLD]
-    assert cli.main([*map(str, command), "--out", str(folder / "null-spaces.safetensors")]) == 0
+    assert null_spaces(folder, folder / "null-spaces.safetensors", "--threshold", str(small_models.THRESHOLD)) == 0
     for kind in WRITERS:
         if tensors := hypernetwork_of(kind, lm):
-            settings = settings_of(kind).model_dump(mode="json")
-            write_tensors(folder / f"{kind}.safetensors", tensors, {"model": revision(model), "settings": settings})
+            trained = {"model": revision(model), "kind": kind, "settings": settings_of(kind).model_dump(mode="json")}
+            trained |= {"seed": 0, "facts": file_sha256(folder / "facts.json"), "reserved_facts": 0}
+            write_tensors(folder / f"{kind}.safetensors", tensors, trained, HYPERNETWORK)
     edit(folder, folder / "followed", CONTROLLED, 1, 1, 6)
+    for segment in (1, 2, 3):
+        edit(folder, folder / "followed-in-three", CONTROLLED, segment, 2 * segment - 1, 2 * segment)
     return folder
 
 
@@ -72,7 +76,8 @@ def arguments(world, chain, kind, segment, first, last, **overrides) -> list[str
     if HYPERNETWORK in needs:
         values["hypernetwork"] = world / f"{kind}.safetensors"
     if TRAJECTORY in needs:
-        values["trajectory"] = world / "followed/segment-1/norms.parquet"
+        followed = "followed" if segment == 1 else "followed-in-three"
+        values["trajectory"] = world / followed / f"segment-{segment}/norms.parquet"
     return [text for name, value in {**values, **overrides}.items() for text in (f"--{name}", str(value))]
 
 
@@ -112,7 +117,7 @@ def test_one_segment_and_three_give_the_same_bits(world, tmp_path, kind):
     assert any(not torch.equal(one[name], unedited[name]) for name in one)
 
 
-@pytest.mark.parametrize("kind", [pytest.param(k, marks=() if k in ("ft", "memit") else slow) for k in WRITERS])
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=() if k == "memit" else slow) for k in WRITERS])
 def test_a_killed_segment_started_again_gives_the_same_bytes(world, tmp_path, kind):
     # Slow enough that the kill lands among the edits.
     long = (
@@ -155,7 +160,7 @@ def test_norms_hold_step_zero_and_controls_that_stay(world, tmp_path):
 def test_a_state_of_another_run_is_refused(world, tmp_path):
     edit(world, tmp_path, "r_rome", 1, 1, 2)
     other = settings_text("r_rome", clamp=1.0)
-    with pytest.raises(ArtefactError, match=r"segment-1/state.safetensors was made with settings .* delete the folder"):
+    with pytest.raises(ArtefactError, match=r"segment-1/state.safetensors holds settings .* delete the folder"):
         edit(world, tmp_path, "r_rome", 2, 3, 4, settings=other)
 
 
@@ -163,7 +168,7 @@ def test_a_state_that_grew_from_another_is_refused(world, tmp_path):
     for segment in (1, 2):
         edit(world, tmp_path, "ft", segment, segment, segment)
     tensors, metadata = read_tensors(tmp_path / "segment-1/state.safetensors")
-    write_tensors(tmp_path / "segment-1/state.safetensors", tensors, {**metadata, "extra": 1})
+    write_tensors(tmp_path / "segment-1/state.safetensors", tensors, {**metadata, "extra": 1}, STATE)
     with pytest.raises(ArtefactError, match=r"segment-2/state.safetensors grew from a state with hash"):
         edit(world, tmp_path, "ft", 3, 3, 3)
 
@@ -198,15 +203,15 @@ def test_more_edits_than_facts_are_refused(world, tmp_path):
 
 def test_statistics_of_another_model_are_refused(world, tmp_path):
     tensors, metadata = read_tensors(world / "moments.safetensors")
-    write_tensors(tmp_path / "other.safetensors", tensors, {**metadata, "model": "f00"})
-    with pytest.raises(ArtefactError, match=r"was made on a model with revision f00"):
+    write_tensors(tmp_path / "other.safetensors", tensors, {**metadata, "model": "f00"}, SECOND_MOMENTS)
+    with pytest.raises(ArtefactError, match=r"holds model 'f00', where model"):
         edit(world, tmp_path, "r_rome", 1, 1, 2, statistics=tmp_path / "other.safetensors")
 
 
 def test_statistics_of_another_width_are_refused(world, tmp_path):
     tensors, metadata = read_tensors(world / "moments.safetensors")
     smaller = {name: moment[:60, :60].contiguous() for name, moment in tensors.items()}
-    write_tensors(tmp_path / "other.safetensors", smaller, metadata)
+    write_tensors(tmp_path / "other.safetensors", smaller, metadata, SECOND_MOMENTS)
     with pytest.raises(ArtefactError, match=r"is for keys of width 60 at layer \d, where the model has (128|88)"):
         edit(world, tmp_path, "memit", 1, 1, 2, statistics=tmp_path / "other.safetensors")
 
@@ -217,7 +222,8 @@ def test_a_null_space_of_another_threshold_is_refused(world, tmp_path):
 
 
 def null_spaces(world, out, *more) -> int:
-    return cli.main(["null-spaces", "--statistics", str(world / "moments.safetensors"), "--out", str(out), *more])
+    of = ["--model", str(world / "model"), "--layers", *map(str, range(small_models.N_LAYERS))]
+    return cli.main(["null-spaces", *of, "--statistics", str(world / "moments.safetensors"), "--out", str(out), *more])
 
 
 def test_the_default_null_space_is_made_and_read_and_an_older_default_is_refused(world, tmp_path):
@@ -226,7 +232,7 @@ def test_the_default_null_space_is_made_and_read_and_an_older_default_is_refused
     edit(world, tmp_path, "alphaedit", 1, 1, 2, **chosen, **{"null-spaces": tmp_path / "default.safetensors"})
     tensors, metadata = read_tensors(tmp_path / "default.safetensors")
     metadata["relative_threshold"] = 0.1
-    write_tensors(tmp_path / "older.safetensors", tensors, metadata)
+    write_tensors(tmp_path / "older.safetensors", tensors, metadata, NULL_SPACES)
     with pytest.raises(ArtefactError, match="made by another version of the package, with another default; delete it"):
         edit(world, tmp_path, "alphaedit", 1, 1, 2, **chosen, **{"null-spaces": tmp_path / "older.safetensors"})
 
@@ -261,7 +267,7 @@ def test_a_dense_state_without_the_bias_of_its_layer_is_refused(world, tmp_path)
     tensors, metadata = read_tensors(path)
     if "bias.1" not in tensors:
         pytest.skip("this architecture's down-projections have no bias")
-    write_tensors(path, {name: tensor for name, tensor in tensors.items() if name != "bias.1"}, metadata)
+    write_tensors(path, {name: tensor for name, tensor in tensors.items() if name != "bias.1"}, metadata, STATE)
     with pytest.raises(ArtefactError, match=r"state.safetensors holds no bias of layer 1: another version .* delete"):
         weights_after(world, tmp_path, 1)
 
@@ -270,9 +276,13 @@ def test_a_trajectory_that_does_not_reach_is_refused(world, tmp_path):
     for segment, first in ((1, 1), (2, 5)):
         edit(world, tmp_path / "followed", "memit", segment, first, first + 3 - 2 * (segment - 1))
     recorded = tmp_path / "followed/segment-1/norms.parquet"
-    edit(world, tmp_path / "arm", "scale_only", 1, 1, 4, trajectory=recorded)
     with pytest.raises(ArtefactError, match=r"the run of 'memit' that is followed has no record of step 6"):
+        edit(world, tmp_path / "arm", "scale_only", 1, 1, 6, trajectory=recorded)
+    edit(world, tmp_path / "arm", "scale_only", 1, 1, 4, trajectory=recorded)
+    with pytest.raises(ArtefactError, match=r"norms.parquet holds segment 1, where segment 2 belongs; delete it and"):
         edit(world, tmp_path / "arm", "scale_only", 2, 5, 6, trajectory=recorded)
+    with pytest.raises(ArtefactError, match=r"norms.parquet holds order 0, where order 1 belongs; delete it and run"):
+        edit(world, tmp_path / "arm", "scale_only", 1, 1, 4, trajectory=recorded, order=1)
 
 
 def test_scale_only_follows_the_norms_and_keeps_the_direction(world, tmp_path):

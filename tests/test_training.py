@@ -7,7 +7,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from normgrowth.assets.models import load_model, read_manifest
+from normgrowth.assets.manifest import read_manifest
+from normgrowth.assets.models import load_model
 from normgrowth.assets.settings import TrainingSettings, WorldSettings
 from normgrowth.assets.small_models import new_model, train_tokenizer
 from normgrowth.assets.training import pack, train_model

@@ -17,7 +17,6 @@ from pathlib import Path
 import jinja2
 import record
 
-from normgrowth.artefacts.atomic import write_text
 from normgrowth.claims.markdown import effects, in_words, number
 from normgrowth.errors import NormgrowthError
 from normgrowth.families import PLURAL, family_of, in_order, is_control
@@ -173,9 +172,9 @@ def main() -> int:
         return check()
     if arguments.command == "record":
         made = record.record(arguments.study, arguments.configfile, arguments.config)
-        write_text(HERE / f"{arguments.study}.json", _one_entry_a_line(made))
+        (HERE / f"{arguments.study}.json").write_text(_one_entry_a_line(made), encoding="utf-8")
     else:
-        write_text(PAGE, page(read_records()))
+        PAGE.write_text(page(read_records()), encoding="utf-8")
     return 0
 
 

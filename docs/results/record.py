@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from normgrowth.artefacts.documents import read_json
 from normgrowth.artefacts.schemas import UNEDITED
 from normgrowth.claims.collapse import collapses
 from normgrowth.claims.judge import TABLES
@@ -36,10 +37,9 @@ def record(study: str, configfile: Path | None, config: list[str], results: Path
         config: values laid over both, as `key=value`.
     """
     folder = results / study
-    tables = read_results(folder / "tables", [*TABLES, "spectra"])
+    tables = read_results(folder / "tables", [*TABLES, "spectra"], study)
     tables = {name: frame[frame["editor"] != UNEDITED] for name, frame in tables.items()}
-    provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-    judged = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
+    provenance, judged = read_json(folder / "provenance.json"), read_json(folder / "claims.json")
     return _rounded(
         {
             "study": study,

@@ -225,8 +225,7 @@ def test_a_model_folder_is_loaded_whole_or_refused_in_one_line(tmp_path_factory,
             assert "\n" not in str(error)
             return
         comes_from(given_folder, lm.model)
-        text, contexts = folder / "text.txt", folder / "contexts.json"
-        text.write_text(small_models.text())
+        contexts = folder / "contexts.json"
         outcome("contexts", "--model", made, "--seed", "0", "--per-length", "1", "--out", contexts)
     finally:
         assert not (folder / "sprung").exists(), "code of the folder was run"

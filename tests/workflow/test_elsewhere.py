@@ -21,7 +21,7 @@ def from_folder(tree: Tree, folder: Path, *arguments: str) -> subprocess.Complet
     return Tree(tree.folder, cwd=folder).snakemake(*arguments)
 
 
-@pytest.mark.parametrize("by", ["snakefile", "directory"])
+@pytest.mark.parametrize("by", ["snakefile", pytest.param("directory", marks=pytest.mark.slow)])
 def test_a_study_runs_from_another_folder(finished, tmp_path, by):
     """To its end, with the report, and without a file of the repository copied or changed."""
     folder = tmp_path / "elsewhere"

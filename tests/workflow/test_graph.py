@@ -5,7 +5,7 @@ import os
 import yaml
 
 TABLES, FIGURES = 10, 16
-JUDGED = {"claims": 1, "report": 1}
+JUDGED = {"claims": 1, "provenance": 1, "report": 1}
 EVIDENCE = {"collect": TABLES, "draw": FIGURES} | JUDGED
 EVIDENCE_OF_CHECKPOINTS = {"collect": 7, "draw": FIGURES - 2} | JUDGED
 SETTINGS_NOTED = {"provenance": 1}

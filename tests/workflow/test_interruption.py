@@ -7,10 +7,12 @@ import shlex
 import subprocess
 import sys
 
+import pytest
+
 from tests.workflow.conftest import ROOT
 from tests.workflow.small_study import small_study
 
-TRIALS = 200 if os.environ.get("RUN_SLOW") == "1" else 20
+TRIALS = 200
 
 
 def commands_of(tree, chain):
@@ -22,6 +24,7 @@ def commands_of(tree, chain):
     return sorted(ours, key=lambda words: int(words[words.index("--segment") + 1]))
 
 
+@pytest.mark.slow
 def test_chains_killed_at_random_moments_end_in_the_same_bytes(tmp_path):
     tree = small_study(tmp_path / "tree", editors=["memit"], edits=20, segment=10)
     run = tree.snakemake("--cores", "2", "edits")

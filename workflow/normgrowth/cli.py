@@ -3,15 +3,18 @@
 import argparse
 import ast
 import errno
+import json
 import os
 import signal
 import sys
 import traceback
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 from normgrowth import __version__
-from normgrowth.errors import NormgrowthError
+from normgrowth.artefacts.atomic import require_place
+from normgrowth.errors import NormgrowthError, StudyError
 from normgrowth.preloaded import THREAD_VARIABLES, hand_over
 
 COMMANDS = (
@@ -46,6 +49,9 @@ COMMANDS = (
     "preflight",
     "status",
 )
+
+OUTPUTS = ("out", "out_json", "out_md", "chain")
+"""Arguments of commands that name what they write: where that cannot be, it is said before any work."""
 
 READER_GONE = 128 + signal.SIGPIPE
 """Exit code where what reads the output has ended first, as `| head` does: what a shell says of programs that the
@@ -83,6 +89,9 @@ def _run(arguments: list[str]) -> int:
             if module is not None:
                 module.add_arguments(command)
         parsed = _parsed(parser, arguments)
+        for name in OUTPUTS:
+            if path := getattr(parsed, name, None):
+                require_place(path)
         _limit_threads(getattr(parsed, "threads", None))
         module.run(parsed)
         _tell_gpu_memory()
@@ -103,9 +112,22 @@ def _run(arguments: list[str]) -> int:
 
 def _parsed(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
     try:
+        _refuse_deep_json(arguments)
         return parser.parse_args(arguments)
     finally:
         _flush()  # help, where that was asked for
+
+
+def _refuse_deep_json(arguments: list[str]) -> None:
+    """Refuse settings that are nested deeper than can be read; what is no JSON is left to whoever reads it."""
+    for name, value in pairwise(arguments):
+        if value.startswith(("{", "[")):
+            try:
+                json.loads(value)
+            except ValueError:
+                continue
+            except RecursionError as error:
+                raise StudyError(f"the JSON of {name} is nested too deeply to be read") from error
 
 
 def _flush() -> None:

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
-from normgrowth.artefacts.schemas import SCHEMAS, UNEDITED, WITHOUT_TIMES
-from normgrowth.artefacts.tables import read_provenance, read_table
+from normgrowth.artefacts.holdings import AGAIN, require, require_rows
+from normgrowth.artefacts.schemas import IDENTITY, SCHEMAS, UNEDITED, WITHOUT_TIMES
+from normgrowth.artefacts.tables import read_table_and_provenance
+from normgrowth.errors import ArtefactError
 
 BY_SEGMENT = ("norms", "edits", "scores", "speed")
 BY_CHECKPOINT = ("scores", "activations", "subspaces", "coordinates", "cka", "spectra", "downstream")
@@ -14,10 +17,26 @@ SINGLE_EDITS = "single_edits"
 INTERVENTIONS = "interventions"
 TABLE_OF_ABILITY = "downstream"
 
+OF_A_RUN = ("model_revision", "facts", "seed", "unique_subjects", "reserved_facts", "kind", "settings", "contexts")
+OF_A_RUN += ("statistics", "null_spaces", "hypernetwork", "text", "heldout")
+"""What all files of a run that name it were made with alike."""
+
+OF_A_FILE = (*(name for name, _ in IDENTITY), "segment", "first", "last", "trajectory")
+"""What a file says of itself alone, which is not said of the run."""
+
+
+class Part(NamedTuple):
+    """A small file and what its rows must be of."""
+
+    path: Path
+    identity: dict[str, object]  # study, model, editor and mostly order
+    steps: tuple[int, int] | None  # first and last; None for any
+
 
 def collect(
     table: str,
     results: Path,
+    study: str,
     chains: Sequence[tuple[str, str, int]],
     segments: int,
     checkpoints: Sequence[int],
@@ -30,21 +49,27 @@ def collect(
 
     Args:
         chains: model, editor and order of each run.
+        checkpoints: steps that are measured, ascending; the last is the number of edits.
         evaluated: steps after which the tasks of a harness were evaluated; their rows stand in table `downstream`.
 
     Raises:
-        ArtefactError: when a file is missing, damaged or of another table.
+        ArtefactError: when a file is missing, damaged, of another table, or not of the study, run and steps that its
+            path says.
     """
     frames, sources = [], {}
     for model, editor, order in chains:
-        paths = [*_files(table, results, model, editor, order, segments, checkpoints)]
+        names = {"study": study, "model": model, "editor": editor, "order": order}
+        parts = [*_parts(table, results, names, segments, checkpoints)]
         if table == TABLE_OF_ABILITY:
-            paths += _of_checkpoints("ability", results, model, editor, order, evaluated)
-        if not paths:  # single edits are made once, not in every order
+            parts += _of_checkpoints("ability", results, names, evaluated)
+        if not parts:  # single edits are made once, not in every order
             continue
-        run = pd.concat([_read(table, path, editor) for path in paths], ignore_index=True)
+        read = [_read(table, part) for part in parts]
+        made_by = {part.path: said for part, (_, said) in zip(parts, read, strict=True)}
+        _require_one_run(made_by)
+        run = pd.concat([frame.assign(editor=editor) for frame, _ in read], ignore_index=True)
         frames.append(run.sort_values("step", kind="stable"))
-        sources.setdefault(f"{model}/{editor}", _origin(paths))
+        sources.setdefault(f"{model}/{editor}", _origin(made_by))
     rows = pd.concat(frames, ignore_index=True)
     if table == "scores":
         last = (rows["moment"] == "retention") & (rows["step"] == checkpoints[-1])
@@ -52,40 +77,72 @@ def collect(
     return rows, sources
 
 
-def _files(
-    table: str, results: Path, model: str, editor: str, order: int, segments: int, checkpoints: Sequence[int]
-) -> Iterator[Path]:
+def _parts(table: str, results: Path, names: dict, segments: int, checkpoints: Sequence[int]) -> Iterator[Part]:
     """The files that hold a run's rows of a table."""
+    model, editor, order = names["model"], names["editor"], names["order"]
     if table in BY_SEGMENT:
+        size = checkpoints[-1] // segments
         for segment in range(1, segments + 1):
-            yield results / "runs" / model / editor / f"order-{order}" / f"segment-{segment}" / f"{table}.parquet"
+            path = results / "runs" / model / editor / f"order-{order}" / f"segment-{segment}" / f"{table}.parquet"
+            first = (segment - 1) * size + 1
+            if table == "norms" and segment == 1:
+                first = 0  # the unedited model's
+            yield Part(path, names, (first, segment * size))
     if table == SINGLE_EDITS and order == 0:
-        yield results / "single-edits" / model / f"{editor}.parquet"
+        yield Part(results / "single-edits" / model / f"{editor}.parquet", names, (1, 1))
     if table == INTERVENTIONS:
-        yield results / INTERVENTIONS / model / f"{editor}.parquet"
+        # Training runs of other seeds stand where other edit orders stand elsewhere.
+        of_all_seeds = {name: value for name, value in names.items() if name != "order"}
+        yield Part(results / INTERVENTIONS / model / f"{editor}.parquet", of_all_seeds, None)
     if table in BY_CHECKPOINT:
-        yield from _of_checkpoints(table, results, model, editor, order, checkpoints)
+        yield from _of_checkpoints(table, results, names, checkpoints)
 
 
-def _of_checkpoints(
-    file: str, results: Path, model: str, editor: str, order: int, steps: Sequence[int]
-) -> Iterator[Path]:
+def _of_checkpoints(file: str, results: Path, names: dict, steps: Sequence[int]) -> Iterator[Part]:
     """A file of each of a run's checkpoints, that of step 0 being the unedited model's."""
     for step in steps:
-        measured = UNEDITED if step == 0 else editor
-        yield results / "measurements" / model / measured / f"order-{order}" / f"after-{step}" / f"{file}.parquet"
+        measured = {**names, "editor": UNEDITED if step == 0 else names["editor"]}
+        folder = results / "measurements" / names["model"] / measured["editor"] / f"order-{names['order']}"
+        yield Part(folder / f"after-{step}" / f"{file}.parquet", measured, (step, step))
 
 
-def _origin(paths: Sequence[Path]) -> dict:
-    """The provenance of the last file of each kind, together."""
-    last = {path.name: path for path in paths}.values()
-    return {key: value for path in last for key, value in read_provenance(path).items()}
-
-
-def _read(table: str, path: Path, editor: str) -> pd.DataFrame:
-    frame = read_table(path, table).assign(editor=editor)
+def _read(table: str, part: Part) -> tuple[pd.DataFrame, dict]:
+    """The rows of a file, with times where they stand beside it, and its provenance."""
+    frame, said = _checked(table, part)
     if table in WITHOUT_TIMES:
-        times = read_table(path.with_name("timing.parquet"), "timing")
-        frame = frame.merge(times[["step", "case_id", *WITHOUT_TIMES[table]]], on=["step", "case_id"], how="left")
+        timing = part._replace(path=part.path.with_name("timing.parquet"))
+        times, said_of_times = _checked("timing", timing)
+        _require_one_run({part.path: said, timing.path: said_of_times})
+        keys = ["step", "case_id"]
+        if frame[keys].to_numpy().tolist() != times[keys].to_numpy().tolist():
+            raise ArtefactError(f"{timing.path} holds times of other edits than {part.path} beside it; {AGAIN}")
+        frame = frame.merge(times[[*keys, *WITHOUT_TIMES[table]]], on=keys, how="left")
     # Columns without a value in one file must not decide the type of the others.
-    return frame[SCHEMAS[table].names].astype(object)
+    return frame[SCHEMAS[table].names].astype(object), said
+
+
+def _checked(table: str, part: Part) -> tuple[pd.DataFrame, dict]:
+    frame, said = read_table_and_provenance(part.path, table)
+    require_rows(part.path, frame, said, part.identity, part.steps)
+    return frame, said
+
+
+def _require_one_run(made_by: dict[Path, dict]) -> None:
+    """Refuse files of one run that were not made with the same inputs and settings.
+
+    Raises:
+        ArtefactError: naming both files, what differs, and the remedy.
+    """
+    first: dict[str, tuple[Path, object]] = {}
+    for path, said in made_by.items():
+        for name in said.keys() & set(OF_A_RUN):
+            other, value = first.setdefault(name, (path, said[name]))
+            require(
+                path, said, {name: value}, f"that is what {other} was made with; delete both and run the workflow again"
+            )
+
+
+def _origin(made_by: dict[Path, dict]) -> dict:
+    """The provenance of the last file of each kind, of segments and of checkpoints, together."""
+    last = {(path.name, path.parent.name.split("-")[0]): said for path, said in made_by.items()}.values()
+    return {key: value for said in last for key, value in said.items() if key not in OF_A_FILE}

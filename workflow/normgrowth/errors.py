@@ -32,6 +32,10 @@ class ClusterError(NormgrowthError):
     """The cluster's scheduler cannot be asked, or would hang or lose jobs."""
 
 
+class RunError(NormgrowthError):
+    """Another run in the same folder is in the way, or the folder has no room for one."""
+
+
 class AbilityError(NormgrowthError):
     """General ability cannot be evaluated: the harness, a task or its data is not there."""
 

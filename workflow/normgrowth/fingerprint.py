@@ -40,8 +40,8 @@ class Code(NamedTuple):
     """What a module's source says, comments, docstrings and formatting aside."""
 
     hash: str
-    modules: list[str]  # names that may be modules of this package
-    files: list[str]  # names that may be data files beside the module
+    modules: tuple[str, ...]  # names that may be modules of this package
+    files: tuple[str, ...]  # names that may be data files beside the module
 
 
 def closure(*entries: str) -> list[str]:
@@ -64,10 +64,20 @@ def closure(*entries: str) -> list[str]:
         if path is None or module in reached or (module in OPAQUE and module not in entries):
             continue
         code = _code_of(module, path)
-        reached[module] = _with_data(code, path)
+        reached[module] = _hash_of(module, path)
         waiting += code.modules
     _keep()
     return [f"{module}@{fingerprint}" for module, fingerprint in sorted(reached.items())]
+
+
+def read_all() -> None:
+    """Read every module now, so that what a plan says of code is of one moment, whatever is edited while it is run."""
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        module = ".".join((PACKAGE, *(parts[:-1] if parts[-1] == "__init__" else parts)))
+        if _file_of(module) == path:
+            _hash_of(module, path)
+    _keep()
 
 
 def beyond(fingerprints: Iterable[str], *entries: str) -> list[str]:
@@ -110,7 +120,11 @@ def read_code(source: bytes, module: str, is_package: bool = False) -> Code:
             (modules if node.value.startswith(f"{PACKAGE}.") else files).add(node.value)
     ours = [name.split(".") for name in modules if name.split(".")[0] == PACKAGE]
     with_parents = {".".join(parts[:end]) for parts in ours for end in range(1, len(parts) + 1)}
-    return Code(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), sorted(with_parents - {module}), sorted(files))
+    return Code(
+        hashlib.sha256(ast.dump(tree).encode()).hexdigest(),
+        tuple(sorted(with_parents - {module})),
+        tuple(sorted(files)),
+    )
 
 
 def _says_nothing(statement: ast.stmt) -> bool:
@@ -118,6 +132,11 @@ def _says_nothing(statement: ast.stmt) -> bool:
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
         return isinstance(statement.value.value, str)
     return isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__version__"
+
+
+@cache
+def _hash_of(module: str, path: Path) -> str:
+    return _with_data(_code_of(module, path), path)
 
 
 def _with_data(code: Code, path: Path) -> str:
@@ -162,7 +181,8 @@ def _code_of(module: str, path: Path) -> Code:
     stamp = [status.st_mtime_ns, status.st_size, _READER]
     known = _kept().get(module)
     if known and known[0] == stamp:
-        return Code(*known[1])
+        digest, modules, files = known[1]
+        return Code(digest, tuple(modules), tuple(files))
     code = read_code(path.read_bytes(), module, path.name == "__init__.py")
     _kept()[module] = [stamp, code]
     _unsaved.add(module)

@@ -8,7 +8,6 @@ imported code, and gives the same results as alone. Commands run by themselves w
 Forks end with the command that stands for them, with the process that forked them, and by the signals that either gets.
 """
 
-import ctypes
 import hashlib
 import json
 import os
@@ -26,6 +25,8 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from tempfile import mkdtemp
 from typing import NoReturn
+
+from normgrowth.heads.processes import RUN, end_with_parent, temporary_prefix
 
 VARIABLE = "NORMGROWTH_PRELOADED"
 """Of the environment: the folder of the socket on which a process waits for commands. Empty, none is started."""
@@ -49,7 +50,6 @@ SLOW = (
 )
 
 RELAYED = (signal.SIGINT, signal.SIGTERM)
-DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 PATIENCE = struct.pack("ll", 5, 0)  # seconds and microseconds that a command has to say what it wants
 LENGTH = struct.Struct("!Q")
 CODE = struct.Struct("!i")
@@ -67,7 +67,7 @@ def start(threads: int) -> None:
     """
     if VARIABLE in os.environ or not _can_watch():
         return
-    folder = mkdtemp(prefix="normgrowth-")
+    folder = mkdtemp(prefix=temporary_prefix(os.environ.get(RUN, "")))
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
     command = [sys.executable, "-m", "normgrowth.preloaded", folder]
     _started.append(Popen(command, stdin=PIPE, env=environment, start_new_session=True))
@@ -90,6 +90,8 @@ def _name() -> str:
 
 def hand_over(arguments: list[str]) -> int | None:
     """Let the process that waits for commands run one, and return its exit code; None where there is none to do it."""
+    if RUN in os.environ:
+        end_with_parent()
     folder = os.environ.get(VARIABLE)
     if not folder:
         return None
@@ -205,7 +207,7 @@ class Forks:
         """Be the command that was asked for, to its end."""
         code = 1
         try:
-            ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
+            end_with_parent()
             for number, stream in enumerate(streams):
                 os.dup2(stream, number)
                 os.close(stream)
@@ -248,6 +250,8 @@ def serve(folder: Path) -> None:
     """Import what is slow to import, and wait for commands until whoever started this process has gone."""
     from normgrowth.cli import main as run
 
+    if RUN in os.environ:  # who started it ends what it leaves, folder and all
+        end_with_parent()
     try:
         for name in SLOW:
             import_module(name)

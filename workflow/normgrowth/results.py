@@ -5,13 +5,29 @@ from pathlib import Path
 
 import pandas as pd
 
-from normgrowth.artefacts.tables import read_table
+from normgrowth.artefacts.holdings import AGAIN, require
+from normgrowth.artefacts.tables import read_table_and_provenance
+from normgrowth.errors import ArtefactError
 
 
-def read_results(folder: Path | str, names: Iterable[str]) -> dict[str, pd.DataFrame]:
+def read_results(folder: Path | str, names: Iterable[str], study: str | None = None) -> dict[str, pd.DataFrame]:
     """Tables by name from `<folder>/<name>.parquet`, each checked against its schema.
 
+    Args:
+        study: the study that all rows must be of; None for any.
+
     Raises:
-        ArtefactError: when one is missing, damaged or of another schema.
+        ArtefactError: when one is missing, damaged, of another schema or of another study.
     """
-    return {name: read_table(Path(folder) / f"{name}.parquet", name) for name in names}
+    return {name: read_result(folder, name, study) for name in names}
+
+
+def read_result(folder: Path | str, name: str, study: str | None = None) -> pd.DataFrame:
+    """One table; arguments and errors are those of `read_results`."""
+    path = Path(folder) / f"{name}.parquet"
+    frame, said = read_table_and_provenance(path, name)
+    if study is not None:
+        require(path, {"study": study, "table": name, **said}, {"study": study, "table": name})
+        if others := sorted(set(frame["study"]) - {study}):
+            raise ArtefactError(f"{path} holds rows of study {', '.join(others)}, where {study} belongs; {AGAIN}")
+    return frame

@@ -8,7 +8,7 @@ segments begin: contexts, second moments and targets follow from the weights, an
 import math
 import resource
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -36,11 +36,22 @@ class Run:
     editor: str
     order: int
     fixed: dict  # model revision, settings, seed, hashes of facts and resources
+    of_segment: dict = field(default_factory=dict)  # hashes of what one segment alone reads
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """The identity columns but `step`."""
+        return {"study": self.study, "model": self.model, "editor": self.editor, "order": self.order}
+
+    @property
+    def expected(self) -> dict[str, object]:
+        """What every state of the chain must say."""
+        return {**self.identity, **self.fixed}
 
     def identify(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The frame with the identity columns in front, `step` being there already."""
-        frame = frame.assign(study=self.study, model=self.model, editor=self.editor, order=self.order)
-        first = ["study", "model", "editor", "order", "step"]
+        frame = frame.assign(**self.identity)
+        first = [*self.identity, "step"]
         return frame[first + [column for column in frame.columns if column not in first]]
 
 
@@ -73,7 +84,7 @@ def run_segment(
     if number == 1:
         memory = editor.begin(lm)
     else:
-        memory = restore(lm, chain, number - 1, run.fixed)
+        memory = restore(lm, chain, number - 1, run.expected)
         telemetry.rebase()
     seconds = {"load": time.perf_counter() - began, "edit": 0.0, "telemetry": 0.0, "score": 0.0}
 
@@ -115,7 +126,8 @@ def run_segment(
     seconds["telemetry"] += time.perf_counter() - began
 
     folder = segment_folder(chain, number)
-    metadata = provenance(**run.fixed, device=lm.device.type, dtype="float32")
+    place = {"segment": number, "first": first, "last": first + len(facts) - 1}
+    metadata = provenance(**run.expected, **run.of_segment, **place, device=lm.device.type, dtype="float32")
     write_table(folder / "norms.parquet", run.identify(pd.DataFrame(norms)), "norms", metadata)
     write_table(folder / "edits.parquet", run.identify(pd.DataFrame(edits)), segment_schema("edits"), metadata)
     write_table(folder / "scores.parquet", run.identify(pd.concat(scores).assign(**UNASKED)), "scores", metadata)
@@ -124,8 +136,7 @@ def run_segment(
     speed |= {f"{name}_seconds": value for name, value in seconds.items()}
     write_table(folder / "speed.parquet", run.identify(pd.DataFrame([speed])), "speed", metadata)
     previous = segment_folder(chain, number - 1) / STATE_FILE if number > 1 else None
-    identity = {"study": run.study, "model": run.model, "editor": run.editor, "order": run.order}
-    save_state(folder, lm, editor.layers, segment, memory, {**metadata, **identity}, previous)
+    save_state(folder, lm, editor.layers, segment, memory, metadata, previous)
 
 
 def _edit(editor: Editor, lm: LanguageModel, memory: dict, facts: list[Fact], step: int):

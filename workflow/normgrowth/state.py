@@ -3,7 +3,8 @@
 A state holds what its own segment changed: the factors of each step's change where the editor knows them, or else the
 changed matrices themselves and their biases; beside them the editor's memory. Weights are rebuilt by replaying the
 chain of states from the unedited model, with the operations that made them, so they come out bit for bit. Each state
-names the hash of the one it grew from, the model and the settings; one that does not fit is refused.
+names its run and segment, the hash of the one it grew from, the model and the settings; one that does not fit is
+refused.
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from normgrowth.artefacts.holdings import require
 from normgrowth.artefacts.provenance import file_sha256
 from normgrowth.artefacts.tensors import read_metadata, read_tensors, write_tensors
 from normgrowth.editors.interface import Change, Memory
@@ -20,6 +22,7 @@ from normgrowth.errors import ArtefactError
 from normgrowth.language_model import LanguageModel
 
 STATE_FILE = "state.safetensors"
+STATE = "state"
 
 
 def segment_folder(chain: Path | str, segment: int) -> Path:
@@ -79,6 +82,7 @@ def save_state(
             "ranks": ranks,
             "parent": file_sha256(previous) if previous else None,
         },
+        STATE,
     )
 
 
@@ -86,26 +90,22 @@ def restore(lm: LanguageModel, chain: Path | str, segments: int, expected: dict)
     """Bring an unedited model to the end of a chain's first `segments` segments; return the editor's memory.
 
     Args:
-        expected: metadata that every state must carry (model revision, settings, seed, ...).
+        expected: metadata that every state must carry (names of the run, model revision, settings, seed, ...).
 
     Raises:
-        ArtefactError: when a state is missing, damaged, of another run, or did not grow from the one before it.
+        ArtefactError: when a state is missing, damaged, of another run or segment, or did not grow from the one before.
     """
     memory: Memory = {}
     parent = None
     for number in range(1, segments + 1):
         path = segment_folder(chain, number) / STATE_FILE
-        tensors, metadata = read_tensors(path, str(lm.device))
-        for name, value in expected.items():
-            if metadata.get(name) != value:
-                raise ArtefactError(
-                    f"{path} was made with {name} {metadata.get(name)!r}, not {value!r}; delete the folder "
-                    f"{Path(chain)} and run the workflow again"
-                )
+        tensors, metadata = read_tensors(path, STATE, str(lm.device))
+        _require_of_run(path, metadata, number, expected)
         if metadata["parent"] != parent:
+            before = segment_folder(chain, number - 1) / STATE_FILE if number > 1 else "the unedited model"
             raise ArtefactError(
-                f"{path} grew from a state with hash {metadata['parent']}, but segment {number - 1} has {parent}; "
-                f"delete segments {number} and later of {Path(chain)} and run the workflow again"
+                f"{path} grew from a state with hash {metadata['parent']}, but {before} has {parent}, so one of the "
+                f"two is of another run; delete the folder {Path(chain)} and run the workflow again"
             )
         _replay(lm, tensors, metadata, path)
         memory = {
@@ -113,6 +113,11 @@ def restore(lm: LanguageModel, chain: Path | str, segments: int, expected: dict)
         }
         parent = file_sha256(path)
     return memory
+
+
+def _require_of_run(path: Path, metadata: dict, number: int, expected: dict) -> None:
+    remedy = f"delete the folder {path.parents[1]} and run the workflow again"
+    require(path, metadata, {"segment": number, **expected}, remedy)
 
 
 class EditedModel:
@@ -130,7 +135,8 @@ class EditedModel:
     @torch.no_grad()
     def __init__(self, lm: LanguageModel, chain: Path | str | None, segments: int, expected: dict) -> None:
         """Edit `lm` in place, as `restore` does; with no segments it stays as it is."""
-        self.projections = [lm.anatomy.down_projections[layer] for layer in edited_layers(chain, segments)]
+        layers = edited_layers(chain, segments, expected)
+        self.projections = [lm.anatomy.down_projections[layer] for layer in layers]
         self._unedited = self._now()
         if segments:
             restore(lm, chain, segments, expected)
@@ -157,14 +163,19 @@ class EditedModel:
             parameter.copy_(value)
 
 
-def edited_layers(chain: Path | str | None, segments: int) -> list[int]:
+def edited_layers(chain: Path | str | None, segments: int, expected: dict) -> list[int]:
     """The layers that a chain's first `segments` segments have changed, ascending.
 
     Raises:
-        ArtefactError: when a state is missing or damaged.
+        ArtefactError: when a state is missing, damaged or of another run.
     """
-    paths = [segment_folder(chain, number) / STATE_FILE for number in range(1, segments + 1)]
-    return sorted({layer for path in paths for layer in read_metadata(path)["layers"]})
+    layers: set[int] = set()
+    for number in range(1, segments + 1):
+        path = segment_folder(chain, number) / STATE_FILE
+        metadata = read_metadata(path, STATE)
+        _require_of_run(path, metadata, number, expected)
+        layers |= set(metadata["layers"])
+    return sorted(layers)
 
 
 @torch.no_grad()

@@ -4,8 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
+from normgrowth.artefacts.tables import read_table_if_whole
 from normgrowth.config.plan import Plan
 from normgrowth.progress import clock
 
@@ -78,8 +77,5 @@ def _within(log: Path) -> int | None:
 
 def _seconds(speed: Path) -> float:
     """Wall time of a finished segment; 0 where that is not known."""
-    try:
-        rows = pq.read_table(speed).to_pydict()
-    except (OSError, ValueError):
-        return 0.0
-    return sum(sum(values) for name, values in rows.items() if name.endswith("_seconds"))
+    rows = read_table_if_whole(speed)
+    return 0.0 if rows is None else float(rows.filter(like="_seconds").to_numpy().sum())

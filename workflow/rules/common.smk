@@ -3,6 +3,7 @@
 import os
 from functools import cache
 from shlex import quote
+from types import SimpleNamespace
 
 from normgrowth.config.downloads import FOLDER as DOWNLOADS
 from normgrowth.config.downloads import downloads_of, every_download, format_of, needed_downloads, needed_models
@@ -184,6 +185,22 @@ def gathered(wildcards):
     return files
 
 
+@cache
+def gathered_for_runs():
+    """What the editors of all runs read that was gathered before, by the name of its option."""
+    files = {}
+    for run in PLAN.runs:
+        model, editor = run.split("/")
+        for name, file in gathered(SimpleNamespace(model=model, editor=editor)).items():
+            files.setdefault(name, set()).add(file)
+    return {name: sorted(found) for name, found in sorted(files.items())}
+
+
+def options_of_gathered():
+    """What the editors of all runs read, as options."""
+    return " ".join(f"--{name.replace('_', '-')} {' '.join(files)}" for name, files in gathered_for_runs().items())
+
+
 def gathered_before_segment(wildcards):
     """What a segment reads: beside what was gathered, the norms that a control arm follows, and the state before."""
     editor, files = editor_of(wildcards), gathered(wildcards)
@@ -261,6 +278,19 @@ def intervention_data(wildcards):
         if what.text
         else ("--facts", f"resources/facts/{what.facts}.json")
     )
+
+
+def models_read():
+    """The models that tables are made of: those that are edited, and those that interventions begin or end with."""
+    compared = [what for what in STUDY.interventions.values() if isinstance(what, CheckpointDifference)]
+    return sorted({*STUDY.models, *(model for what in compared for model in (what.base, what.result))})
+
+
+def data_of_interventions():
+    """The texts and facts that interventions read."""
+    names = {run.partition("/")[2] for run in PLAN.interventions}
+    read = [intervention_data(SimpleNamespace(intervention=name)) for name in names]
+    return sorted({file for option, file in read if option != "--result"})
 
 
 def intervention_option(wildcards):

@@ -69,6 +69,7 @@ rule statistics:
 
 rule null_spaces:
     input:
+        model="resources/models/{model}/manifest.json",
         statistics="resources/statistics/{model}/{gathered}/layers-{layers}.safetensors",
     output:
         spaces="resources/statistics/{model}/{gathered}/null-spaces-{threshold}-{layers}.safetensors",
@@ -89,12 +90,14 @@ rule null_spaces:
     params:
         *closure("normgrowth.commands.null_spaces"),
         *numerics(),
+        model=subpath(input.model, parent=True),
+        layers=lambda w: w.layers.split("-"),
         threshold=lambda w: "" if w.threshold == RELATIVE else f"--threshold {w.threshold}",
     message:
         "Find the null spaces of {wildcards.model} at layers {wildcards.layers}"
     shell:
-        "normgrowth null-spaces --statistics {input.statistics} {params.threshold} --threads {threads} "
-        "--out {output.spaces} > {log} 2>&1"
+        "normgrowth null-spaces --model {params.model} --layers {params.layers} --statistics {input.statistics} "
+        "{params.threshold} --threads {threads} --out {output.spaces} > {log} 2>&1"
 
 
 rule hypernetwork:

@@ -34,8 +34,8 @@ rule collect:
     message:
         "Put together the table {wildcards.table}"
     shell:
-        "normgrowth collect --table {wildcards.table} --results results/{wildcards.study} --chains {params.chains} "
-        "--segments {params.segments} "
+        "normgrowth collect --table {wildcards.table} --study {wildcards.study} --results results/{wildcards.study} "
+        "--chains {params.chains} --segments {params.segments} "
         "--checkpoints {params.checkpoints} {params.evaluated} --out {output.table} > {log} 2>&1"
 
 
@@ -73,7 +73,7 @@ rule draw:
     message:
         "Draw {wildcards.figure}"
     shell:
-        "normgrowth draw --figure {wildcards.figure} --tables results/{wildcards.study}/tables "
+        "normgrowth draw --figure {wildcards.figure} --study {wildcards.study} --tables results/{wildcards.study}/tables "
         "--style {params.style:q} --out {params.out} > {log} 2>&1"
 
 
@@ -107,7 +107,7 @@ rule card:
     message:
         "Draw the run of {wildcards.editor} on {wildcards.model}"
     shell:
-        "normgrowth card --model-name {wildcards.model} --editor-name {wildcards.editor} "
+        "normgrowth card --study {wildcards.study} --model-name {wildcards.model} --editor-name {wildcards.editor} "
         "--tables results/{wildcards.study}/tables --style {params.style:q} --out {params.out} > {log} 2>&1"
 
 
@@ -142,16 +142,22 @@ rule claims:
     message:
         "Judge the claims"
     shell:
-        "normgrowth claims --tables results/{wildcards.study}/tables --seed {params.seed} "
+        "normgrowth claims --study {wildcards.study} --tables results/{wildcards.study}/tables --seed {params.seed} "
         "--conditions {params.conditions:q} --out-json {output.json} --out-md {output.markdown} > {log} 2>&1"
 
 
 rule provenance:
     input:
-        models=expand("resources/models/{model}/manifest.json", model=STUDY.models),
-        data=sorted({FACTS, TEXT, HELDOUT}),
+        models=expand("resources/models/{model}/manifest.json", model=models_read()),
+        facts=FACTS,
+        text=TEXT,
+        heldout=HELDOUT,
+        contexts=expand(CONTEXTS, model=STUDY.models),
+        gathered=[file for files in gathered_for_runs().values() for file in files],
+        data=data_of_interventions(),
         lock=of_repository("envs/lock.txt"),
         figures=vetted_models(),
+        tables=expand("results/{{study}}/tables/{table}.parquet", table=TABLES),
     output:
         json=report(
             "results/{study}/provenance.json",
@@ -171,11 +177,15 @@ rule provenance:
         *closure("normgrowth.commands.provenance"),
         *numerics(),
         study=lambda w: PLAN.as_json,  # as a function, so that braces in it are no wildcards
+        models=lambda w, input: [os.path.dirname(manifest) for manifest in input.models],
+        gathered=lambda w: options_of_gathered(),
     message:
         "Write down what the results were made from"
     shell:
-        "normgrowth provenance --study {params.study:q} --inputs {input.models} {input.data} "
-        "--lock {input.lock:q} --figures {input.figures} --out {output.json} > {log} 2>&1"
+        "normgrowth provenance --study {params.study:q} --models {params.models} --facts {input.facts} "
+        "--text {input.text} --heldout {input.heldout} --contexts {input.contexts} {params.gathered} "
+        "--data {input.data} --lock {input.lock:q} --figures {input.figures} --tables {input.tables} "
+        "--out {output.json} > {log} 2>&1"
 
 
 rule report:
@@ -206,5 +216,5 @@ rule report:
     message:
         "Write the report"
     shell:
-        "normgrowth report --results results/{wildcards.study} --figures {params.figures} --logs logs "
-        "--out {output.html} > {log} 2>&1"
+        "normgrowth report --study {wildcards.study} --results results/{wildcards.study} --figures {params.figures} "
+        "--logs logs --out {output.html} > {log} 2>&1"

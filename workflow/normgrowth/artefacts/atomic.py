@@ -1,7 +1,7 @@
 """Outputs that appear whole or not at all: written beside their place, then renamed onto it."""
 
 import errno
-import json
+import glob
 import os
 import shutil
 import socket
@@ -19,16 +19,20 @@ def whole_or_not_at_all(path: Path | str) -> Iterator[Path]:
     Works for files and folders. Whatever the failure, nothing half-written stays.
 
     Raises:
-        ArtefactError: when the disk is full or the place cannot be written.
+        ArtefactError: when the disk is full, the place cannot be written, or a file stands where a folder belongs or a
+            folder where a file belongs.
     """
     path = Path(path)
+    require_place(path)
     # Several machines may write to one folder, each with processes of the same numbers.
     partial = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_over(path)
         _remove(partial)
         yield partial
-        _flush_to_disk(partial)
+        _finish(partial)
+        _require_same_kind(path, partial)
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(partial, path)
@@ -44,15 +48,40 @@ def whole_or_not_at_all(path: Path | str) -> Iterator[Path]:
         raise
 
 
-def write_json(path: Path | str, value: object) -> None:
-    """Write `value` as indented JSON with sorted keys, so that equal values are equal bytes."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+def require_place(path: Path | str) -> None:
+    """Refuse a place to write to that lies under a file; nothing is made.
+
+    Raises:
+        ArtefactError: naming the file.
+    """
+    for above in Path(path).parents:
+        if above.is_dir():
+            return
+        if above.exists() or above.is_symlink():
+            what = "a link that leads nowhere" if above.is_symlink() and not above.exists() else "a file"
+            raise ArtefactError(f"{above} is {what}, where a folder belongs: move it away and run the same again")
 
 
-def write_text(path: Path | str, text: str) -> None:
-    """Write UTF-8 text, whole or not at all."""
-    with whole_or_not_at_all(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+def _require_same_kind(path: Path, partial: Path) -> None:
+    """Refuse to put a file in a folder's place, or a folder in that of a file or a link: they are somebody's."""
+    if partial.is_dir() and (path.is_symlink() or path.is_file()):
+        what = "link" if path.is_symlink() else "file"
+        raise ArtefactError(f"{path} is a {what}, where a folder belongs: move it away and run the same again")
+    if not partial.is_dir() and path.is_dir():
+        raise ArtefactError(f"{path} is a folder, where a file belongs: move it away and run the same again")
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove what killed processes of this machine left half-written for this path."""
+    beginning = f".{path.name}.{socket.gethostname()}-"
+    for left in path.parent.glob(f"{glob.escape(beginning)}*.partial"):
+        number = left.name.removeprefix(beginning).removesuffix(".partial")
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            _remove(left)
+        except (OSError, ValueError):  # another user's process; a name of somebody else's
+            pass
 
 
 def _disk_is_full(error: BaseException) -> bool:
@@ -61,8 +90,12 @@ def _disk_is_full(error: BaseException) -> bool:
     return number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
 
 
-def _flush_to_disk(path: Path) -> None:
-    for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
+def _finish(path: Path) -> None:
+    """Flush files to disk, readable by whom the umask allows: some libraries write files for their owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()]:
+        file.chmod(0o666 & ~mask)
         with open(file, "rb") as handle:
             os.fsync(handle.fileno())
 

@@ -14,7 +14,7 @@ def damaged(path: Path | str, why: object) -> ArtefactError:
     that is gone for a while, stays where it is."""
     path, reason = Path(path), " ".join(str(why).split())
     if getattr(why, "errno", None) is not None:
-        return ArtefactError(f"{path} cannot be read ({reason}); see to the file system and run the workflow again")
+        return unreadable(path, why)
     aside = path.with_name(path.name + SUFFIX)
     try:
         os.replace(path, aside)
@@ -23,3 +23,14 @@ def damaged(path: Path | str, why: object) -> ArtefactError:
     return ArtefactError(
         f"{path} is damaged ({reason}); it was moved to {aside.name}: run the workflow again, which makes it anew"
     )
+
+
+def unreadable(path: Path | str, error: OSError) -> ArtefactError:
+    """The error to raise where a file is missing, is a folder or cannot be read; it stays where it is."""
+    path = Path(path)
+    if path.is_dir():
+        return ArtefactError(f"{path} is a folder, where a file is asked for: give the file itself")
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return ArtefactError(f"{path} does not exist; the workflow makes it")
+    reason = " ".join(str(error).split())
+    return ArtefactError(f"{path} cannot be read ({reason}); see to the file system and run the workflow again")

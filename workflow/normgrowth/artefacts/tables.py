@@ -1,6 +1,7 @@
 """The only reader and writer of Parquet."""
 
 import json
+import mmap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all
 from normgrowth.artefacts.damage import damaged
+from normgrowth.artefacts.digests import BLANK, KEY, check_seal, seal, seal_fault
 from normgrowth.artefacts.schemas import SCHEMAS, segment_schema
 from normgrowth.errors import ArtefactError
 
@@ -36,6 +38,7 @@ def write_table(path: Path | str, frame: pd.DataFrame, schema: pa.Schema | str, 
     table = table.replace_schema_metadata(_metadata(provenance))
     with whole_or_not_at_all(path) as partial:
         pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
+        seal(partial, _footer)
 
 
 def write_row_groups(
@@ -47,38 +50,77 @@ def write_row_groups(
         ArtefactError: when the disk is full.
     """
     schema = schema.with_metadata(_metadata(provenance))
-    with (
-        whole_or_not_at_all(path) as partial,
-        pq.ParquetWriter(partial, schema, compression="zstd", write_page_checksum=True) as writer,
-    ):
-        for group in groups:
-            writer.write_batch(group, row_group_size=max(1, len(group)))
+    with whole_or_not_at_all(path) as partial:
+        with pq.ParquetWriter(partial, schema, compression="zstd", write_page_checksum=True) as writer:
+            for group in groups:
+                writer.write_batch(group, row_group_size=max(1, len(group)))
+        seal(partial, _footer)
 
 
 def read_table(path: Path | str, name: str | None = None) -> pd.DataFrame:
     """Read a table; with `name`, require the columns of that schema (wall times may be absent).
 
     Raises:
-        ArtefactError: when the file is missing, damaged or of another schema.
+        ArtefactError: when the file is missing, of another schema or damaged, be it by a single bit.
     """
+    return read_table_and_provenance(path, name)[0]
+
+
+def read_table_and_provenance(path: Path | str, name: str | None = None) -> tuple[pd.DataFrame, dict]:
+    """Read a table, and the provenance that `write_table` stored in its metadata; raises as `read_table` does."""
+    check_seal(path, _footer)
     try:
-        frame = pq.read_table(path, page_checksum_verification=True).to_pandas()
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path} does not exist; the workflow makes it") from error
-    except (pa.ArrowInvalid, OSError) as error:
+        table = pq.read_table(path, page_checksum_verification=True)
+        provenance, frame = _provenance(table.schema), table.to_pandas()
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise damaged(path, error) from error
     if name is not None:
-        missing = [column for column in segment_schema(name).names if column not in frame.columns]
-        if missing:
-            raise ArtefactError(f"{path} is no table of {name}: columns {missing} are missing")
-    return frame
+        _require_columns(path, frame, name)
+    return frame, provenance
 
 
 def read_provenance(path: Path | str) -> dict:
-    """The provenance that `write_table` stored in the file's metadata."""
-    metadata = pq.read_schema(path).metadata or {}
-    return json.loads(metadata.get(PROVENANCE_KEY, b"{}"))
+    """The provenance that `write_table` stored in the file's metadata.
+
+    Raises:
+        ArtefactError: when the file is missing or damaged.
+    """
+    check_seal(path, _footer)
+    try:
+        return _provenance(pq.read_schema(path))
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise damaged(path, error) from error
+
+
+def read_table_if_whole(path: Path | str) -> pd.DataFrame | None:
+    """A table for those who only look: None where it is missing or damaged, and it stays where it is."""
+    try:
+        return None if seal_fault(path, _footer) else pq.read_table(path).to_pandas()
+    except (pa.ArrowException, OSError, ValueError):
+        return None
+
+
+def _require_columns(path: Path | str, frame: pd.DataFrame, name: str) -> None:
+    missing = [column for column in segment_schema(name).names if column not in frame.columns]
+    unknown = [column for column in frame.columns if column not in SCHEMAS[name].names]
+    if missing or unknown:
+        faults = [f"columns {missing} are missing"] * bool(missing) + [f"columns {unknown} are unknown"] * bool(unknown)
+        raise ArtefactError(
+            f"{path} is no table of {name}: {' and '.join(faults)}; delete it and run the workflow again"
+        )
+
+
+def _provenance(schema: pa.Schema) -> dict:
+    provenance = json.loads(schema.metadata[PROVENANCE_KEY])
+    del provenance[KEY]
+    return provenance
 
 
 def _metadata(provenance: dict | None) -> dict[bytes, bytes]:
-    return {PROVENANCE_KEY: json.dumps(provenance or {}, sort_keys=True).encode()}
+    return {PROVENANCE_KEY: json.dumps({**(provenance or {}), KEY: BLANK}, sort_keys=True).encode()}
+
+
+def _footer(data: mmap.mmap) -> tuple[int, int]:
+    """Bytes of a Parquet file's footer: its length stands before the four letters at the end."""
+    length = int.from_bytes(data[-8:-4], "little")
+    return len(data) - 8 - length, len(data) - 8

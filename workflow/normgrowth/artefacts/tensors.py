@@ -1,7 +1,7 @@
 """The only reader and writer of safetensors besides transformers' own model files."""
 
-import hashlib
 import json
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,70 +12,69 @@ from safetensors.torch import save_file
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all
 from normgrowth.artefacts.damage import damaged
+from normgrowth.artefacts.digests import BLANK, KEY, check_seal, seal
+from normgrowth.artefacts.holdings import Named
 from normgrowth.errors import ArtefactError
 
 # One metadata entry holds everything as JSON: with several, their order in the file is not fixed.
 METADATA_KEY = "normgrowth"
-DIGEST = "sha256_of_tensors"
+KIND = "artefact"
 
 
-def write_tensors(path: Path | str, tensors: dict[str, torch.Tensor], metadata: dict) -> None:
+def write_tensors(path: Path | str, tensors: dict[str, torch.Tensor], metadata: dict, kind: str) -> None:
     """Write named tensors and JSON metadata; equal content gives equal bytes.
+
+    Args:
+        kind: what the file is, which readers ask for: "state".
 
     Raises:
         ArtefactError: when the disk is full.
     """
     tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in sorted(tensors.items())}
-    metadata = {**metadata, DIGEST: _digest(tensors)}
+    metadata = {**metadata, KIND: kind, KEY: BLANK}
     with whole_or_not_at_all(path) as partial:
         save_file(tensors, partial, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+        seal(partial, _header)
 
 
-def read_tensors(path: Path | str, device: str = "cpu") -> tuple[dict[str, torch.Tensor], dict]:
-    """Read what `write_tensors` wrote: the tensors and the metadata.
+def read_tensors(
+    path: Path | str, kind: str | None = None, device: str = "cpu"
+) -> tuple[dict[str, torch.Tensor], dict]:
+    """The tensors and the metadata of a file that `write_tensors` wrote; asking for what is not there names the file.
 
-    Raises:
-        ArtefactError: when the file is missing or damaged, be it by a single bit.
-    """
-    with _opened(path) as file:
-        tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
-        metadata = _metadata(file)
-    if (digest := metadata.pop(DIGEST, None)) is not None and digest != _digest(tensors):
-        raise damaged(path, "its tensors have not the hash that it carries")
-    return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata
-
-
-def read_metadata(path: Path | str) -> dict:
-    """The metadata alone.
+    Args:
+        kind: what the file must be; None for any.
 
     Raises:
-        ArtefactError: when the file is missing or damaged.
+        ArtefactError: when the file is missing, of another kind or damaged, be it by a single bit.
     """
-    with _opened(path) as file:
-        metadata = _metadata(file)
-    metadata.pop(DIGEST, None)
-    return metadata
+    with _opened(path, kind) as (file, metadata):
+        # Copied, because a tensor in the mapped file stands where the header's length puts it, and sums over it round
+        # by how it is aligned.
+        tensors = {name: file.get_tensor(name).clone() for name in sorted(file.keys())}
+    return Named(path, {name: tensor.to(device) for name, tensor in tensors.items()}), metadata
 
 
-def _metadata(file) -> dict:
-    return json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
-
-
-def _digest(tensors: dict[str, torch.Tensor]) -> str:
-    """Hash over the names and bytes of tensors on the CPU, in the order of their names."""
-    digest = hashlib.sha256()
-    for name, tensor in tensors.items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy() if tensor.numel() else b"")
-    return digest.hexdigest()
+def read_metadata(path: Path | str, kind: str | None = None) -> dict:
+    """The metadata alone; raises as `read_tensors` does."""
+    with _opened(path, kind) as (_, metadata):
+        return metadata
 
 
 @contextmanager
-def _opened(path: Path | str) -> Iterator[safe_open]:
+def _opened(path: Path | str, kind: str | None) -> Iterator[tuple[safe_open, dict]]:
+    check_seal(path, _header)
     try:
         with safe_open(path, framework="pt") as file:
-            yield file
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path} does not exist; the workflow makes it") from error
-    except (SafetensorError, OSError) as error:
+            metadata = json.loads((file.metadata() or {})[METADATA_KEY])
+            del metadata[KEY]
+            if (found := metadata.pop(KIND, None)) != kind and kind is not None:
+                raise ArtefactError(f"{path} holds {found}, not {kind}; delete it and run the workflow again")
+            yield file, Named(path, metadata)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise damaged(path, error) from error
+
+
+def _header(data: mmap.mmap) -> tuple[int, int]:
+    """Bytes of a safetensors file's header: its length stands in the first eight."""
+    return 8, 8 + int.from_bytes(data[:8], "little")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from normgrowth.errors import ModelError
 
 CONFIG = "config.json"
+MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -49,7 +50,11 @@ def model_files(folder: Path | str) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ModelError(f"model folder {folder} does not exist")
+        raise ModelError(
+            f"model folder {folder} is a file: name the folder that transformers saved the model in"
+            if folder.exists()
+            else f"model folder {folder} does not exist"
+        )
     _refuse_broken_links(folder)
     names = {path.name for path in folder.iterdir() if path.is_file()}
     if fault := adapter_fault(names, folder / ADAPTER_CONFIG):
@@ -202,18 +207,34 @@ def _refuse_broken_links(folder: Path) -> None:
     if broken:
         raise ModelError(
             f"model folder {folder} links {listed(path.name for path in broken)} to {broken[0].readlink().parent}, "
-            f"which was moved or deleted: put it back, or {_again(folder)}; what was made from the model stays"
+            f"which was moved or deleted: put it back, or {again(folder)}; what was made from the model stays"
         )
 
 
-def _again(folder: Path) -> str:
-    """How a model folder of links is made again, in words."""
+def again(folder: Path | str, changed: Path | None = None) -> str:
+    """How a model folder is made again, in words.
+
+    Args:
+        changed: the file whose bytes are others than they were; None where something else is amiss.
+    """
+    folder = Path(folder)
+    links = folder / CONFIG
+    links = links if links.is_symlink() else next((path for path in folder.glob("*") if path.is_symlink()), None)
+    if links is None:
+        return f"delete {folder} and run the workflow again, which makes the model anew"
     try:
-        source = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["source"]
+        source = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["source"]
         where = f"--repo {source['repo']} --revision {source['revision']}"
-        return f"fetch it again by `normgrowth fetch-model {where} --out {folder}`"
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"import it from the FOLDER where it is now by `normgrowth import-model --path FOLDER --out {folder}`"
+        first = f"delete {changed.resolve()}, the Hub's cache of it, and " if changed else ""
+        return f"{first}fetch it again by `normgrowth fetch-model {where} --out {folder}`"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass
+    if changed:
+        return (
+            "put the former file back, or import the model as it is now by `normgrowth import-model --path "
+            f"{links.readlink().parent} --out {folder}`, and the workflow makes anew what was made from it"
+        )
+    return f"import it from the FOLDER where it is now by `normgrowth import-model --path FOLDER --out {folder}`"
 
 
 def _base_of(config: Path | None) -> str:

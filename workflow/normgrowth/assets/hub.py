@@ -4,12 +4,14 @@
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
+from normgrowth.artefacts.known import confirmed
 from normgrowth.assets.checkpoint_files import (
     CONFIG,
     INDEX,
@@ -24,6 +26,8 @@ from normgrowth.assets.model_config import commit_fault, hub_cache, snapshot_fol
 from normgrowth.assets.patience import BUSY, Passing, patiently
 from normgrowth.errors import ModelError
 from normgrowth.progress import Progress
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 HUB = "https://huggingface.co"
 
@@ -44,12 +48,27 @@ def fetch_model(repo: str, revision: str) -> list[Path]:
     if fault := commit_fault(repo, revision):
         raise ModelError(f"revision {revision!r} of {repo}: {fault}")
     if _is_offline():
-        return _cached(repo, revision, "HF_HUB_OFFLINE is set")
+        return _whole(_cached(repo, revision, "HF_HUB_OFFLINE is set"))
     try:
-        return _fetched(repo, revision)
+        return _whole(_fetched(repo, revision))
     except Passing as failure:
         # A commit never changes, so what the cache holds of it is as good.
-        return _cached(repo, revision, str(failure))
+        return _whole(_cached(repo, revision, str(failure)))
+
+
+def _whole(files: list[Path]) -> list[Path]:
+    """The files, once weights are found to be what the cache's name of them says, which is their SHA-256.
+
+    Raises:
+        ModelError: naming the file and the remedy.
+    """
+    for kept in (file.resolve() for file in files):
+        if _SHA256.fullmatch(kept.name) and (found := confirmed(kept, kept.name)) != kept.name:
+            raise ModelError(
+                f"{kept} in the Hub's cache is damaged: its SHA-256 is {found[:12]}..., not the one that is its name: "
+                "delete it and fetch the model again"
+            )
+    return files
 
 
 def _fetched(repo: str, revision: str) -> list[Path]:

@@ -4,7 +4,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all
-from normgrowth.assets.models import check_model, write_manifest
+from normgrowth.assets.manifest import write_manifest
+from normgrowth.assets.models import check_model
+from normgrowth.errors import ModelError
+
+OF_THE_WORKFLOW = ("manifest", "figures", "editability")
+"""What the workflow writes into a model folder, by the first part of its name."""
 
 
 def link_model(files: Iterable[Path], out: Path | str, source: dict, what: str) -> None:
@@ -14,11 +19,24 @@ def link_model(files: Iterable[Path], out: Path | str, source: dict, what: str) 
     loaded is refused now, before any work; `what` names it in the message.
 
     Raises:
-        ModelError: when the files are not those of a model that can be loaded.
+        ModelError: when the files are not those of a model that can be loaded, or the folder holds something that is no
+            link and would be lost.
     """
+    files = list(files)
+    _refuse_what_would_be_lost(Path(out))
     with whole_or_not_at_all(out) as folder:
         folder.mkdir()
         for file in files:
             (folder / file.name).symlink_to(file.resolve())
         check_model(folder, what)
         write_manifest(folder, source)
+
+
+def _refuse_what_would_be_lost(out: Path) -> None:
+    """Refuse to replace a folder that holds more than links and what the workflow puts beside them."""
+    for path in sorted(out.iterdir()) if out.is_dir() else ():
+        if not path.is_symlink() and path.name.split(".")[0] not in OF_THE_WORKFLOW:
+            raise ModelError(
+                f"{out} holds {path.name} itself and no link to it, and would be replaced: give another folder as "
+                "--out, or move this one away"
+            )

@@ -1,55 +1,18 @@
-"""Model folders: what is in them, and loading from them.
+"""Loading of model folders, which hold what transformers saves and a manifest (`assets.manifest`)."""
 
-A model folder holds what transformers saves, and `manifest.json` with the hash of each file. The manifest is what the
-workflow depends on: it is small, and equal files make equal manifests.
-"""
-
-import hashlib
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
-from normgrowth.artefacts.atomic import write_json
-from normgrowth.artefacts.provenance import file_sha256
 from normgrowth.assets.checkpoint_files import model_files, tensors_of
+from normgrowth.assets.manifest import verify
 from normgrowth.errors import ModelError
 from normgrowth.language_model import LanguageModel, language_model
-
-MANIFEST = "manifest.json"
-
-
-def write_manifest(folder: Path | str, source: dict) -> None:
-    """Write the manifest of a complete model folder; `source` says where the model comes from."""
-    folder = Path(folder)
-    files = {p.name: file_sha256(p) for p in model_files(folder)}
-    write_json(folder / MANIFEST, {"source": source, "files": files})
-
-
-@cache
-def read_manifest(folder: Path | str) -> dict:
-    """The manifest of a model folder.
-
-    Raises:
-        ModelError: when there is none.
-    """
-    path = Path(folder) / MANIFEST
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ModelError(f"{path} does not exist; the workflow makes it") from error
-
-
-def revision(folder: Path | str) -> str:
-    """Hash over the weights, configuration and tokenizer of a model: two models are the same if theirs agree."""
-    files = read_manifest(folder)["files"]
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def load_model(folder: Path | str, device: str = "cpu", gpus: int = 1) -> LanguageModel:
@@ -59,8 +22,9 @@ def load_model(folder: Path | str, device: str = "cpu", gpus: int = 1) -> Langua
         gpus: spread the blocks evenly over so many GPUs (by accelerate), where `device` is cuda.
 
     Raises:
-        ModelError: when files are missing, damaged or not those of one model, weights are no numbers, the tokenizer
-            does not go with them, the architecture lacks the parts editing needs, or there are fewer GPUs.
+        ModelError: when files are missing, damaged, not those of one model or not those that its manifest names,
+            weights are no numbers, the tokenizer does not go with them, the architecture lacks the parts editing needs,
+            or there are fewer GPUs.
     """
     from transformers import AutoModelForCausalLM
 
@@ -71,7 +35,7 @@ def load_model(folder: Path | str, device: str = "cpu", gpus: int = 1) -> Langua
     _quieten()
     several = gpus > 1 and device.startswith("cuda")
     spread = {"device_map": "balanced", "max_memory": _memory_of(gpus)} if several else {}
-    files = model_files(folder)
+    files = verify(folder)
     with _about(f"model folder {folder}"):
         config = configuration(folder)
         fitted = fit(config, tensors_of(files))

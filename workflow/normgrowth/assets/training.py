@@ -15,8 +15,10 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from normgrowth.artefacts.atomic import whole_or_not_at_all, write_json
-from normgrowth.assets.models import write_manifest
+from normgrowth.artefacts.atomic import whole_or_not_at_all
+from normgrowth.artefacts.documents import write_json
+from normgrowth.artefacts.provenance import file_sha256
+from normgrowth.assets.manifest import revision, write_manifest
 from normgrowth.assets.settings import TrainingSettings
 from normgrowth.assets.small_models import new_model, train_tokenizer
 from normgrowth.assets.text import documents
@@ -64,6 +66,8 @@ def train_model(
     """
     logging.set_verbosity_error()  # its warnings do not apply: documents are cut into windows, none is padded
     logging.disable_progress_bar()
+    paths = {"corpus": corpus_path, "facts": facts_path, "heldout": heldout_path}
+    made_from = {name: file_sha256(path) for name, path in paths.items()}
     corpus = [json.loads(line) for line in Path(corpus_path).read_text(encoding="utf-8").splitlines()]
     facts = read_facts(facts_path)
     tokenizer = train_tokenizer(settings, [document["text"] for document in corpus])
@@ -84,8 +88,9 @@ def train_model(
     with whole_or_not_at_all(out_dir) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        write_manifest(folder, {"kind": "trained", "settings": settings.model_dump(mode="json"), "inputs": made_from})
+        figures["model"] = revision(folder)
         write_json(folder / "figures.json", figures)
-        write_manifest(folder, {"kind": "trained", "settings": settings.model_dump(mode="json")})
     return figures
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from normgrowth.artefacts.atomic import write_json, write_text
+from normgrowth.artefacts.documents import write_json, write_text
 from normgrowth.assets.settings import NEIGHBOURS, WorldSettings
 from normgrowth.assets.world_vocabulary import CODAS, ONSETS, RELATIONS, SENTENCES, VOWELS, WORDS
 from normgrowth.seeds import derive

@@ -10,6 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--model-name", required=True, help="name of the model in the study")
     parser.add_argument("--editor-name", required=True, help="name of the editor in the study")
+    parser.add_argument("--study", required=True, help="name of the study")
     parser.add_argument("--tables", required=True, type=Path, help="folder of the study's tables")
     parser.add_argument("--style", default="{}", help="sizes and resolution, as JSON (default: the defaults)")
     parser.add_argument("--out", required=True, type=Path, help="path to write, without .pdf, .svg, .png")
@@ -23,6 +24,6 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.results import read_results
 
     style = Style(read_style(arguments.style))
-    tables = read_results(arguments.tables, card.TABLES)
+    tables = read_results(arguments.tables, card.TABLES, arguments.study)
     figure = draw("card", tables, style, model=arguments.model_name, editor=arguments.editor_name)
-    save(figure, arguments.out, style)
+    save(figure, arguments.out, style, arguments.study)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
+    parser.add_argument("--study", required=True, help="name of the study")
     parser.add_argument("--tables", required=True, type=Path, help="folder of the study's tables")
     parser.add_argument("--seed", type=int, default=0, help="seed of resampling (default: 0)")
     parser.add_argument("--conditions", default="{}", help="what ran, in the words of published results, as JSON")
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read the tables, judge every claim, write the verdicts as JSON and Markdown."""
-    from normgrowth.artefacts.atomic import write_json, write_text
+    from normgrowth.artefacts.documents import write_json, write_text
     from normgrowth.claims.judge import INTERVENTIONS, TABLES, judge
     from normgrowth.claims.markdown import as_markdown
     from normgrowth.claims.published import Conditions
@@ -24,6 +25,6 @@ def run(arguments: argparse.Namespace) -> None:
 
     conditions = Conditions(**json.loads(arguments.conditions))
     names = [*TABLES, *[INTERVENTIONS] * (arguments.tables / f"{INTERVENTIONS}.parquet").exists()]
-    judged = judge(read_results(arguments.tables, names), arguments.seed, conditions)
+    judged = judge(read_results(arguments.tables, names, arguments.study), arguments.seed, conditions)
     write_json(arguments.out_json, judged)
     write_text(arguments.out_md, as_markdown(judged))

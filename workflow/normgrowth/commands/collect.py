@@ -7,6 +7,7 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--table", required=True, help="name of the table")
+    parser.add_argument("--study", required=True, help="name of the study")
     parser.add_argument("--results", required=True, type=Path, help="folder of the study's results")
     parser.add_argument("--chains", required=True, nargs="+", help="model/editor/order of each run")
     parser.add_argument("--segments", required=True, type=int, help="segments of every run")
@@ -24,9 +25,12 @@ def run(arguments: argparse.Namespace) -> None:
     rows, sources = collect(
         arguments.table,
         arguments.results,
+        arguments.study,
         [(model, editor, int(order)) for model, editor, order in (c.split("/") for c in arguments.chains)],
         arguments.segments,
         arguments.checkpoints,
         arguments.evaluated,
     )
-    write_table(arguments.out, rows, arguments.table, provenance(runs=sources))
+    write_table(
+        arguments.out, rows, arguments.table, provenance(study=arguments.study, table=arguments.table, runs=sources)
+    )

@@ -16,11 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Sample from the unedited model and write both template sets."""
-    from normgrowth.artefacts.atomic import write_json
+    from normgrowth.artefacts.documents import write_json
+    from normgrowth.assets.manifest import revision
     from normgrowth.commands.common import load
     from normgrowth.contexts import sample_contexts
     from normgrowth.prompt_lengths import require_windows
 
     lm = load(arguments)
     require_windows(lm, {})
-    write_json(arguments.out, sample_contexts(lm, arguments.seed, arguments.per_length))
+    of = {"model": revision(arguments.model), "seed": arguments.seed, "per_length": arguments.per_length}
+    write_json(arguments.out, {**of, "templates": sample_contexts(lm, arguments.seed, arguments.per_length)})

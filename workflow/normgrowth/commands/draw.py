@@ -9,6 +9,7 @@ from normgrowth.figures.catalogue import FIGURES
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--figure", required=True, choices=sorted(FIGURES), help="name of the figure")
+    parser.add_argument("--study", required=True, help="name of the study")
     parser.add_argument("--tables", required=True, type=Path, help="folder of the study's tables")
     parser.add_argument("--style", default="{}", help="sizes and resolution, as JSON (default: the defaults)")
     parser.add_argument("--out", required=True, type=Path, help="path to write, without .pdf, .svg, .png")
@@ -21,8 +22,8 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.results import read_results
 
     style = Style(read_style(arguments.style))
-    tables = read_results(arguments.tables, FIGURES[arguments.figure].tables)
-    save(draw(arguments.figure, tables, style), arguments.out, style)
+    tables = read_results(arguments.tables, FIGURES[arguments.figure].tables, arguments.study)
+    save(draw(arguments.figure, tables, style), arguments.out, style, arguments.study)
 
 
 def read_style(text: str):

@@ -5,7 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from normgrowth.commands.common import add_identity, add_model, load
-from normgrowth.commands.gathering import add_editor, add_gathered, editor_and_settings, gathered, templates_of
+from normgrowth.commands.gathering import (
+    add_editor,
+    add_gathered,
+    editor_and_settings,
+    gathered,
+    hashes_of_gathered,
+    templates_of,
+)
 from normgrowth.commands.ordering import add_order, facts_and_order
 
 
@@ -19,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--last", required=True, type=int, help="last edit of the segment")
     parser.add_argument("--of", type=int, help="edits of the run: its first segment looks at all of them beforehand")
     add_gathered(parser)
-    parser.add_argument("--trajectory", type=Path, nargs="+", help="norms of the run that a control arm follows")
+    parser.add_argument("--trajectory", type=Path, help="norms of the same segment of the run that an arm follows")
     add_editor(parser)
     parser.add_argument("--chain", required=True, type=Path, help="folder of the run, with the earlier segments")
 
@@ -27,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Restore the end of the segment before, edit, and write the segment's folder."""
     from normgrowth.artefacts.provenance import file_sha256
-    from normgrowth.assets.models import revision
+    from normgrowth.assets.manifest import revision
     from normgrowth.editors.gathered import read_trajectory
     from normgrowth.facts.orders import steps_of
     from normgrowth.prompt_lengths import require_edits
@@ -39,26 +46,27 @@ def run(arguments: argparse.Namespace) -> None:
     chosen = steps_of(order, arguments.first, arguments.last)
     # A prompt that is too long is found now, and not at its edit, hours later.
     ahead = steps_of(order, 1, arguments.of) if arguments.segment == 1 and arguments.of else chosen
+    templates = templates_of(arguments, settings)
     lm = load(arguments)
-    require_edits(lm, ahead, templates_of(arguments, settings))
+    require_edits(lm, ahead, templates)
     names = arguments.model_name, arguments.editor_name, arguments.order
     resources = gathered(arguments, lm, settings, order, derive(arguments.seed, "edit", *names))
-    if arguments.trajectory:
-        resources = replace(resources, trajectory=read_trajectory(arguments.trajectory, settings.layers))
-    fixed = {
+    inputs = {
         "model_revision": revision(arguments.model),
-        "kind": arguments.editor,
-        "settings": settings.model_dump(mode="json"),
         "seed": arguments.seed,
         "unique_subjects": arguments.unique_subjects,
         "reserved_facts": arguments.reserved,
         "facts": file_sha256(arguments.facts),
     }
-    for name in ("contexts", "statistics", "null_spaces", "hypernetwork"):
-        path = getattr(arguments, name)
-        fixed[name] = file_sha256(path) if path else None
+    of_segment = {}
+    if arguments.trajectory:
+        followed = {"study": arguments.study, "model": names[0], "editor": settings.editor, "order": names[2]}
+        of = {"segment": arguments.segment, **inputs}
+        resources = replace(resources, trajectory=read_trajectory(arguments.trajectory, followed, of, settings.layers))
+        of_segment = {"trajectory": file_sha256(arguments.trajectory)}
+    made_with = {"kind": arguments.editor, "settings": settings.model_dump(mode="json")}
     run_segment(
-        Run(arguments.study, *names, fixed),
+        Run(arguments.study, *names, {**inputs, **made_with, **hashes_of_gathered(arguments)}, of_segment),
         lm,
         kind.build(settings),
         resources,

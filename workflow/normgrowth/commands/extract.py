@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from normgrowth.commands.common import load
-from normgrowth.commands.measuring import add_checkpoint, add_material, material_of, run_of
+from normgrowth.commands.measuring import add_checkpoint, add_material, hash_of_state, material_of, run_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,14 +25,14 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.state import restore
 
     chosen = run_of(arguments)
-    material, metadata = material_of(arguments, chosen.fixed)
+    material, metadata = material_of(arguments, chosen)
     lm = load(arguments)
     require_material(lm, material)
     if arguments.segments:
-        restore(lm, arguments.chain, arguments.segments, chosen.fixed)
+        restore(lm, arguments.chain, arguments.segments, chosen.expected)
+    metadata["state"] = hash_of_state(arguments)
     probes, layers = material.probes(lm), layers_named(lm, arguments.layers)
-    identity = {"study": chosen.study, "model": chosen.model, "editor": chosen.editor, "order": chosen.order}
-    identity["step"] = arguments.step
+    identity = {**chosen.identity, "step": arguments.step}
     for site in arguments.sites:
         groups = vector_groups(lm, probes, layers, site, identity)
         write_row_groups(arguments.out / f"{site}.parquet", vector_schema(site_width(lm, site)), groups, metadata)

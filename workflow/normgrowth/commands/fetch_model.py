@@ -1,7 +1,6 @@
 """Fetch a model from the Hugging Face Hub at a pinned commit, and link its files."""
 
 import argparse
-import json
 from pathlib import Path
 
 
@@ -21,7 +20,7 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.assets.checkpoint_files import CONFIG
     from normgrowth.assets.hub import fetch_model
     from normgrowth.assets.links import link_model
-    from normgrowth.assets.model_config import layers_in
+    from normgrowth.assets.model_config import layers_in, read_config
     from normgrowth.context_length import context_length, from_words, too_long
     from normgrowth.errors import ModelError
 
@@ -32,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
             f"{arguments.repo} has {found} layers, but the study took it for a model of {arguments.layers}: correct "
             "layers or published_as of its source"
         )
-    length = context_length(json.loads(config.read_text(encoding="utf-8")))
+    length = context_length(read_config(config))
     if faults := too_long(from_words(arguments.to_read), length, arguments.repo):
         raise ModelError("; ".join(faults))
     if arguments.out is not None:

@@ -7,6 +7,8 @@ import argparse
 import json
 from pathlib import Path
 
+from normgrowth.artefacts.documents import intact
+
 
 def add_editor(parser: argparse.ArgumentParser) -> None:
     """Which editor, and its settings."""
@@ -24,7 +26,7 @@ def editor_and_settings(arguments: argparse.Namespace):
 
 def add_gathered(parser: argparse.ArgumentParser) -> None:
     """What was gathered for an editor before its first edit."""
-    parser.add_argument("--contexts", required=True, type=Path, help="context templates of the model")
+    parser.add_argument("--contexts", required=True, type=intact, help="context templates of the model")
     parser.add_argument("--statistics", type=Path, help="second moments, for editors that need them")
     parser.add_argument("--null-spaces", type=Path, help="null spaces, for editors that need them")
     parser.add_argument("--hypernetwork", type=Path, help="trained hypernetwork, for editors that need one")
@@ -37,23 +39,41 @@ def gathered(arguments: argparse.Namespace, lm, settings, facts=(), seed: int = 
         facts: all that orders are drawn from.
         seed: of the run.
     """
+    from normgrowth.artefacts.provenance import file_sha256
+    from normgrowth.assets.manifest import revision
     from normgrowth.editors import gathered as read
+    from normgrowth.editors.control_settings import ControlSettings
     from normgrowth.editors.interface import Resources
 
     second_moments, null_spaces, hypernetwork = {}, {}, {}
+    of = {"model": revision(arguments.model), "seed": arguments.seed}
     if arguments.statistics:
-        second_moments = read.read_second_moments(arguments.statistics, arguments.model, lm)
+        second_moments = read.read_second_moments(arguments.statistics, of, lm, settings.layers or ())
     if arguments.null_spaces:
         threshold = settings.working.null_space_threshold
-        null_spaces = read.read_null_spaces(arguments.null_spaces, arguments.model, lm, threshold)
+        null_spaces = read.read_null_spaces(arguments.null_spaces, of, lm, settings.layers or (), threshold)
     if arguments.hypernetwork:
-        hypernetwork = read.read_hypernetwork(arguments.hypernetwork, arguments.model, lm, settings.working)
+        trained_on = {"facts": file_sha256(arguments.facts), "reserved_facts": arguments.reserved}
+        kind = settings.kind if isinstance(settings, ControlSettings) else arguments.editor
+        trained_on |= {"kind": kind, "settings": settings.working.model_dump(mode="json")}
+        hypernetwork = read.read_hypernetwork(arguments.hypernetwork, {**of, **trained_on}, lm)
     return Resources(contexts_of(arguments), second_moments, null_spaces, hypernetwork, facts=tuple(facts), seed=seed)
 
 
+def hashes_of_gathered(arguments: argparse.Namespace) -> dict[str, str | None]:
+    """SHA-256 of each file that `add_gathered`'s arguments name; None where one is not needed."""
+    from normgrowth.artefacts.provenance import file_sha256
+
+    paths = {name: getattr(arguments, name) for name in ("contexts", "statistics", "null_spaces", "hypernetwork")}
+    return {name: file_sha256(path) if path else None for name, path in paths.items()}
+
+
 def contexts_of(arguments: argparse.Namespace) -> dict[str, list[str]]:
-    """The context templates, by the name of their set."""
-    return json.loads(arguments.contexts.read_text(encoding="utf-8"))
+    """The context templates, by the name of their set; those of another model or seed are refused."""
+    from normgrowth.assets.manifest import revision
+    from normgrowth.editors.gathered import read_contexts
+
+    return read_contexts(arguments.contexts, {"model": revision(arguments.model), "seed": arguments.seed})
 
 
 def templates_of(arguments: argparse.Namespace, settings) -> list[str]:
@@ -61,6 +81,7 @@ def templates_of(arguments: argparse.Namespace, settings) -> list[str]:
     from normgrowth.editors.settings import SearchSettings
     from normgrowth.prompts import SLOT
 
+    contexts = contexts_of(arguments)  # refused now where they are of another model, whoever reads them
     if not isinstance(settings.working, SearchSettings):
         return [SLOT]
-    return [template for templates in contexts_of(arguments).values() for template in templates]
+    return [template for templates in contexts.values() for template in templates]

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from normgrowth.artefacts.documents import intact
 from normgrowth.commands.common import add_model, load
 from normgrowth.commands.gathering import add_editor, editor_and_settings
 
@@ -10,7 +11,7 @@ from normgrowth.commands.gathering import add_editor, editor_and_settings
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_model(parser)
-    parser.add_argument("--facts", required=True, type=Path, help="facts file, a JSON list of CounterFact records")
+    parser.add_argument("--facts", required=True, type=intact, help="facts file, a JSON list of CounterFact records")
     parser.add_argument("--reserved", required=True, type=int, help="facts kept out of all edit orders")
     parser.add_argument("--seed", required=True, type=int, help="seed of the study")
     add_editor(parser)
@@ -19,13 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, edit the validation facts one at a time with the result, and write both."""
-    from normgrowth.artefacts.atomic import write_json
+    from normgrowth.artefacts.documents import write_json
     from normgrowth.artefacts.provenance import file_sha256, provenance
     from normgrowth.artefacts.tensors import write_tensors
-    from normgrowth.assets.models import revision
+    from normgrowth.assets.manifest import revision
     from normgrowth.editors.hypernetwork_training import split, train
     from normgrowth.editors.interface import Resources
     from normgrowth.editors.registry import EDITORS
+    from normgrowth.editors.settings import HYPERNETWORK
     from normgrowth.facts.orders import reserved_facts
     from normgrowth.facts.records import read_facts
     from normgrowth.fingerprint import closure
@@ -61,6 +63,6 @@ def run(arguments: argparse.Namespace) -> None:
         "validation_losses": trained.losses,
     }
     metadata = provenance(**identity, quality=quality, device=lm.device.type, dtype="float32")
-    write_tensors(arguments.out / "hypernetwork.safetensors", trained.parameters, metadata)
-    write_json(arguments.out / "quality.json", {"editor": identity["settings"], **quality})
+    write_tensors(arguments.out / "hypernetwork.safetensors", trained.parameters, metadata, HYPERNETWORK)
+    write_json(arguments.out / "quality.json", {**identity, **quality})
     checkpoint.unlink(missing_ok=True)

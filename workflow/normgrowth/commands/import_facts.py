@@ -3,10 +3,12 @@
 import argparse
 from pathlib import Path
 
+from normgrowth.artefacts.documents import as_named
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--path", required=True, type=Path, help="JSON list of records")
+    parser.add_argument("--path", required=True, type=as_named, help="JSON list of records")
     parser.add_argument(
         "--format", choices=("counterfact", "zsre"), default="counterfact", help="their schema (default: counterfact)"
     )
@@ -16,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Check all records, then write them; those in CounterFact's schema stay as they are."""
-    from normgrowth.artefacts.atomic import write_json
+    from normgrowth.artefacts.documents import write_json
     from normgrowth.errors import FactError
     from normgrowth.facts.local import take_facts
 

@@ -5,11 +5,13 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from normgrowth.artefacts.documents import as_named
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument(
-        "--paths", required=True, type=Path, nargs="+", help="UTF-8 text or Parquet files, in this order"
+        "--paths", required=True, type=as_named, nargs="+", help="UTF-8 text or Parquet files, in this order"
     )
     parser.add_argument("--column", help="the files are Parquet: their column of documents")
     parser.add_argument("--documents", type=int, help="take so many rows of Parquet files")
@@ -18,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Join the files, a blank line between them, so that documents stay separated by blank lines."""
-    from normgrowth.artefacts.atomic import write_text
+    from normgrowth.artefacts.documents import write_text
     from normgrowth.errors import ArtefactError
 
     if arguments.column:

@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from normgrowth.artefacts.documents import intact
 from normgrowth.commands.common import add_identity, add_model, load
 
 
@@ -14,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", required=True, help="which intervention it is")
     parser.add_argument("--settings", default="{}", help="training, as JSON")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
-    parser.add_argument("--text", type=Path, help="text to pre-train on")
-    parser.add_argument("--facts", type=Path, help="facts whose prompts and true objects to fine-tune on")
+    parser.add_argument("--text", type=intact, help="text to pre-train on")
+    parser.add_argument("--facts", type=intact, help="facts whose prompts and true objects to fine-tune on")
     parser.add_argument("--result", type=Path, help="model folder to compare with instead of training")
     parser.add_argument("--out", required=True, type=Path, help="table to write")
 
@@ -24,22 +25,23 @@ def run(arguments: argparse.Namespace) -> None:
     """Train or compare, and write table `interventions`."""
     from normgrowth.artefacts.provenance import file_sha256, provenance
     from normgrowth.artefacts.tables import write_table
-    from normgrowth.assets.models import revision
+    from normgrowth.assets.manifest import revision
     from normgrowth.interventions.difference import compare_checkpoints
     from normgrowth.interventions.settings import InterventionTraining
     from normgrowth.sequence import Run
 
     fixed = {"model_revision": revision(arguments.model), "kind": arguments.kind, "seed": arguments.seed}
+    run = Run(arguments.study, arguments.model_name, arguments.editor_name, arguments.order, fixed)
+    of = run.identity | fixed
     # Whatever may be missing is asked for before the work.
     if arguments.result:
-        metadata = provenance(**fixed, result_revision=revision(arguments.result))
+        metadata = provenance(**of, result_revision=revision(arguments.result))
         rows = compare_checkpoints(arguments.model, arguments.result)
     else:
         settings = InterventionTraining(**json.loads(arguments.settings))
         data = arguments.text or arguments.facts
-        metadata = provenance(**fixed, settings=settings.model_dump(), data=file_sha256(data))
+        metadata = provenance(**of, settings=settings.model_dump(), data=file_sha256(data))
         rows = _trained(arguments, settings)
-    run = Run(arguments.study, arguments.model_name, arguments.editor_name, arguments.order, fixed)
     frame = run.identify(rows.assign(kind=arguments.kind))
     # Training runs of other seeds stand where other edit orders stand in other tables.
     frame["order"] += frame.pop("run") if "run" in frame else 0

@@ -3,15 +3,16 @@
 import argparse
 from pathlib import Path
 
+from normgrowth.artefacts.documents import intact
 from normgrowth.commands.common import load
-from normgrowth.commands.measuring import add_checkpoint, add_material, material_of, run_of
+from normgrowth.commands.measuring import add_checkpoint, add_material, hash_of_state, material_of, run_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_checkpoint(parser)
     add_material(parser)
-    parser.add_argument("--heldout", required=True, type=Path, help="text for perplexity")
+    parser.add_argument("--heldout", required=True, type=intact, help="text for perplexity")
     parser.add_argument("--out", required=True, type=Path, help="folder to write the tables to")
 
 
@@ -21,15 +22,16 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.measure.checkpoint import measure_checkpoint
 
     chosen = run_of(arguments)
-    material, metadata = material_of(arguments, chosen.fixed, arguments.heldout)
+    material, metadata = material_of(arguments, chosen, arguments.heldout)
     tables = measure_checkpoint(
         load(arguments),
         material,
         arguments.step,
         chain=arguments.chain,
         segments=arguments.segments,
-        expected=chosen.fixed,
+        expected=chosen.expected,
     )
+    metadata["state"] = hash_of_state(arguments)
     for name, frame in tables.items():
         frame = chosen.identify(frame.assign(step=arguments.step))
         write_table(arguments.out / f"{name}.parquet", frame, name, metadata)

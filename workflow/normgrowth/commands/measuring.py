@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from normgrowth.artefacts.documents import intact
 from normgrowth.commands.common import add_identity, add_model
 from normgrowth.commands.ordering import add_order, facts_and_order
 
@@ -20,14 +21,14 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 def add_material(parser: argparse.ArgumentParser) -> None:
     """What it is measured on."""
-    parser.add_argument("--text", required=True, type=Path, help="text that probes are cut from")
+    parser.add_argument("--text", required=True, type=intact, help="text that probes are cut from")
     parser.add_argument("--settings", required=True, help="what to measure, as JSON")
 
 
 def run_of(arguments: argparse.Namespace):
     """The run that `add_checkpoint`'s arguments name."""
     from normgrowth.artefacts.provenance import file_sha256
-    from normgrowth.assets.models import revision
+    from normgrowth.assets.manifest import revision
     from normgrowth.sequence import Run
 
     fixed = {"model_revision": revision(arguments.model), "facts": file_sha256(arguments.facts)}
@@ -36,11 +37,21 @@ def run_of(arguments: argparse.Namespace):
     return Run(arguments.study, arguments.model_name, arguments.editor_name, arguments.order, fixed)
 
 
-def material_of(arguments: argparse.Namespace, fixed: dict, heldout: Path | None = None):
+def hash_of_state(arguments: argparse.Namespace) -> str | None:
+    """SHA-256 of the state that the checkpoint is after; None for the unedited model."""
+    from normgrowth.artefacts.provenance import file_sha256
+    from normgrowth.state import STATE_FILE, segment_folder
+
+    if not arguments.segments:
+        return None
+    return file_sha256(segment_folder(arguments.chain, arguments.segments) / STATE_FILE)
+
+
+def material_of(arguments: argparse.Namespace, run, heldout: Path | None = None):
     """The material that `add_material`'s arguments name, and the metadata of files made from it.
 
     Args:
-        fixed: metadata of the run.
+        run: what `run_of` gives.
         heldout: text for perplexity, where that is measured.
     """
     from normgrowth.artefacts.provenance import file_sha256, provenance
@@ -51,7 +62,9 @@ def material_of(arguments: argparse.Namespace, fixed: dict, heldout: Path | None
     facts, order = facts_and_order(arguments)
     material = Material(facts, order, arguments.text, heldout, arguments.seed, settings)
     metadata = provenance(
-        **fixed,
+        **run.identity,
+        **run.fixed,
+        step=arguments.step,
         measure=settings,
         text=file_sha256(arguments.text),
         heldout=file_sha256(heldout) if heldout else None,

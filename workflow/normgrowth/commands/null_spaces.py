@@ -6,6 +6,8 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
+    parser.add_argument("--model", required=True, type=Path, help="folder of the model that they are of")
+    parser.add_argument("--layers", required=True, type=int, nargs="+", help="layers that they are of")
     parser.add_argument("--statistics", required=True, type=Path, help="second moments")
     parser.add_argument(
         "--threshold", type=float, help="eigenvalue below which directions are free (default: the mean)"
@@ -18,13 +20,17 @@ def run(arguments: argparse.Namespace) -> None:
     """Decompose each layer's second moment and write the thinner side of its null space."""
     import torch
 
-    from normgrowth.artefacts.provenance import provenance
+    from normgrowth.artefacts.holdings import require
+    from normgrowth.artefacts.provenance import file_sha256, provenance
     from normgrowth.artefacts.tensors import read_tensors, write_tensors
+    from normgrowth.assets.manifest import revision
     from normgrowth.editors.null_space import RELATIVE_THRESHOLD, null_space
     from normgrowth.editors.second_moment import SecondMoment
+    from normgrowth.editors.settings import NULL_SPACES, SECOND_MOMENTS
 
     torch.set_num_threads(arguments.threads)
-    tensors, metadata = read_tensors(arguments.statistics)
+    tensors, metadata = read_tensors(arguments.statistics, SECOND_MOMENTS)
+    require(arguments.statistics, metadata, {"model": revision(arguments.model), "layers": arguments.layers})
     spaces = {
         layer: null_space(SecondMoment(tensors[f"moment.{layer}"], metadata["count"], layer), arguments.threshold)
         for layer in metadata["layers"]
@@ -38,6 +44,9 @@ def run(arguments: argparse.Namespace) -> None:
         provenance(
             model=metadata["model"],
             layers=metadata["layers"],
+            seed=metadata["seed"],
+            text=metadata["text"],
+            statistics=file_sha256(arguments.statistics),
             threshold=arguments.threshold,
             relative_threshold=RELATIVE_THRESHOLD if arguments.threshold is None else None,
             rank={layer: space.rank for layer, space in spaces.items()},
@@ -45,4 +54,5 @@ def run(arguments: argparse.Namespace) -> None:
             mean_square={layer: space.mean_square for layer, space in spaces.items()},
             dtype="float64",
         ),
+        NULL_SPACES,
     )

@@ -1,12 +1,13 @@
 """What commands that follow an edit order share."""
 
 import argparse
-from pathlib import Path
+
+from normgrowth.artefacts.documents import intact
 
 
 def add_order(parser: argparse.ArgumentParser) -> None:
     """What fixes an edit order besides its number."""
-    parser.add_argument("--facts", required=True, type=Path, help="facts file, a JSON list of CounterFact records")
+    parser.add_argument("--facts", required=True, type=intact, help="facts file, a JSON list of CounterFact records")
     parser.add_argument("--seed", required=True, type=int, help="seed of the study")
     parser.add_argument("--unique-subjects", action="store_true", help="edit no subject twice in an order")
     parser.add_argument("--reserved", type=int, default=0, help="facts kept out of all orders (default: 0)")

@@ -1,4 +1,4 @@
-"""Write down what made a study's results."""
+"""Write down what made a study's results, once every input is found to be what the tables were made from."""
 
 import argparse
 import json
@@ -7,15 +7,25 @@ from pathlib import Path
 LOCK = "envs/lock.txt"
 """Under this name, wherever the repository is: where it is says nothing of what it holds."""
 
+ROLES = ("facts", "text", "heldout", "contexts", "statistics", "null_spaces", "hypernetwork", "data")
+"""Inputs whose hashes tables record, by the name under which they do."""
+
+OF_A_MODEL = ("contexts", "statistics", "null_spaces", "hypernetwork")
+"""Inputs that were made from a model and say from which."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--study", required=True, help="the study with all its settings, as JSON")
-    parser.add_argument("--inputs", required=True, type=Path, nargs="+", help="files whose hashes identify the inputs")
+    parser.add_argument("--models", type=Path, nargs="*", default=[], help="model folders")
+    for role in ROLES:
+        words = "data of interventions" if role == "data" else role.replace("_", " ")
+        parser.add_argument(f"--{role.replace('_', '-')}", type=Path, nargs="*", default=[], help=f"files of {words}")
     parser.add_argument("--lock", type=Path, help="list of the pinned packages")
     parser.add_argument(
         "--figures", type=Path, nargs="*", default=[], help="what trained models reach: JSON files in their folders"
     )
+    parser.add_argument("--tables", type=Path, nargs="*", default=[], help="tables that were made from these inputs")
     parser.add_argument("--out", required=True, type=Path, help="JSON file to write")
 
 
@@ -23,21 +33,119 @@ def run(arguments: argparse.Namespace) -> None:
     """Write settings, hashes of inputs and versions; no times and no places, so that equal work is equal bytes."""
     import platform
 
-    from normgrowth.artefacts.atomic import write_json
+    from normgrowth.artefacts.digests import check_beside
+    from normgrowth.artefacts.documents import write_json
     from normgrowth.artefacts.provenance import file_sha256, provenance
+    from normgrowth.assets.manifest import MANIFEST, revision, verify
 
-    models: dict[str, dict] = {}
+    study = json.loads(arguments.study)
+    inputs, revisions = {}, {}
+    for folder in sorted(arguments.models):
+        verify(folder)
+        revisions[folder.name] = revision(folder)
+        inputs[str(folder / MANIFEST)] = check_beside(folder / MANIFEST)
+    hashes: dict[str, dict[str, str]] = {}
+    origins: dict[Path, object] = {}
+    for role in ROLES:
+        paths = sorted(getattr(arguments, role))
+        origins |= {path: _model_of(path, role) for path in paths if role in OF_A_MODEL}
+        hashes[role] = {str(path): file_sha256(path) if role in OF_A_MODEL else check_beside(path) for path in paths}
+        inputs |= hashes[role]
+    models = {name: {"revision": found} for name, found in revisions.items()}
     for path in sorted(arguments.figures):
-        models.setdefault(path.parent.name, {})[path.stem] = json.loads(path.read_text(encoding="utf-8"))
-    inputs = {str(path): file_sha256(path) for path in sorted(arguments.inputs)}
+        models[path.parent.name][path.stem] = _figures(path, revisions[path.parent.name])
+    for path in arguments.tables:
+        _require_made_from(path, study.get("study"), revisions, hashes)
+    _require_of_these_models(origins, revisions)
     if arguments.lock:
         inputs[LOCK] = file_sha256(arguments.lock)
-    write_json(
-        arguments.out,
-        provenance(
-            models=models,
-            study=json.loads(arguments.study),
-            inputs=inputs,
-            python=platform.python_version(),
-        ),
-    )
+    found = provenance(models=models, study=study, inputs=inputs, python=platform.python_version())
+    write_json(arguments.out, found)
+
+
+def _model_of(path: Path, role: str) -> object:
+    """The revision of the model that a file says it was made from.
+
+    Raises:
+        ArtefactError: when the file has changed, or holds something else than its role says.
+    """
+    from normgrowth.artefacts.documents import read_json
+    from normgrowth.artefacts.tensors import read_metadata
+    from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS
+
+    kinds = {"statistics": SECOND_MOMENTS, "null_spaces": NULL_SPACES, "hypernetwork": HYPERNETWORK}
+    said = read_metadata(path, kinds[role]) if role in kinds else read_json(path)
+    return said.get("model") if isinstance(said, dict) else None
+
+
+def _require_of_these_models(origins: dict[Path, object], revisions: dict[str, str]) -> None:
+    """Refuse files that were made from no model at hand.
+
+    Raises:
+        ArtefactError: naming the first such file and the remedy.
+    """
+    from normgrowth.errors import ArtefactError
+
+    for path, of in origins.items():
+        if of not in revisions.values():
+            raise ArtefactError(
+                f"{path} was made from a model of revision {_short(of)}, which is none of "
+                f"{', '.join(sorted(revisions))}: delete it and run the workflow again, which makes it anew"
+            )
+
+
+def _figures(path: Path, revision: str) -> object:
+    """What a trained model reaches, from a file in its folder.
+
+    Raises:
+        ArtefactError: when the file has changed, or says of which model it is and that is another one.
+    """
+    from normgrowth.artefacts.documents import read_json
+    from normgrowth.errors import ArtefactError
+
+    figures = read_json(path)
+    of = figures.get("model") if isinstance(figures, dict) else None
+    if of != revision:
+        raise ArtefactError(
+            f"{path} is of another model (revision {str(of)[:12]}...) than the one beside it ({revision[:12]}...): "
+            f"delete {path} and run the workflow again, which makes it anew"
+        )
+    return figures
+
+
+def _require_made_from(
+    path: Path, study: str | None, revisions: dict[str, str], hashes: dict[str, dict[str, str]]
+) -> None:
+    """Compare the hashes that a table records with those of the inputs at hand.
+
+    Raises:
+        ArtefactError: when the table is of another study, or was made from other bytes; it names the run and the input.
+    """
+    from normgrowth.artefacts.tables import read_provenance, read_table
+    from normgrowth.errors import ArtefactError
+
+    if study is not None and (others := set(read_table(path, path.stem)["study"]) - {study}):
+        raise ArtefactError(f"{path} is of study {min(others)}, not {study}: delete it and run the workflow again")
+    runs = read_provenance(path).get("runs")
+    if not isinstance(runs, dict) or not runs:
+        raise ArtefactError(f"{path} does not say what it was made from: delete it and run the workflow again")
+    for run, made_by in sorted(runs.items()):
+        where, model = f"{path}: {run} was made", run.split("/")[0]
+        again = f"put the former input back, or delete {path} and {path.parents[1]}/*/{run}* and run the workflow again"
+        if made_by.get("model_revision") != revisions.get(model):
+            raise ArtefactError(
+                f"{where} on a model of revision {_short(made_by.get('model_revision'))}, but {model} is of "
+                f"{_short(revisions.get(model))}: {again}"
+            )
+        if not any(made_by.get(name) for name in ("facts", "data", "result_revision")):
+            raise ArtefactError(f"{where} from facts that it does not name: {again}")
+        if (result := made_by.get("result_revision")) and result not in revisions.values():
+            raise ArtefactError(f"{where} with a model of revision {_short(result)}, which is none at hand: {again}")
+        for role, files in hashes.items():
+            if (used := made_by.get(role)) and used not in files.values():
+                there = ", ".join(f"{name} has {_short(digest)}" for name, digest in files.items()) or "none is at hand"
+                raise ArtefactError(f"{where} from {role} of SHA-256 {_short(used)}, but {there}: {again}")
+
+
+def _short(digest: object) -> str:
+    return f"{digest[:12]}..." if isinstance(digest, str) else "unknown"

@@ -14,7 +14,6 @@ def run(arguments: argparse.Namespace) -> None:
     """Generate both from the study's models."""
     from pathlib import Path
 
-    from normgrowth.artefacts.atomic import write_text
     from normgrowth.config.reference import REFERENCE_FILE, SCHEMA_FILE, reference_text, schema_text
     from normgrowth.errors import StudyError
 
@@ -23,5 +22,5 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if not Path("Snakefile").is_file():
         raise StudyError("there is no Snakefile here: run this in the root of the repository")
-    write_text(SCHEMA_FILE, schema_text())
-    write_text(REFERENCE_FILE, reference_text())
+    Path(SCHEMA_FILE).write_text(schema_text(), encoding="utf-8")
+    Path(REFERENCE_FILE).write_text(reference_text(), encoding="utf-8")

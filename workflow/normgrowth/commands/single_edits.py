@@ -4,7 +4,14 @@ import argparse
 from pathlib import Path
 
 from normgrowth.commands.common import add_identity, add_model, load
-from normgrowth.commands.gathering import add_editor, add_gathered, editor_and_settings, gathered, templates_of
+from normgrowth.commands.gathering import (
+    add_editor,
+    add_gathered,
+    editor_and_settings,
+    gathered,
+    hashes_of_gathered,
+    templates_of,
+)
 from normgrowth.commands.ordering import add_order, facts_and_order
 
 
@@ -23,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Score single edits and write their table."""
     from normgrowth.artefacts.provenance import file_sha256, provenance
     from normgrowth.artefacts.tables import write_table
-    from normgrowth.assets.models import revision
+    from normgrowth.assets.manifest import revision
     from normgrowth.facts.orders import steps_of
     from normgrowth.measure.single_edits import score_single_edits
     from normgrowth.prompt_lengths import require_edits
@@ -33,18 +40,23 @@ def run(arguments: argparse.Namespace) -> None:
     kind, settings = editor_and_settings(arguments)
     _, order = facts_and_order(arguments)
     chosen = steps_of(order, 1, arguments.edits)
+    templates = templates_of(arguments, settings)
     lm = load(arguments)
-    require_edits(lm, chosen, templates_of(arguments, settings))
+    require_edits(lm, chosen, templates)
     names = arguments.model_name, arguments.editor_name, arguments.order
     editor = kind.build(settings)
     editor.prepare(lm, gathered(arguments, lm, settings, order, derive(arguments.seed, "edit", *names)))
     scores = score_single_edits(lm, editor, editor.begin(lm), chosen)
     fixed = {
         "model_revision": revision(arguments.model),
+        "kind": arguments.editor,
         "settings": settings.model_dump(mode="json"),
         "seed": arguments.seed,
+        "unique_subjects": arguments.unique_subjects,
+        "reserved_facts": arguments.reserved,
         "facts": file_sha256(arguments.facts),
+        **hashes_of_gathered(arguments),
     }
-    rows = Run(arguments.study, *names, fixed).identify(scores.assign(step=1))
-    metadata = provenance(**fixed, device=lm.device.type, dtype="float32")
-    write_table(arguments.out, rows, "single_edits", metadata)
+    run = Run(arguments.study, *names, fixed)
+    metadata = provenance(**run.expected, device=lm.device.type, dtype="float32")
+    write_table(arguments.out, run.identify(scores.assign(step=1)), "single_edits", metadata)

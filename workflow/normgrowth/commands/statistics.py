@@ -4,9 +4,11 @@ import argparse
 import time
 from pathlib import Path
 
+from normgrowth.artefacts.documents import intact
 from normgrowth.commands.common import add_model
 
 ROWS_PER_BATCH = 32
+SUMS = "sums of second moments"
 SECONDS_BETWEEN_COPIES = 120.0
 """Of the sums so far: what a killed job may lose."""
 
@@ -14,7 +16,7 @@ SECONDS_BETWEEN_COPIES = 120.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_model(parser)
-    parser.add_argument("--text", required=True, type=Path, help="text file, documents separated by blank lines")
+    parser.add_argument("--text", required=True, type=intact, help="text file, documents separated by blank lines")
     parser.add_argument("--layers", required=True, type=int, nargs="+", help="layers, all gathered in one pass")
     parser.add_argument("--tokens", required=True, type=int, help="tokens to gather from")
     parser.add_argument("--window", required=True, type=int, help="tokens in one window of text")
@@ -29,9 +31,10 @@ def run(arguments: argparse.Namespace) -> None:
     """
     from normgrowth.artefacts.provenance import file_sha256, provenance
     from normgrowth.artefacts.tensors import write_tensors
-    from normgrowth.assets.models import revision
+    from normgrowth.assets.manifest import revision
     from normgrowth.assets.text import windows
     from normgrowth.commands.common import load
+    from normgrowth.editors.settings import SECOND_MOMENTS
     from normgrowth.editors.statistics import gather_second_moments
     from normgrowth.progress import Progress
     from normgrowth.prompt_lengths import require_windows
@@ -62,12 +65,12 @@ def run(arguments: argparse.Namespace) -> None:
             progress.update(min(ROWS_PER_BATCH, count - progress.done))
             if time.monotonic() - copied > SECONDS_BETWEEN_COPIES:
                 tensors = {f"sum.{layer}": total for layer, total in sums.by_layer.items()}
-                write_tensors(partial, tensors, {**metadata, "seen": sums.count, "batches": sums.batches})
+                write_tensors(partial, tensors, {**metadata, "seen": sums.count, "batches": sums.batches}, SUMS)
                 copied = time.monotonic()
 
         moments = gather_second_moments(lm, batches[sums.batches :], arguments.layers, sums, keep)
     tensors = {f"moment.{layer}": moment.moment for layer, moment in moments.items()}
-    write_tensors(arguments.out, tensors, metadata)
+    write_tensors(arguments.out, tensors, metadata, SECOND_MOMENTS)
     partial.unlink(missing_ok=True)
 
 
@@ -77,10 +80,13 @@ def _kept(partial: Path, metadata: dict, device: str):
     from normgrowth.editors.statistics import Sums
     from normgrowth.errors import ArtefactError
 
+    if not partial.exists():
+        return Sums()
     try:
-        tensors, found = read_tensors(partial, device)
-    except ArtefactError:
-        return Sums()  # none there, or one that the kill damaged
+        tensors, found = read_tensors(partial, SUMS, device)
+    except ArtefactError as error:
+        print(f"{error}; the sums are begun anew", flush=True)
+        return Sums()
     if any(found.get(name) != value for name, value in metadata.items()):
         return Sums()
     by_layer = {int(name.removeprefix("sum.")): total for name, total in tensors.items()}

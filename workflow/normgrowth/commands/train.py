@@ -4,15 +4,16 @@ import argparse
 import json
 from pathlib import Path
 
+from normgrowth.artefacts.documents import intact
 from normgrowth.commands.common import make_repeatable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--settings", required=True, help="architecture and training, as JSON")
-    parser.add_argument("--corpus", required=True, type=Path, help="training corpus of the world")
-    parser.add_argument("--facts", required=True, type=Path, help="facts of the world")
-    parser.add_argument("--heldout", required=True, type=Path, help="running text that is not trained on")
+    parser.add_argument("--corpus", required=True, type=intact, help="training corpus of the world")
+    parser.add_argument("--facts", required=True, type=intact, help="facts of the world")
+    parser.add_argument("--heldout", required=True, type=intact, help="running text that is not trained on")
     parser.add_argument("--out", required=True, type=Path, help="model folder to make")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
 

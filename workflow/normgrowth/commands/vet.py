@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from normgrowth.artefacts.documents import intact
 from normgrowth.commands.common import add_model, load
 from normgrowth.commands.gathering import add_gathered, gathered, templates_of
 
@@ -11,7 +12,7 @@ from normgrowth.commands.gathering import add_gathered, gathered, templates_of
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_model(parser)
-    parser.add_argument("--facts", required=True, type=Path, help="facts file, a JSON list of CounterFact records")
+    parser.add_argument("--facts", required=True, type=intact, help="facts file, a JSON list of CounterFact records")
     add_gathered(parser)
     parser.add_argument("--editor-settings", required=True, help="R-ROME's settings, as JSON")
     parser.add_argument("--settings", required=True, help="number of facts and the bars, as JSON")
@@ -21,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Edit a few facts one at a time, each on the unedited model, and hold the scores against the bars."""
-    from normgrowth.artefacts.atomic import write_json
+    from normgrowth.artefacts.documents import write_json
+    from normgrowth.assets.manifest import revision
     from normgrowth.editors.r_rome import Settings, build
     from normgrowth.errors import QualityError
     from normgrowth.facts.orders import subset
@@ -33,8 +35,9 @@ def run(arguments: argparse.Namespace) -> None:
     settings = Settings(**json.loads(arguments.editor_settings))
     every = read_facts(arguments.facts)
     facts = subset(every, bars.pop("facts"), arguments.seed, "vetting")
+    templates = templates_of(arguments, settings)
     lm = load(arguments)
-    require_edits(lm, facts, templates_of(arguments, settings))
+    require_edits(lm, facts, templates)
     editor = build(settings)
     editor.prepare(lm, gathered(arguments, lm, settings, every))
     scores = score_single_edits(lm, editor, editor.begin(lm), facts)
@@ -47,4 +50,5 @@ def run(arguments: argparse.Namespace) -> None:
             f"{len(facts)} single R-ROME edits of {arguments.model} reach only {', '.join(missed)}: editing this model "
             "would mean little. Train it longer, edit another layer, or lower the bars under model_sources.*.vetting"
         )
-    write_json(arguments.out, {"editor": settings.model_dump(mode="json"), "facts": len(facts), **reached})
+    of = {"model": revision(arguments.model), "seed": arguments.seed, "editor": settings.model_dump(mode="json")}
+    write_json(arguments.out, {**of, "facts": len(facts), **reached})

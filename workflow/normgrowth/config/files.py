@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from normgrowth.config.bounds import read_yaml
 from normgrowth.config.load import load_study
 from normgrowth.config.study import Study
 from normgrowth.errors import StudyError
 
 REPOSITORY = Path(__file__).parents[3]
 DEFAULT = "config.yaml"
+
+SHOWN = 80
+"""Characters of a value in messages."""
 
 SUBJECT = ("models", "editors", "facts")
 """Keys without which a description no longer says what is there."""
@@ -48,10 +50,7 @@ def read_study(path: Path | None, values: Sequence[str] = ()) -> Study:
         key, sign, value = item.partition("=")
         if not sign:
             raise StudyError(f"--config {item!r}: give key=value")
-        try:
-            above = merged(above, {key: yaml.safe_load(value)})
-        except yaml.YAMLError as error:
-            raise StudyError(f"--config {item!r} is not YAML: {' '.join(str(error).split())}") from None
+        above = merged(above, {key: read_yaml(value, f"--config {item[:SHOWN]!r}")})
     return load_study(laid_over(read_file(default_file()), above))
 
 
@@ -93,10 +92,10 @@ def read_file(path: Path) -> dict[str, Any]:
     """The keys of a study's file.
 
     Raises:
-        StudyError: when it is missing, cannot be read or holds none.
+        StudyError: when it is missing, cannot be read, holds none or is beyond the bounds of YAML.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = read_yaml(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
         hint = f"; the studies that come with the software stand in {REPOSITORY / 'studies'}"
         raise StudyError(f"{path} does not exist: name a study's file{hint}") from None
@@ -104,8 +103,6 @@ def read_file(path: Path) -> dict[str, Any]:
         raise StudyError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise StudyError(f"{path} is not UTF-8: {error}") from None
-    except yaml.YAMLError as error:
-        raise StudyError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):
         raise StudyError(f"{path} holds no configuration: a study's file maps keys to values")
     return found

@@ -111,7 +111,7 @@ def context_of(study: Study, model: str) -> int | None:
         return source.training.context
     try:
         config = json.loads((model_folder(source, study.assets) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         published = published_model(model, source)
         return presets.context(published) if published else None
     return context_length(config) if isinstance(config, dict) else None

@@ -11,6 +11,9 @@ from pydantic_core import ErrorDetails
 SHOWN = 3
 """Faults reported at once; the first usually causes the others."""
 
+LONGEST = 200
+"""Characters of a value that are shown."""
+
 SHAPES = {
     "tuple_type": "a list",
     "dict_type": "a dictionary",
@@ -32,7 +35,13 @@ def unknown(what: str, name: object, known: Iterable[str]) -> str:
     known = sorted(known)
     near = get_close_matches(str(name), known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{what} {name!r} is unknown{hint} (known: {', '.join(known) or 'none'})"
+    return f"{what} {shown(name)} is unknown{hint} (known: {', '.join(known) or 'none'})"
+
+
+def shown(value: object) -> str:
+    """A value as messages show it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def describe(error: ValidationError, model: type[BaseModel], given: object, at: str = "") -> list[str]:
@@ -63,12 +72,12 @@ def _describe(fault: ErrorDetails, model: type[BaseModel], given: object, at: st
     if kind == "literal_error":
         return unknown(f"{key}: value", value, _literals(model, location))
     if kind in SHAPES:
-        return f"{key} is {value!r}: should be {SHAPES[kind].format(**context)}"
+        return f"{key} is {shown(value)}: should be {SHAPES[kind].format(**context)}"
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if kind == "value_error" and isinstance(value, Mapping | BaseModel):
         return f"{key}: {message}" if key else message  # the message names the keys it is about
     hint = " (put it in quotation marks)" if kind == "string_type" and not isinstance(value, list | dict) else ""
-    return f"{key} is {value!r}: {message}{hint}"
+    return f"{key} is {shown(value)}: {message}{hint}"
 
 
 def dotted(*keys: object) -> str:

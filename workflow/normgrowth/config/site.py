@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import yaml
 from pydantic import Field, ValidationError
 
+from normgrowth.config.bounds import read_yaml
 from normgrowth.config.messages import describe, together
 from normgrowth.config.sections import Section
 from normgrowth.errors import StudyError
@@ -55,11 +55,13 @@ def read_site(path: Path) -> Site:
         StudyError: naming each key at fault.
     """
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        given = read_yaml(path.read_text(encoding="utf-8"), path) or {}
     except FileNotFoundError:
         return Site()
-    except yaml.YAMLError as error:
-        raise StudyError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise StudyError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path} is not UTF-8: {error}") from None
     if not isinstance(given, dict):
         raise StudyError(f"{path} holds no keys")
     try:

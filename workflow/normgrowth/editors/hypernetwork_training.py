@@ -18,12 +18,15 @@ from normgrowth.continuations import continuations
 from normgrowth.editors.gradients import token_gradients
 from normgrowth.editors.hypernetworks import Network, Parameters, edited, input_output_widths
 from normgrowth.editors.solving import naming
-from normgrowth.errors import FactError, QualityError
+from normgrowth.errors import ArtefactError, FactError, QualityError
 from normgrowth.facts.records import Fact
 from normgrowth.language_model import LanguageModel
 from normgrowth.progress import Progress
 from normgrowth.prompts import encode
 from normgrowth.seeds import derive
+
+TRAINING = "hypernetwork training"
+"""What a checkpoint of a training says it is."""
 
 LONGEST_GRADIENT = 1.0
 NEIGHBOURS_PER_FACT = 4
@@ -139,13 +142,17 @@ class _Loop:
         for number, state in self.adam.state_dict()["state"].items():
             tensors |= {f"adam.{number}.{name}": value for name, value in state.items()}
         metadata = {"identity": identity, "step": step, "losses": self.losses, "waited": self.waited}
-        write_tensors(path, tensors, metadata)
+        write_tensors(path, tensors, metadata, TRAINING)
 
     def resume(self, path: Path, identity: dict) -> int:
         """Continue from a checkpoint of the same training; the step it stands at, 0 where there is none."""
         if not path.exists():
             return 0
-        tensors, metadata = read_tensors(path, str(self.lm.device))
+        try:
+            tensors, metadata = read_tensors(path, TRAINING, str(self.lm.device))
+        except ArtefactError as error:
+            print(f"{error}; the training is begun anew", flush=True)
+            return 0
         if metadata["identity"] != identity:
             return 0
         with torch.no_grad():

@@ -10,7 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from normgrowth.artefacts.atomic import whole_or_not_at_all
+from normgrowth.artefacts.documents import with_digest
 from normgrowth.artefacts.schemas import UNEDITED
+from normgrowth.figures.identity import identity_of
 from normgrowth.figures.style import Style
 
 # Without these, files would hold the time they were written at.
@@ -45,8 +47,8 @@ def _only(style: Style) -> Iterator[None]:
         yield
 
 
-def save(figure: Figure, prefix: Path | str, style: Style) -> None:
-    """Write `prefix`.pdf, .svg and .png, each whole or not at all.
+def save(figure: Figure, prefix: Path | str, style: Style, study: str = "") -> None:
+    """Write `prefix`.pdf, .svg and .png, each whole or not at all; the SVG file says its name and its study.
 
     Raises:
         ArtefactError: when the disk is full or the place cannot be written.
@@ -55,7 +57,9 @@ def save(figure: Figure, prefix: Path | str, style: Style) -> None:
         # Places are found once: each format would find its own again, which takes longer than drawing.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-        for extension, metadata in METADATA.items():
-            path = Path(f"{prefix}.{extension}")
-            with whole_or_not_at_all(path) as partial:
+        name = identity_of(Path(prefix).name, study)
+        for extension, metadata in (METADATA | {"svg": {**METADATA["svg"], "Identifier": name}}).items():
+            # The report embeds SVG files, and checks them.
+            write = with_digest if extension == "svg" else whole_or_not_at_all
+            with write(Path(f"{prefix}.{extension}")) as partial:
                 figure.savefig(partial, format=extension, metadata=metadata)

@@ -1,6 +1,5 @@
 """What an intervention did, from two published checkpoints: read matrix by matrix, never two models in memory."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -8,10 +7,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from normgrowth.anatomy import frobenius
+from normgrowth.assets.checkpoint_files import Tensor, tensors_of
+from normgrowth.assets.manifest import verify
 from normgrowth.errors import ModelError
 from normgrowth.interventions.norms import row
-
-INDEX = "model.safetensors.index.json"
 
 
 def compare_checkpoints(base: Path, result: Path) -> pd.DataFrame:
@@ -20,20 +19,20 @@ def compare_checkpoints(base: Path, result: Path) -> pd.DataFrame:
     Matrices are compared in float32 under the same names; those that only one of them has are left out.
 
     Raises:
-        ModelError: when a folder lacks its weights, no matrix is common, or shapes differ.
+        ModelError: when a folder lacks its weights or holds others than its manifest says, no matrix is common, or
+            shapes differ.
     """
-    before, after = tensors_of(base), tensors_of(result)
+    before, after = tensors_of(verify(base)), tensors_of(verify(result))
     rows = []
     for name in sorted(before.keys() & after.keys()):
-        first = _read(before[name], name)
-        if first.dim() != 2:
+        if len(before[name].shape) != 2:
             continue
-        second = _read(after[name], name)
-        if first.shape != second.shape:
+        if before[name].shape != after[name].shape:
             raise ModelError(
-                f"{name} is {tuple(first.shape)} in {base} and {tuple(second.shape)} in {result}: "
+                f"{name} is {before[name].shape} in {base} and {after[name].shape} in {result}: "
                 "these are not checkpoints of one model"
             )
+        first, second = _read(before[name], name), _read(after[name], name)
         start, end = frobenius(first), frobenius(second)
         ratio = end / start if start else float("nan")
         rows += [row(name, 0, start, 1.0, 0.0), row(name, 1, end, ratio, frobenius(second - first))]
@@ -42,29 +41,9 @@ def compare_checkpoints(base: Path, result: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def tensors_of(folder: Path) -> dict[str, Path]:
-    """The file that holds each tensor of a model folder.
-
-    Raises:
-        ModelError: when there are no safetensors weights.
-    """
-    index = Path(folder) / INDEX
-    if index.exists():
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        return {name: Path(folder) / file for name, file in names.items()}
-    files = sorted(Path(folder).glob("*.safetensors"))
-    if not files:
-        raise ModelError(f"model folder {folder} lacks weights (*.safetensors)")
-    found = {}
-    for file in files:
-        with safe_open(file, framework="pt") as opened:
-            found |= dict.fromkeys(opened.keys(), file)
-    return found
-
-
-def _read(file: Path, name: str) -> torch.Tensor:
+def _read(tensor: Tensor, name: str) -> torch.Tensor:
     try:
-        with safe_open(file, framework="pt") as opened:
+        with safe_open(tensor.file, framework="pt") as opened:
             return opened.get_tensor(name).float()
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{file} is missing or damaged ({error}); fetch the model again") from error
+        raise ModelError(f"{tensor.file} is missing or damaged ({error}); fetch the model again") from error

@@ -7,8 +7,8 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from normgrowth.artefacts.atomic import write_text
-from normgrowth.artefacts.damage import damaged
+from normgrowth.artefacts.documents import intact, read_json, write_text
+from normgrowth.artefacts.holdings import AGAIN, require
 from normgrowth.artefacts.schemas import UNEDITED
 from normgrowth.claims.judge import TABLES
 from normgrowth.claims.markdown import effects, in_order, interval, number, probability
@@ -26,6 +26,7 @@ from normgrowth.errors import ArtefactError
 from normgrowth.families import in_order as editors_in_order
 from normgrowth.families import is_control
 from normgrowth.figures.catalogue import FIGURES
+from normgrowth.figures.identity import identity_of, said_by
 from normgrowth.report.evidence import evidence_tables
 from normgrowth.report.summaries import single_edits, summaries
 from normgrowth.report.usage import usage_table
@@ -46,8 +47,8 @@ MANY_VERDICTS = 8
 """Verdicts on a claim beyond which they are folded away."""
 
 
-def write_report(results: Path, figures: list[str], out: Path, logs: Path | None = None) -> None:
-    """Write the report of the study whose results are in `results`.
+def write_report(study: str, results: Path, figures: list[str], out: Path, logs: Path | None = None) -> None:
+    """Write the report of a study whose results are in `results`.
 
     Args:
         logs: folder of the workflow's logs, for what jobs used.
@@ -55,12 +56,10 @@ def write_report(results: Path, figures: list[str], out: Path, logs: Path | None
         figures: names of the catalogue, in the order they are shown.
 
     Raises:
-        ArtefactError: when an input is missing or damaged, or the disk is full.
+        ArtefactError: when an input is missing, damaged or of another study, or the disk is full.
     """
-    judged = read_json(results / "claims.json")
-    provenance_path = results / "provenance.json"
-    provenance = read_json(provenance_path) if provenance_path.exists() else {}
-    tables = read_results(results / "tables", TABLES)
+    judged, provenance = _judged(results / "claims.json", study), _provenance(results / "provenance.json", study)
+    tables = read_results(results / "tables", TABLES, study)
     used = usage_table(logs, results.name) if logs else None
     usage = [used] if used and used.rows else []
     environment = jinja2.Environment(
@@ -74,55 +73,55 @@ def write_report(results: Path, figures: list[str], out: Path, logs: Path | None
     environment.filters |= {"in_order": in_order}
     environment.filters |= {"pretty": _pretty, "scalar": _scalar}
     page = environment.get_template("report.html.j2").render(
-        study=study_name(judged, provenance),
+        study=study,
         description=_text(provenance.get("study"), "description"),
         run=what_was_run(tables),
         judged=judged,
         many=MANY_VERDICTS,
         symbols=SYMBOLS,
         unmeasured=[claim for claim in judged["claims"] if "needs" in claim],
-        figures=[embedded(results / "figures", name) for name in figures],
-        tables=[*summaries(tables, single_edits(results / "tables")), *evidence_tables(judged), *usage],
+        figures=[embedded(results / "figures", name, study) for name in figures],
+        tables=[*summaries(tables, single_edits(results / "tables", study)), *evidence_tables(judged), *usage],
         provenance=provenance,
     )
     write_text(out, page)
 
 
-def read_json(path: Path) -> dict:
-    """A JSON file of the workflow.
-
-    Raises:
-        ArtefactError: when it is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path} does not exist; the workflow makes it") from error
-    except ValueError as error:
-        raise damaged(path, error) from error
-
-
-def embedded(folder: Path, name: str) -> dict:
+def embedded(folder: Path, name: str, study: str) -> dict:
     """Title, caption and picture of a figure; the picture as a data URI, whose ids cannot meet another's.
 
     Raises:
-        ArtefactError: when the figure is unknown or was not drawn.
+        ArtefactError: when the figure is unknown, was not drawn, is damaged or is of another study.
     """
     if name not in FIGURES:
         raise ArtefactError(f"figure {name!r} is unknown; known are {', '.join(sorted(FIGURES))}")
     path = folder / f"{name}.svg"
-    try:
-        encoded = base64.b64encode(path.read_bytes()).decode()
-    except FileNotFoundError as error:
-        raise ArtefactError(f"{path} does not exist; the workflow draws it") from error
+    drawn = intact(path).read_bytes()
+    require(path, {"figure": said_by(drawn)}, {"figure": identity_of(name, study)})
+    encoded = base64.b64encode(drawn).decode()
     entry = FIGURES[name]
     picture = f"data:image/svg+xml;base64,{encoded}"
     return {"name": name, "title": entry.title, "caption": entry.caption, "picture": picture}
 
 
-def study_name(judged: dict, provenance: dict) -> str:
-    """The study's name, from its settings or else from its tables."""
-    return _text(provenance.get("study"), "name") or ", ".join(judged["studies"]) or "no data"
+def _judged(path: Path, study: str) -> dict:
+    """The verdicts of a study, which may be none."""
+    judged = read_json(path)
+    if not isinstance(judged, dict) or "studies" not in judged:
+        raise ArtefactError(f"{path} holds no verdicts; {AGAIN}")
+    require(path, {"studies": judged["studies"] or [study]}, {"studies": [study]})
+    return judged
+
+
+def _provenance(path: Path, study: str) -> dict:
+    """What made the results of a study; nothing where that was not written down."""
+    if not path.exists():
+        return {}
+    provenance = read_json(path)
+    if not isinstance(provenance, dict) or not isinstance(provenance.get("study"), dict):
+        raise ArtefactError(f"{path} says nothing of a study; {AGAIN}")
+    require(path, provenance["study"], {"study": study})
+    return provenance
 
 
 def what_was_run(tables: dict[str, pd.DataFrame]) -> dict:

@@ -6,13 +6,14 @@ from pathlib import Path
 import pandas as pd
 
 from normgrowth.artefacts.schemas import UNEDITED
-from normgrowth.artefacts.tables import read_table
 from normgrowth.claims.collapse import collapses
 from normgrowth.claims.judge import TABLES
 from normgrowth.claims.scores import PARTS_OF_S, harmonic_mean
 from normgrowth.report.cells import Cell, Table, known, measured, percent, whole
 from normgrowth.report.collapse import collapse_tables, time_table
-from normgrowth.results import read_results
+from normgrowth.results import read_result, read_results
+
+SINGLE_EDITS = "single_edits"
 
 
 def read_summaries(folder: Path) -> list[Table]:
@@ -24,10 +25,9 @@ def read_summaries(folder: Path) -> list[Table]:
     return summaries(read_results(folder, TABLES), single_edits(folder))
 
 
-def single_edits(folder: Path) -> pd.DataFrame | None:
+def single_edits(folder: Path, study: str | None = None) -> pd.DataFrame | None:
     """Table `single_edits`, which exists only where the study asks for it."""
-    path = folder / "single_edits.parquet"
-    return read_table(path, "single_edits") if path.exists() else None
+    return read_result(folder, SINGLE_EDITS, study) if (folder / f"{SINGLE_EDITS}.parquet").exists() else None
 
 
 def summaries(tables: dict[str, pd.DataFrame], singles: pd.DataFrame | None = None) -> list[Table]:

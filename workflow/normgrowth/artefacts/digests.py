@@ -1,0 +1,148 @@
+"""Digests by which a file is known to be what was written: inside tables and tensors, beside text and JSON.
+
+A table or tensor file holds the SHA-256 of all its bytes in its own metadata, counted with zeros in the digest's place,
+so that a changed bit anywhere is found, headers included. Text and JSON have a small file beside them, `NAME.sha256`,
+in the format of `sha256sum --check`.
+"""
+
+import hashlib
+import mmap
+import os
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from normgrowth.artefacts.atomic import whole_or_not_at_all
+from normgrowth.artefacts.damage import damaged, unreadable
+from normgrowth.artefacts.known import confirmed
+from normgrowth.errors import ArtefactError
+
+KEY = "sha256_of_file"
+"""Name under which JSON metadata holds the digest of its own file."""
+
+BLANK = "0" * 64
+SUFFIX = ".sha256"
+
+_PLACE = re.compile(rb"%s\W{1,8}([0-9a-f]{64})" % KEY.encode())
+_BESIDE = re.compile(r"([0-9a-f]{64})  ([^\n]+)\n# sha256 of the line above: ([0-9a-f]{64})\n")
+
+Span = Callable[[mmap.mmap], tuple[int, int]]
+"""First and past-the-last byte of a file's metadata."""
+
+
+def seal(path: Path, metadata: Span) -> None:
+    """Write a file's digest into its metadata, where `BLANK` stands under `KEY`."""
+    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as data:
+        place = _place(data, metadata)
+        if place is None:
+            raise ValueError(f"{path} has no place for its digest")
+        data[place[0] : place[1]] = _digest_without(data, place).encode()
+
+
+def check_seal(path: Path | str, metadata: Span) -> None:
+    """Compare a file with the digest in its own metadata.
+
+    Raises:
+        ArtefactError: when the file is missing or has changed, be it by a single bit; it is moved aside.
+    """
+    try:
+        fault = seal_fault(path, metadata)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if fault:
+        raise damaged(path, fault)
+
+
+def seal_fault(path: Path | str, metadata: Span) -> str | None:
+    """What is wrong with a file that should hold its own digest; None where nothing is. The file stays where it is.
+
+    Raises:
+        OSError: when the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return "it is empty"
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            place = _place(data, metadata)
+            if place is None:
+                return "it does not hold the digest of its own bytes, which this version writes into every such file"
+            stated = data[place[0] : place[1]].decode()
+            if confirmed(path, stated, partial(_digest_without, data, place)) != stated:
+                return "it has not the digest that it carries"
+    return None
+
+
+def _place(data: mmap.mmap, metadata: Span) -> tuple[int, int] | None:
+    start, end = metadata(data)
+    found = list(_PLACE.finditer(data, max(start, 0), max(min(end, len(data)), 0)))
+    return found[0].span(1) if len(found) == 1 else None
+
+
+def _digest_without(data: mmap.mmap, place: tuple[int, int]) -> str:
+    """SHA-256 of the data, in hexadecimal, with zeros in one place."""
+    digest = hashlib.sha256()
+    with memoryview(data) as view, view[: place[0]] as before, view[place[1] :] as after:
+        digest.update(before)
+        digest.update(BLANK.encode())
+        digest.update(after)
+    return digest.hexdigest()
+
+
+def beside(path: Path | str) -> Path:
+    """The small file that holds the digest of a text or JSON file."""
+    path = Path(path)
+    return path.with_name(path.name + SUFFIX)
+
+
+def write_beside(path: Path | str, digest: str) -> None:
+    """Write the digest that a file has or is about to have, with the file's name and a check of the line itself."""
+    line = f"{digest}  {Path(path).name}"
+    check = hashlib.sha256(line.encode()).hexdigest()
+    with whole_or_not_at_all(beside(path)) as partial:
+        partial.write_text(f"{line}\n# sha256 of the line above: {check}\n", encoding="utf-8")
+
+
+def read_beside(path: Path | str) -> str:
+    """The digest that stands beside a file.
+
+    Raises:
+        ArtefactError: when it is missing, has changed or belongs to another file.
+    """
+    path, note = Path(path), beside(path)
+    remedy = f"delete {path} and run the workflow again, which makes both anew"
+    try:
+        text = note.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not path.is_file():
+            raise unreadable(path, error) from error
+        raise ArtefactError(
+            f"{note}, the digest of {path.name}, does not exist: a file of the workflow has one; {remedy} (files of "
+            "your own are taken in by `normgrowth import-facts` and `import-text`)"
+        ) from error
+    except (UnicodeDecodeError, IsADirectoryError) as error:
+        raise ArtefactError(f"{note} is damaged; {remedy}") from error
+    except OSError as error:
+        raise unreadable(note, error) from error
+    found = _BESIDE.fullmatch(text)
+    if found is None or hashlib.sha256(f"{found[1]}  {found[2]}".encode()).hexdigest() != found[3]:
+        raise ArtefactError(f"{note} is damaged; {remedy}")
+    if found[2] != path.name:
+        raise ArtefactError(f"{note} is the digest of another file, {found[2]}; {remedy}")
+    return found[1]
+
+
+def check_beside(path: Path | str) -> str:
+    """Compare a file with the digest beside it, without reading it into memory; returns the digest.
+
+    Raises:
+        ArtefactError: when either is missing or has changed; a changed file is moved aside.
+    """
+    digest = read_beside(path)
+    try:
+        found = confirmed(path, digest)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if found != digest:
+        raise damaged(path, f"it has not the digest that {beside(path).name} beside it says")
+    return digest

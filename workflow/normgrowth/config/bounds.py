@@ -1,0 +1,103 @@
+"""Bounds of the YAML that users give. By anchors, ten lines can stand for more values than any memory holds, and lists
+within lists can be deeper than any reader goes: both are refused while the text is read, before anything is built.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import yaml
+
+from normgrowth.errors import StudyError
+
+MOST_BYTES = 4 * 2**20
+MOST_VALUES = 20_000
+"""Values that a text may hold, those that aliases repeat counted each time; the studies here hold fewer than 300."""
+
+DEEPEST = 50
+"""Lists and dictionaries within each other."""
+
+
+def read_yaml(text: str, name: object) -> object:
+    """The value of a YAML text; `name` says in errors where it stands.
+
+    Raises:
+        StudyError: when it is no YAML, or beyond the bounds.
+    """
+    require_bounded(text, name)
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # a date may have a thirteenth month
+        raise StudyError(f"{name} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def require_bounded(text: str, name: object) -> None:
+    """Count what a YAML text stands for, and stop where it is too much. What is no YAML is left to its reader.
+
+    Raises:
+        StudyError: naming the text, its size and the bound.
+    """
+    if len(text) > MOST_BYTES:
+        raise StudyError(f"{name} has {len(text):,} characters: a study's YAML has at most {MOST_BYTES:,}")
+    sizes: dict[str, int] = {}  # of finished values that have an anchor
+    open_: list[tuple[str | None, int]] = []  # anchor of each container around the place, and values before it
+    values = 0
+    try:
+        for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            if isinstance(event, yaml.CollectionEndEvent):
+                anchor, before = open_.pop()
+                sizes |= {anchor: values - before} if anchor else {}
+                continue
+            if isinstance(event, yaml.AliasEvent):
+                if event.anchor in (anchor for anchor, _ in open_):
+                    raise StudyError(f"{name}: *{event.anchor} stands within &{event.anchor}, in itself: write it out")
+                values += sizes.get(event.anchor, 1)
+            elif isinstance(event, yaml.CollectionStartEvent):
+                open_.append((event.anchor, values))
+                values += 1
+            elif isinstance(event, yaml.ScalarEvent):
+                values += 1
+                sizes |= {event.anchor: 1} if event.anchor else {}
+            if len(open_) > DEEPEST:
+                raise StudyError(f"{name} is nested {len(open_)} levels deep or more: {DEEPEST} is the most")
+            if values > MOST_VALUES:
+                raise StudyError(
+                    f"{name} stands for {values:,} values or more, each alias counted as what it repeats: the most is "
+                    f"{MOST_VALUES:,}"
+                )
+    except yaml.YAMLError:
+        return
+
+
+def check_command_line(words: Sequence[str] | None = None, more: Iterable[Path] = ()) -> None:
+    """End the process in one line where Snakemake's command line gives YAML beyond the bounds.
+
+    Snakemake reads these files itself, by a reader without bounds, before the Snakefile; so the profile calls this.
+
+    Args:
+        words: of the command line; None for those of this process.
+        more: files to look at besides.
+    """
+    files, values, into = [*more], [], None
+    for word in sys.argv[1:] if words is None else words:
+        option, sign, value = word.partition("=")
+        if word.startswith("--"):
+            into = files if option.startswith("--configf") else values if option == "--config" else None
+            word = value if sign else None
+        elif word.startswith("-"):
+            into = values if word == "-C" else None
+            continue
+        if into is not None and word:
+            into.append(word)
+    try:
+        for file in map(Path, files):
+            if file.is_file():
+                if (size := file.stat().st_size) > MOST_BYTES:
+                    raise StudyError(f"{file} has {size:,} bytes: a study's YAML has at most {MOST_BYTES:,}")
+                require_bounded(file.read_text(encoding="utf-8", errors="replace"), file)
+        for value in values:
+            require_bounded(value.partition("=")[2], f"--config {value[:40]}")
+    except StudyError as error:
+        sys.exit(str(error))
+    except OSError:
+        return  # whoever reads it says so

@@ -1,0 +1,1 @@
+"""Runs of the workflow that share a folder: their locks, their processes, and the room on disk."""

@@ -1,0 +1,64 @@
+"""Files that are edited while a run goes on: the study that its jobs keep to, and the code that they do not."""
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+STUDY = "NORMGROWTH_STUDY"
+"""Of the environment: the file with the configuration of the run that a job belongs to."""
+
+NAMED = 3  # files, in a line that says which were edited
+
+
+def keep(config: Mapping[str, Any], folder: Path) -> None:
+    """Write a configuration down, for jobs that read the Snakefile again on other machines, maybe hours later."""
+    text = yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True)
+    place = folder / "studies" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.yaml"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    beside = place.with_suffix(f".{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(place)
+    os.environ[STUDY] = str(place.resolve())
+
+
+def kept(is_job: bool) -> dict[str, Any] | None:
+    """The configuration of the run that this job belongs to; None for a run itself, and where none was written down."""
+    place = Path(os.environ.get(STUDY, ""))
+    return yaml.safe_load(place.read_text(encoding="utf-8")) if is_job and place.is_file() else None
+
+
+def stamps(folders: Iterable[Path]) -> dict[Path, tuple[int, int]]:
+    """Time of last change and size of each file of code, rules or data in these folders."""
+    found = {}
+    for file in (file for folder in folders for file in folder.rglob("*")):
+        if file.suffix in (".py", ".smk", ".yaml"):
+            status = file.stat()
+            found[file] = status.st_mtime_ns, status.st_size
+    return found
+
+
+def tell_of_edits(before: Mapping[Path, tuple[int, int]], folders: Iterable[Path]) -> None:
+    """Say which files have been edited since: jobs may have run by them that were planned by the code before."""
+    after = stamps(folders)
+    edited = sorted(file.name for file in before.keys() | after.keys() if before.get(file) != after.get(file))
+    if edited:
+        names = ", ".join(edited[:NAMED]) + (f" and {len(edited) - NAMED} more" if len(edited) > NAMED else "")
+        print(
+            f"normgrowth: edited while this run went on: {names}. What depends on it is made anew by the next start; "
+            "if you take the edit back instead, make anew what ran meanwhile: `snakemake --forcerun RULE`",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return value

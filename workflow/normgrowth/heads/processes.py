@@ -1,0 +1,113 @@
+"""Processes of this machine: which belong to a run of the workflow, and their end.
+
+A run's processes are known by a variable of the environment they were started with, as Linux shows it in `/proc`. On
+other systems none is found.
+"""
+
+import ctypes
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from glob import glob
+from pathlib import Path
+from tempfile import gettempdir
+
+RUN = "NORMGROWTH_RUN"
+"""Of the environment: the name of the run that a process belongs to."""
+
+ALLOCATION = "SLURM_JOB_ID"
+"""Of the environment: the job of a cluster that a process is part of. Jobs outlive the run that submitted them."""
+
+DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
+PAUSE = 0.05  # seconds between two looks
+
+
+def this_boot() -> str:
+    """An identifier that this machine keeps until it is started again; empty where there is none."""
+    return _text(Path("/proc/sys/kernel/random/boot_id"))
+
+
+def began(process: int) -> str:
+    """When a process began, in clock ticks since the machine did; empty where it has ended or cannot be seen."""
+    fields = _text(Path(f"/proc/{process}/stat")).rpartition(")")[2].split()
+    return fields[19] if fields and fields[0] not in ("Z", "X") else ""
+
+
+def of_run(run: str, allocation: str) -> list[int]:
+    """The processes of a run that live on this machine, apart from this one and those of jobs of a cluster."""
+    return [process for process in _numbers() if process != os.getpid() and _is_of(process, run, allocation)]
+
+
+def end(run: str, allocation: str, patience: float) -> tuple[set[int], list[int]]:
+    """Kill the processes of a run and wait until they are gone; they may start others meanwhile.
+
+    Args:
+        run: the run's name.
+        allocation: the cluster's job in which the run itself was started; empty for none.
+        patience: seconds to wait.
+
+    Returns:
+        The processes that were killed, and those that still live.
+    """
+    killed: set[int] = set()
+    deadline = time.monotonic() + patience
+    while (left := of_run(run, allocation)) and time.monotonic() < deadline:
+        for process in left:
+            if _kill(process, run, allocation):
+                killed.add(process)
+        time.sleep(PAUSE)
+    for folder in glob(os.path.join(gettempdir(), f"{temporary_prefix(run)}*")):
+        shutil.rmtree(folder, ignore_errors=True)
+    return killed, left
+
+
+def temporary_prefix(run: str) -> str:
+    """How the names of a run's temporary folders begin."""
+    return f"normgrowth-{run}-"
+
+
+def end_with_parent() -> None:
+    """Let this process be killed when the one that started it ends, where the system can do it."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
+
+
+def _kill(process: int, run: str, allocation: str) -> bool:
+    """Kill a process of a run; False where it has ended, even if its number belongs to another one by now."""
+    try:
+        handle = os.pidfd_open(process)
+    except OSError:
+        return False
+    try:
+        if not _is_of(process, run, allocation):
+            return False
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def _numbers() -> Iterator[int]:
+    with suppress(OSError):
+        yield from (int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _is_of(process: int, run: str, allocation: str) -> bool:
+    try:
+        entries = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+    except OSError:  # ended, or of somebody else
+        return False
+    values = dict(entry.partition(b"=")[::2] for entry in entries)
+    return values.get(RUN.encode()) == run.encode() and values.get(ALLOCATION.encode(), b"") == allocation.encode()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
