@@ -109,6 +109,8 @@ def test_one_shrinking_matrix_is_the_opposite_of_invariable_growth():
     [
         (GROWS, ""),
         (RISES, ""),
+        ("growth_is_localized", ""),
+        ("edited_layers_outgrow", ""),
         ("activation_norm_falls", LAST),
         ("orientation_drifts", LAST),
         ("activations_leave_subspace", f"{LAST}, about its own mean"),
@@ -117,12 +119,13 @@ def test_one_shrinking_matrix_is_the_opposite_of_invariable_growth():
 )
 def test_collapse_is_said(claim, where):
     found = verdict(claim, Run(collapse=40), where)
-    assert found["status"] == "collapsed"
+    assert found["status"] == "collapsed" and (found["edits"], found["orders"]) == (60, 1)
     assert "40" in found["reading"] or "60" in found["reading"]
 
 
-def test_collapse_at_the_first_edit_is_said():
-    found = verdict(GROWS, Run(collapse=1))
+@pytest.mark.parametrize("claim", [GROWS, RISES, "growth_is_localized", "edited_layers_outgrow"])
+def test_collapse_at_the_first_edit_is_said(claim):
+    found = verdict(claim, Run(collapse=1))
     assert found["status"] == "collapsed" and "nan" not in found["reading"]
 
 
@@ -139,8 +142,30 @@ def test_growth_of_a_run_too_short_for_other_rules_is_localized():
 
 @pytest.mark.parametrize(("growth", "status"), [(0.01, "supported"), (0.001, "negligible"), (-0.01, "opposite")])
 def test_edited_layers_outgrow_the_others(growth, status):
+    """Edited layers start at 10, the others between 9 and 14."""
     found = verdict("edited_layers_outgrow", Run(growth=growth, noise=0.0))
-    assert found["status"] == status and found["effect"] == pytest.approx(np.exp(60 * growth), rel=1e-5)
+    assert found["status"] == status and found["effect"] == pytest.approx(10 / 14 * np.exp(60 * growth), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scale", "growth", "status"), [(0.2, 0.005, "opposite"), (3.0, 0.0, "undecided"), (3.0, 0.01, "supported")]
+)
+def test_growth_of_a_small_layer_does_not_make_it_large(scale, growth, status):
+    """And a layer that was the largest before any edit did not become so."""
+    tables = planted.tables(Run(growth=growth, noise=0.0))
+    tables["norms"].loc[tables["norms"]["role"] == "edited", "frobenius"] *= scale
+    (found,) = judged_alone("edited_layers_outgrow", tables)["verdicts"]
+    assert found["status"] == status
+
+
+def test_edited_layers_over_several_orders_have_an_interval():
+    found = verdict("edited_layers_outgrow", Run(growth=0.01, noise=0.004, orders=4))
+    assert found["status"] == "supported" and found["low"] < found["effect"] < found["high"] and found["n"] == 4
+
+
+def test_one_other_layer_shows_no_spread():
+    found = verdict("edited_layers_outgrow", Run(n_layers=2, noise=0.0))
+    assert found["status"] == "too short" and "no spread" in found["reading"]
 
 
 @pytest.mark.parametrize(
@@ -170,6 +195,12 @@ def test_activations_are_judged_at_every_place_that_edits_reach():
     # The keys and the attention of the edited layer are computed before the edited matrix.
     assert "MLP key, last edited layer" not in found and "attention output, last edited layer" not in found
     assert "MLP key, last edited layer" in {v["where"] for v in verdicts("activation_norm_falls", Run(layers=(1, 2)))}
+
+
+@pytest.mark.parametrize(("edited", "depths"), [(4, {"last layer", "last edited layer"}), (5, {"last layer"})])
+def test_a_layer_at_two_depths_goes_by_the_edited_or_the_last(edited, depths):
+    found = {v["where"] for v in verdicts("orientation_drifts", Run(layers=(edited,)))}
+    assert {w.removeprefix("residual stream, ") for w in found if w.startswith("residual")} == depths
 
 
 @pytest.mark.parametrize(
@@ -210,6 +241,46 @@ def test_editing_gets_worse(fading, status):
     assert found["status"] == status
     p = found["measures"][-1]["effect"]
     assert p <= 0.01 if fading else p > 0.01
+
+
+@pytest.mark.parametrize(("calls", "status"), [(5, "too short"), (10, "supported")])
+def test_calls_are_the_units_of_a_trend(calls, status):
+    tables = planted.tables(Run(editor="memit", fading=0.008, edits=100, checkpoints=(100,)))
+    scores = tables["scores"]
+    immediate, facts = scores["moment"] == "immediate", 100 // calls
+    scores.loc[immediate, "step"] = -(-scores.loc[immediate, "step"] // facts) * facts
+    (found,) = judged_alone("editing_gets_worse", tables)["verdicts"]
+    assert found["status"] == status
+    assert found["n"] == calls if status == "supported" else f"{calls} calls" in found["reading"]
+
+
+def test_a_trend_over_several_orders_says_what_its_interval_says():
+    """Each order's random orders would be sure; two orders that differ are not."""
+    tables = planted.tables(Run(orders=2, edits=100, checkpoints=(100,), fading=0.001))
+    scores = tables["scores"]
+    steep = (scores["moment"] == "immediate") & (scores["order"] == 1) & (scores["step"] > 50)
+    scores.loc[steep, ["es", "ps", "ns"]] *= 0.6
+    (found,) = judged_alone("editing_gets_worse", tables)["verdicts"]
+    assert found["measures"][-1]["effect"] < 0.01
+    assert found["low"] < 0 < found["high"] and found["status"] == "undecided"
+
+
+def test_calls_and_editors_speak_of_no_other_orders():
+    tables = planted.tables(*(Run(editor=e, orders=2, growth=g) for e, g in (("ft", 0.01), ("rome", 0.02))))
+    for claim in (RISES, "norm_growth_tracks_damage"):
+        judged = judged_alone(claim, tables)
+        assert judged["counts"] and judged["over_orders"] == {}
+    assert "in these 2 runs together" in judged_alone(RISES, tables)["verdicts"][0]["reading"]
+
+
+@pytest.mark.parametrize(("rate", "status"), [(7e-5, "supported"), (-7e-5, "opposite"), (0.0, "negligible")])
+def test_whole_models_are_judged_by_their_direction(rate, status):
+    """A growth of a thousandth is small, and sure."""
+    table, names = planted.interventions("tiny-gpt2"), list(planted.tables())
+    table["frobenius_ratio"] = np.exp((rate + 1e-6 * (table["order"] - 1)) * table["step"])
+    tables = {**{name: planted.tables()[name] for name in names}, "interventions": table}
+    (found,) = judged_alone("full_fine_tuning_grows", tables)["verdicts"]
+    assert found["status"] == status and abs(found["effect"] - 1) < 0.01
 
 
 @pytest.mark.parametrize(
