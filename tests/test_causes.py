@@ -84,7 +84,7 @@ def test_families_that_say_the_reverse_of_their_editors_decide_nothing():
 def test_two_families_have_no_veto():
     runs = [Run(editor=f"memit-{i}", growth=0.02 + 0.001 * i, perplexity_growth=0.02 + 0.001 * i) for i in range(8)]
     (alone,) = verdicts("norm_growth_tracks_damage", *runs)
-    (beside,) = verdicts("norm_growth_tracks_damage", *runs, Run(editor="ft", growth=0.001, perplexity_growth=0.05))
+    (beside,) = verdicts("norm_growth_tracks_damage", *runs, Run(editor="ft", growth=0.0215, perplexity_growth=0.0245))
     assert {alone["status"], beside["status"]} == {"supported"}
     assert all("families" not in found["reading"] and "nan" not in found["reading"] for found in (alone, beside))
 
