@@ -66,7 +66,7 @@ def test_numbers_computed_without_the_package_agree(tmp_path):
     scores.loc[(scores["moment"] == "retention") & (scores["step"] == 20), "moment"] = "final"
     planted.write(tmp_path / "tables", tables)
     out = ["--out-json", tmp_path / "claims.json", "--out-md", tmp_path / "claims.md"]
-    call(claims, "--tables", tmp_path / "tables", *out)
+    call(claims, "--study", planted.STUDY, "--tables", tmp_path / "tables", *out)
     compared = recompute.differences(tmp_path)
     assert len(compared) > 30 and all(row[-1] for row in compared)
     assert {row[3] for row in compared} == {"effect", "low", "high"}
