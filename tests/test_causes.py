@@ -24,7 +24,8 @@ def arm(kind: str, **effects) -> Run:
     ("restored", "scaled", "statuses"),
     [
         (0.0, 0.02, ("supported", "supported", "supported")),
-        (0.02, 0.0, ("negligible", "negligible", "opposite")),
+        (0.02, 0.0, ("negligible", "negligible", "negligible")),
+        (0.05, -0.02, ("opposite", "opposite", "opposite")),
         (0.0, 0.0, ("supported", "negligible", "undecided")),
         (0.02, 0.02, ("negligible", "supported", "undecided")),
     ],
@@ -78,6 +79,21 @@ def test_families_that_say_the_reverse_of_their_editors_decide_nothing():
     others[1] = Run(editor="mend", growth=0.005, perplexity_growth=0.04)
     (found,) = verdicts("norm_growth_tracks_damage", *variants, *others)
     assert found["status"] == "undecided" and found["measures"][1]["effect"] < 0
+
+
+def test_two_families_have_no_veto():
+    runs = [Run(editor=f"memit-{i}", growth=0.02 + 0.001 * i, perplexity_growth=0.02 + 0.001 * i) for i in range(8)]
+    (alone,) = verdicts("norm_growth_tracks_damage", *runs)
+    (beside,) = verdicts("norm_growth_tracks_damage", *runs, Run(editor="ft", growth=0.0215, perplexity_growth=0.0245))
+    assert {alone["status"], beside["status"]} == {"supported"}
+    assert all("families" not in found["reading"] and "nan" not in found["reading"] for found in (alone, beside))
+
+
+def test_an_editor_that_breaks_its_model_ranks_as_the_most_damaging():
+    runs = [Run(editor=f"memit-{i}", growth=0.01 + 0.001 * i, perplexity_growth=0.01 + 0.001 * i) for i in range(7)]
+    (found,) = verdicts("norm_growth_tracks_damage", *runs, Run(editor="rome", growth=0.0, collapse=40))
+    assert found["status"] == "supported" and found["effect"] == pytest.approx(1) and found["n"] == 8
+    assert "ranked as the largest: rome" in found["reading"]
 
 
 def test_editors_are_compared_pair_by_pair_on_the_same_facts():

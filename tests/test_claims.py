@@ -109,6 +109,8 @@ def test_one_shrinking_matrix_is_the_opposite_of_invariable_growth():
     [
         (GROWS, ""),
         (RISES, ""),
+        ("growth_is_localized", ""),
+        ("edited_layers_outgrow", ""),
         ("activation_norm_falls", LAST),
         ("orientation_drifts", LAST),
         ("activations_leave_subspace", f"{LAST}, about its own mean"),
@@ -117,12 +119,13 @@ def test_one_shrinking_matrix_is_the_opposite_of_invariable_growth():
 )
 def test_collapse_is_said(claim, where):
     found = verdict(claim, Run(collapse=40), where)
-    assert found["status"] == "collapsed"
+    assert found["status"] == "collapsed" and (found["edits"], found["orders"]) == (60, 1)
     assert "40" in found["reading"] or "60" in found["reading"]
 
 
-def test_collapse_at_the_first_edit_is_said():
-    found = verdict(GROWS, Run(collapse=1))
+@pytest.mark.parametrize("claim", [GROWS, RISES, "growth_is_localized", "edited_layers_outgrow"])
+def test_collapse_at_the_first_edit_is_said(claim):
+    found = verdict(claim, Run(collapse=1))
     assert found["status"] == "collapsed" and "nan" not in found["reading"]
 
 
@@ -139,8 +142,30 @@ def test_growth_of_a_run_too_short_for_other_rules_is_localized():
 
 @pytest.mark.parametrize(("growth", "status"), [(0.01, "supported"), (0.001, "negligible"), (-0.01, "opposite")])
 def test_edited_layers_outgrow_the_others(growth, status):
+    """Edited layers start at 10, the others between 9 and 14."""
     found = verdict("edited_layers_outgrow", Run(growth=growth, noise=0.0))
-    assert found["status"] == status and found["effect"] == pytest.approx(np.exp(60 * growth), rel=1e-5)
+    assert found["status"] == status and found["effect"] == pytest.approx(10 / 14 * np.exp(60 * growth), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scale", "growth", "status"), [(0.2, 0.005, "opposite"), (3.0, 0.0, "undecided"), (3.0, 0.01, "supported")]
+)
+def test_growth_of_a_small_layer_does_not_make_it_large(scale, growth, status):
+    """And a layer that was the largest before any edit did not become so."""
+    tables = planted.tables(Run(growth=growth, noise=0.0))
+    tables["norms"].loc[tables["norms"]["role"] == "edited", "frobenius"] *= scale
+    (found,) = judged_alone("edited_layers_outgrow", tables)["verdicts"]
+    assert found["status"] == status
+
+
+def test_edited_layers_over_several_orders_have_an_interval():
+    found = verdict("edited_layers_outgrow", Run(growth=0.01, noise=0.004, orders=4))
+    assert found["status"] == "supported" and found["low"] < found["effect"] < found["high"] and found["n"] == 4
+
+
+def test_one_other_layer_shows_no_spread():
+    found = verdict("edited_layers_outgrow", Run(n_layers=2, noise=0.0))
+    assert found["status"] == "too short" and "no spread" in found["reading"]
 
 
 @pytest.mark.parametrize(
@@ -172,73 +197,28 @@ def test_activations_are_judged_at_every_place_that_edits_reach():
     assert "MLP key, last edited layer" in {v["where"] for v in verdicts("activation_norm_falls", Run(layers=(1, 2)))}
 
 
-@pytest.mark.parametrize(
-    ("loss", "orders", "status"),
-    [(0.02, 1, "supported"), (0.02, 3, "supported"), (0.002, 1, "undecided"), (0.0, 8, "negligible")],
-)
-def test_lost_edits(loss, orders, status):
-    found = verdict("editing_performance_declines", Run(loss=loss, orders=orders))
-    assert found["status"] == status
-    assert [m["name"][:2] for m in found["measures"]] == ["me", "ES", "PS", "NS", "S,"]
+@pytest.mark.parametrize(("edited", "depths"), [(4, {"last layer", "last edited layer"}), (5, {"last layer"})])
+def test_a_layer_at_two_depths_goes_by_the_edited_or_the_last(edited, depths):
+    found = {v["where"] for v in verdicts("orientation_drifts", Run(layers=(edited,)))}
+    assert {w.removeprefix("residual stream, ") for w in found if w.startswith("residual")} == depths
 
 
-def test_neighbours_that_recover_do_not_hide_lost_edits():
-    """S may rise while the edits are lost."""
-    tables = planted.tables(Run(loss=0.02))
-    scores = tables["scores"]
-    scores.loc[scores["moment"] == "immediate", "ns"] = 0.1
-    (found,) = judged_alone("editing_performance_declines", tables)["verdicts"]
-    assert found["status"] == "supported" and found["measures"][-1]["effect"] > 0
+def test_calls_and_editors_speak_of_no_other_orders():
+    tables = planted.tables(*(Run(editor=e, orders=2, growth=g) for e, g in (("ft", 0.01), ("rome", 0.02))))
+    for claim in (RISES, "norm_growth_tracks_damage"):
+        judged = judged_alone(claim, tables)
+        assert judged["counts"] and judged["over_orders"] == {}
+    assert "in these 2 runs together" in judged_alone(RISES, tables)["verdicts"][0]["reading"]
 
 
-def test_edits_that_never_took_are_nothing_to_lose():
-    tables = planted.tables(Run())
-    tables["scores"].loc[tables["scores"]["moment"] != "unedited", ["es", "ps"]] = 0.0
-    (found,) = judged_alone("editing_performance_declines", tables)["verdicts"]
-    assert found["status"] == "not measured" and "nothing to lose" in found["reading"]
-
-
-@pytest.mark.parametrize("claim", ["editing_performance_declines", "editing_gets_worse"])
-def test_few_facts_decide_nothing(claim):
-    found = verdict(claim, Run(edits=8, checkpoints=(8,), cases=8, loss=0.1))
-    assert found["status"] == "too short" and "too few" in found["reading"]
-
-
-@pytest.mark.parametrize(("fading", "status"), [(0.015, "supported"), (0.0, "negligible")])
-def test_editing_gets_worse(fading, status):
-    found = verdict("editing_gets_worse", Run(fading=fading, edits=100, checkpoints=(100,)))
-    assert found["status"] == status
-    p = found["measures"][-1]["effect"]
-    assert p <= 0.01 if fading else p > 0.01
-
-
-@pytest.mark.parametrize(
-    ("growth", "orders", "status"),
-    [
-        (0.02, 1, "supported"),
-        (0.0016, 1, "undecided"),
-        (0.0005, 1, "negligible"),
-        (-0.01, 1, "opposite"),
-        (0.02, 3, "supported"),
-    ],
-)
-def test_perplexity(growth, orders, status):
-    assert verdict("general_ability_declines", Run(perplexity_growth=growth, orders=orders))["status"] == status
-
-
-def test_one_order_speaks_of_its_run_and_several_of_the_editor():
-    one, three = (verdict("general_ability_declines", Run(orders=orders)) for orders in (1, 3))
-    assert "in this run" in one["reading"] and "over 3 edit orders" in three["reading"]
-    claim = judged_alone("general_ability_declines", planted.tables(Run(orders=3), Run(editor="memit")))
-    assert sum(claim["counts"].values()) == 2 and sum(claim["over_orders"].values()) == 1
-
-
-def test_many_runs_need_more_evidence_than_one():
-    """Runs without any effect, each tested at 5%: Holm keeps a false finding from becoming likely with their number."""
-    runs = [Run(editor=f"memit-{i}", perplexity_growth=0.002) for i in range(30)]
-    found = verdicts("general_ability_declines", *runs)
-    assert any("supported by itself" in v["reading"] for v in found)
-    assert all((v["p"] < 0.05) == (v["status"] != "undecided") for v in found)
+@pytest.mark.parametrize(("rate", "status"), [(7e-5, "supported"), (-7e-5, "opposite"), (0.0, "negligible")])
+def test_whole_models_are_judged_by_their_direction(rate, status):
+    """A growth of a thousandth is small, and sure."""
+    table, names = planted.interventions("tiny-gpt2"), list(planted.tables())
+    table["frobenius_ratio"] = np.exp((rate + 1e-6 * (table["order"] - 1)) * table["step"])
+    tables = {**{name: planted.tables()[name] for name in names}, "interventions": table}
+    (found,) = judged_alone("full_fine_tuning_grows", tables)["verdicts"]
+    assert found["status"] == status and abs(found["effect"] - 1) < 0.01
 
 
 def test_one_checkpoint_is_enough_and_is_said():

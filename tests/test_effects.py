@@ -1,10 +1,13 @@
 """Coverage of intervals and size of tests by simulation, with truth planted in orders, windows, facts and calls."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from normgrowth import effects
-from normgrowth.claims.performance import trend_p
+from normgrowth.claims.catalogue import CLAIMS
+from normgrowth.claims.performance import _by_call, trend_p
+from normgrowth.claims.scores import PARTS_OF_S
 from normgrowth.claims.verdict import DOWN, UP, Rule, Verdict, corrected, decide
 from normgrowth.measure.activations import Where, compare_norms
 
@@ -93,18 +96,43 @@ def test_trends_along_a_run_cover(start, end):
 
     def simulate(rng):
         parts = rng.random(60) < chance, rng.binomial(2, chance) / 2, rng.binomial(10, chance) / 10
-        return effects.of_trend(np.mean(parts, axis=0))
+        return effects.of_trend(range(60), np.mean(parts, axis=0))
 
+    # Above nominal: what series of equal scores may hide is added to every series' spread.
     assert NOMINAL[0] <= covered(simulate, end - start) <= 0.98
 
 
 def test_the_test_of_no_trend_has_its_size_and_sees_a_trend():
     rng = np.random.default_rng(0)
-    none = [trend_p([rng.binomial(3, 0.9, 40) / 3], rng, 199) for _ in range(400)]
+    none = [trend_p([pd.Series(rng.binomial(3, 0.9, 40) / 3)], rng, 199) for _ in range(400)]
     assert 0.02 <= np.mean(np.array(none).min(axis=1) <= 0.025) <= 0.075
     fading = (rng.random((3, 60)) < np.linspace(1, 0.5, 60)).astype(float)
-    falls, climbs = trend_p(list(fading), rng, 999)
+    falls, climbs = trend_p([pd.Series(scores) for scores in fading], rng, 999)
     assert falls < 0.01 and climbs > 0.99
+
+
+def immediate_scores(rng, calls, facts, shared):
+    """Scores of facts just after their edit; those of a call share the state that it left, `shared` on their logit."""
+    step = np.repeat(np.arange(1, calls + 1) * facts, facts)
+    logits = 1.5 + np.repeat(rng.normal(0, shared, calls), facts)
+    scores = (rng.random((3, calls * facts)) < 1 / (1 + np.exp(-logits))).astype(float)
+    cases = {"order": 0, "case_id": range(calls * facts), "moment": "immediate", "step": step}
+    return pd.DataFrame({**cases, **dict(zip(PARTS_OF_S, scores, strict=True))})
+
+
+def test_facts_that_share_the_state_of_their_call_do_not_make_a_trend():
+    """Facts taken for units, the same test sees one far too often."""
+    rng = np.random.default_rng(0)
+    tables = [immediate_scores(rng, 10, 10, 1.0) for _ in range(400)]
+    runs = [_by_call(table, PARTS_OF_S) for table in tables]
+
+    def size(series):
+        return np.mean([min(trend_p(run, rng, 199)) <= 0.025 for run in series])
+
+    assert 0.02 <= size(runs) <= 0.075
+    assert size([[table[PARTS_OF_S].mean(axis=1)] for table in tables[:200]]) > 0.15
+    covering = [effects.of_trend(calls.index, calls, 10).interval for (calls,) in runs]
+    assert 0.92 <= np.mean([interval.low <= 0 <= interval.high for interval in covering]) <= 0.98
 
 
 RISES = Rule(UP, 0.5, 0.5, zone=(0.4, 0.6))
@@ -153,6 +181,30 @@ def test_rank_correlation_of_known_cases():
     assert rho([*x, np.nan], [*x, 0.0]).n == 8
     assert rho(x, [*x[:-1], np.inf]).estimate == pytest.approx(1)
     assert not rho(x[:4], x[:4]).bounded and not rho(x, np.ones(8)).bounded
+
+
+def test_a_perfect_rank_correlation_is_no_certainty():
+    """Of five pairs, two orders in 120 give 1 or -1 by chance."""
+    five = np.arange(5.0)
+    same, reverse = effects.rank_correlation(five, five), effects.rank_correlation(five, -five)
+    assert same.interval.high == pytest.approx(1) and 0 < same.interval.low < 0.5
+    assert (reverse.interval.low, reverse.interval.high) == pytest.approx((-1, -same.interval.low))
+    assert same.p_above(0.0) == pytest.approx(1 / 120) == reverse.p_below(0.0)
+    assert min(same.p_above(-0.99), same.p_above(0.0)) >= 1 / 120
+    many = np.arange(12.0)
+    assert effects.rank_correlation(many, many).p_above(0.0) > 0
+
+
+def test_no_rank_correlation_is_tested_at_its_size():
+    rng = np.random.default_rng(0)
+    tails = [effects.rank_correlation(rng.random(n), rng.random(n)).p_above(0.0) for n in (6, 15) for _ in range(500)]
+    assert 0.012 <= np.mean(np.array(tails) <= 0.025) <= 0.04
+
+
+def test_orders_that_differ_by_rounding_alone_are_no_surer_than_their_facts():
+    parts = [effects.of_changes(np.full(50, -0.1) + shift) for shift in (0.0, 1e-16, 3e-16)]
+    interval = effects.nested(parts).interval
+    assert interval.high - interval.low > 0.02
 
 
 def test_a_test_and_its_interval_say_the_same():
@@ -205,6 +257,40 @@ def test_among_many_runs_without_effect_a_finding_is_as_rare_as_in_one():
     rng, rule, found = np.random.default_rng(0), Rule(UP, 0.0, 0.0, zone=(-1e-9, 1e-9)), 0
     for _ in range(300):
         decided = [decide(effects.of_mean(rng.normal(0, 1, 20)), rule) for _ in range(15)]
-        verdicts = corrected([Verdict(status, "", p=p) for status, p in decided])
+        verdicts = corrected([Verdict(status, "", tests=tests) for status, tests in decided])
         found += any(verdict.status in ("supported", "opposite") for verdict in verdicts)
     assert 0.02 <= found / 300 <= 0.08
+
+
+@pytest.mark.parametrize("rule", {claim.rule for claim in CLAIMS}, ids=str)
+@pytest.mark.parametrize("others", [0, 17])
+def test_more_data_never_take_a_direction_away(rule, others):
+    """Errors from large to small at fixed means, alone and among other runs: once sure, the direction stays sure."""
+    rest = [_judged(effects.student(0.0, 1.0, 40, 41), rule)] * others
+    for mean in np.linspace(-0.5, 1.5, 21):
+        seen = []
+        for error in np.geomspace(2.0, 1e-6, 40):
+            seen.append(corrected([_judged(effects.student(mean, error, 40, 41), rule), *rest])[0].status)
+        directed = [status in ("supported", "opposite") for status in seen]
+        assert directed == sorted(directed), (mean, seen)
+        decided = [status != "undecided" for status in seen]
+        assert decided == sorted(decided), (mean, seen)
+        assert len({status for status in seen if status in ("supported", "opposite")}) <= 1
+
+
+def _judged(effect, rule):
+    status, tests = decide(effect, rule)
+    return Verdict(status, "", tests=tests)
+
+
+def test_a_direction_lost_to_the_correction_leaves_a_sure_smallness():
+    rule = Rule(UP, 0.0, 0.0, zone=(-0.2, 0.2))
+    one, other = (_judged(effects.student(mean, error, 100, 101), rule) for mean, error in ((0.022, 0.01), (0, 0.09)))
+    many = [one, *[other] * 9]
+    assert one.status == "supported" and corrected(many)[0].status == "negligible"
+    assert "supported by itself" in corrected(many)[0].reading
+
+
+def test_small_p_values_do_not_vanish():
+    effect = effects.student(-30.0, 1.0, 1000, 1001)
+    assert 0 < effect.p_below(0.0) < 1e-100 and effect.p_above(0.0) == 1

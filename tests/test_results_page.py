@@ -42,6 +42,22 @@ def test_the_page_is_what_template_and_records_give():
     assert page.PAGE.read_text(encoding="utf-8") == page.page(page.read_records())
 
 
+def test_headings_of_the_page_follow_the_verdicts():
+    records = page.read_records()
+    text, claims = page.page(records), records["demo"]["claims"]
+    (ft_l,) = [
+        v for v in claims["fine_tuning_edits_grow"]["verdicts"] if (v["model"], v["editor"]) == ("world-gpt2", "ft_l")
+    ]
+    ft_l["status"] = "negligible"
+    said = {"norm_growth_tracks_damage": "hardly go together", "imbalance_harms": "neither control arm shows"}
+    for claim in said:
+        for verdict in claims[claim]["verdicts"]:
+            verdict.update(status="negligible", low=None, high=None)
+    changed = page.page(records)
+    for words in ("the others: `ft_l` negligible", *said.values()):
+        assert words in changed and words not in text
+
+
 def test_a_record_holds_the_numbers_of_the_tables(made, tables):
     kept = page.Record(made)
     for editor, order in (("r_rome", 0), ("memit", 0), ("memit", 1)):
@@ -66,7 +82,7 @@ def test_numbers_computed_without_the_package_agree(tmp_path):
     scores.loc[(scores["moment"] == "retention") & (scores["step"] == 20), "moment"] = "final"
     planted.write(tmp_path / "tables", tables)
     out = ["--out-json", tmp_path / "claims.json", "--out-md", tmp_path / "claims.md"]
-    call(claims, "--tables", tmp_path / "tables", *out)
+    call(claims, "--study", planted.STUDY, "--tables", tmp_path / "tables", *out)
     compared = recompute.differences(tmp_path)
     assert len(compared) > 30 and all(row[-1] for row in compared)
     assert {row[3] for row in compared} == {"effect", "low", "high"}

@@ -19,10 +19,11 @@ import record
 
 from normgrowth.claims.markdown import effects, in_words, number
 from normgrowth.errors import NormgrowthError
-from normgrowth.families import PLURAL, family_of, in_order, is_control
+from normgrowth.families import PLURAL, family_of, in_order
 from normgrowth.fingerprint import numerics
 
 HERE = Path(__file__).parent
+GROWS = ("fine_tuning_edits_grow", "hypernetwork_edits_grow", "locate_edits_grow")
 TEMPLATE, PAGE = "page.md.j2", HERE.parent / "results.md"
 
 
@@ -52,11 +53,10 @@ class Record:
         """Largest angle, in degrees, by which an edited matrix's leading right singular vectors have turned."""
         return self._only(self._kept["rotation"], model=model, editor=editor)["right_rotation"]
 
-    def growth(self, model: str, without: tuple[str, ...] = ()) -> str:
-        """Least and largest growth of the norm over a model's editors, control arms left out, in words."""
-        kept = [run for run in self.runs(model) if run["editor"] not in without and not is_control(run["editor"])]
-        ratios = [run["norm_ratio"] for run in kept]
-        return f"{min(ratios):.3g} to {max(ratios):.3g} times"
+    def growth(self, model: str) -> dict[str, dict]:
+        """The verdict on the growth of the norm for each editor of a model, control arms left out."""
+        found = [v for claim in GROWS for v in self.claim(claim)["verdicts"] if v["model"] == model]
+        return {editor: v for editor in in_order({v["editor"] for v in found}) for v in found if v["editor"] == editor}
 
     def angles(self, model: str, family: str) -> str:
         """Least and largest rotation of a family's edited matrices, in words."""

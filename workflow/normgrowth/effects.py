@@ -7,6 +7,8 @@ spread between orders holds theirs.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
+from math import factorial
 
 import numpy as np
 from scipy.special import bdtr, bdtrc, betaincinv, ndtri, stdtr, stdtridf, stdtrit
@@ -18,8 +20,14 @@ Tail = Callable[[float], float]
 UNSEEN = 0.2
 """Sum of squares that a series of scores may hide: about that of one fact that fails in half of what is asked."""
 
+ROUNDING = 1e-9
+"""Difference below which effects of two orders are the same number."""
+
 FEWEST_PAIRS = 5
 """Pairs below which a rank correlation has no interval."""
+
+MOST_PERMUTED = 8
+"""Pairs up to which the test of no rank correlation goes through every order: 40,320 of them."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ def student(mean: float, error: float, freedom: float, n: int) -> Effect:
     return Effect(
         Interval(float(mean), float(mean - half), float(mean + half), int(n)),
         p_above,
-        lambda bound: 1 - p_above(bound),
+        lambda bound: float(stdtr(freedom, (mean - bound) / error)),  # 1 - p_above would vanish where it is small
         float(error),
     )
 
@@ -132,19 +140,30 @@ def of_changes(changes: Sequence[float] | np.ndarray) -> Effect:
     return replace(found, interval=found.interval._replace(estimate=float(changes.mean())))
 
 
-def of_trend(scores: Sequence[float] | np.ndarray) -> Effect:
+def of_trend(places: Sequence[float], scores: Sequence[float], facts: float = 1) -> Effect:
     """Change of scores between 0 and 1 from the first to the last of a series, along a straight line.
 
     The residual sum of squares is raised by `UNSEEN`, so that a series of equal scores has an interval too.
+
+    Args:
+        places: of the scores along the series, ascending.
+        facts: whose mean each score is.
     """
-    scores = np.asarray(scores, dtype=float)
+    scores, x = np.asarray(scores, dtype=float), along(places)
     n = len(scores)
     if n < 4:
         return unknown(n=n)
-    x = np.linspace(-0.5, 0.5, n)
     slope = float(x @ scores / (x @ x))
     residuals = scores - scores.mean() - slope * x
-    return student(slope, np.sqrt((residuals @ residuals + UNSEEN) / (n - 2) / (x @ x)), n - 2, n)
+    unseen = UNSEEN / facts**2
+    return student(slope, np.sqrt((residuals @ residuals + unseen) / (n - 2) / (x @ x)), n - 2, n)
+
+
+def along(places: Sequence[float]) -> np.ndarray:
+    """Places along a series on a scale where first and last lie 1 apart and the mean is 0."""
+    places = np.asarray(places, dtype=float)
+    length = np.ptp(places) if len(places) else 0.0
+    return (places - places.mean()) / length if length else np.zeros(len(places))
 
 
 def crossed(values: np.ndarray) -> Effect:
@@ -182,8 +201,8 @@ def crossed_summaries(means: Sequence[float], deviations: Sequence[float], units
 def nested(parts: Sequence[Effect]) -> Effect:
     """Mean of one effect per edit order, whose units differ from order to order.
 
-    The spread between orders holds that of their units, so this is a t interval over orders. Orders that all agree, as
-    they do where no score changes, are no less sure than their units.
+    The spread between orders holds that of their units, so this is a t interval over orders. Orders that agree but for
+    rounding, as they do where no score changes, are as sure as their units are.
     """
     if len(parts) == 1:
         return parts[0]
@@ -192,7 +211,7 @@ def nested(parts: Sequence[Effect]) -> Effect:
     if not all(part.bounded for part in parts):
         return unknown(estimates.mean(), n)
     mean = float(estimates.mean())
-    if np.ptp(estimates) == 0:
+    if np.ptp(estimates) <= ROUNDING:
         return student(mean, np.sqrt(sum(part.error**2 for part in parts)) / orders, n - orders, n)
     return student(mean, estimates.std(ddof=1) / np.sqrt(orders), orders - 1, n)
 
@@ -220,8 +239,11 @@ def bootstrapped(values: np.ndarray, function: Callable[[np.ndarray], np.ndarray
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> Effect:
     """Spearman's rank correlation of independent pairs, with the standard error of Bonett and Wright (2000).
 
-    On Fisher's scale it is sqrt((1 + rho^2 / 2) / (n - 3)). Pairs with a NaN are left out; infinite values rank first
-    or last. Without interval for fewer than five pairs or where one side does not vary.
+    On Fisher's scale it is sqrt((1 + rho^2 / 2) / (n - 3)). That scale ends at correlations of 1, which are attained:
+    an interval around them is that around half the step to the next possible one. The test of no correlation is by
+    permutation (every one of few pairs, Student's approximation of it for more), and no p-value is below the share of
+    a single permutation. Pairs with a NaN are left out; infinite values rank first or last. Without interval for fewer
+    than five pairs or where one side does not vary.
     """
     from scipy import stats  # takes a second to import, which drawing need not wait for
 
@@ -230,9 +252,27 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> Effect:
     x, y, n = stats.rankdata(x[there]), stats.rankdata(y[there]), int(there.sum())
     if n < FEWEST_PAIRS or np.ptp(x) == 0 or np.ptp(y) == 0:
         return unknown(n=n)
-    rho = float(np.clip(np.corrcoef(x, y)[0, 1], -1 + 1e-12, 1 - 1e-12))
-    error = np.sqrt((1 + rho**2 / 2) / (n - 3))
-    return student(np.arctanh(rho), error, np.inf, n).map(np.tanh, np.arctanh)
+    rho = float(np.clip(np.corrcoef(x, y)[0, 1], -1, 1))
+    most = 1 - 6 / (n**3 - n)
+    inner = float(np.clip(rho, -most, most))
+    error = np.sqrt((1 + inner**2 / 2) / (n - 3))
+    around = student(np.arctanh(inner), error, np.inf, n).map(np.tanh, np.arctanh)
+    bounds = Interval(rho, min(around.interval.low, rho), max(around.interval.high, rho), n)
+    least = 1 / factorial(n)
+
+    def tail(of_interval: Tail, sign: int) -> Tail:
+        return lambda bound: max(_no_correlation(x, sign * y) if bound == 0 else of_interval(bound), least)
+
+    return replace(around, interval=bounds, p_above=tail(around.p_above, 1), p_below=tail(around.p_below, -1))
+
+
+def _no_correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """The share of all orders of `y` whose rank correlation with `x` is as large as the one at hand."""
+    n, x, y = len(x), x - x.mean(), y - y.mean()
+    if n <= MOST_PERMUTED:
+        return float((y[np.array(list(permutations(range(n))))] @ x >= x @ y - ROUNDING).mean())
+    rho = min(float(x @ y / np.sqrt((x @ x) * (y @ y))), 1 - 1e-12)
+    return float(stdtr(n - 2, -rho * np.sqrt((n - 2) / max(1 - rho**2, 1e-12))))
 
 
 def _two_sources(mean: float, between: float, orders: int, within: float, units: int) -> Effect:

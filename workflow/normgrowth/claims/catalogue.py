@@ -23,13 +23,19 @@ SUMMARIES = "summaries of arXiv 2502.19416; not in its abstract"
 GROWTH = Rule(UP, 1.01, 1 / 1.01)
 """A norm that ends within one per cent of its start has not grown."""
 
+TRAINING = Rule(UP, 1.0, 1.0, zone=(1 / 1.01, 1.01))
+"""All that the paper says of a whole model's training is that norms grow, not by how much: the direction decides."""
+
 HARM = Rule(UP, 1.1, 1 / 1.1)
 """A factor of perplexity that shows: a tenth."""
 
+PROTECTION = Rule(DOWN, 1 / 1.1, 1.1)
+"""The same factor, saved."""
+
 PLACES = (
     "On running text, at every site of the model (residual stream, MLP output, attention output, MLP key) and three "
-    "depths (last edited layer, halfway to the last layer, last layer), since the paper does not say which activations "
-    "it means; places that edits cannot reach are left out."
+    "depths where they differ (last layer, last edited layer, halfway between), since the paper does not say which "
+    "activations it means; places that edits cannot reach are left out."
 )
 
 
@@ -61,7 +67,7 @@ def _trained(kind: str, title: str, text: str, beside: str = "") -> Claim:
         source=ABSTRACT,
         measured=f"Frobenius norm of every updated weight matrix at the end of the training, over its start.{beside}",
         effect="geometric mean over matrices, whose units are training runs of several seeds",
-        rule=GROWTH,
+        rule=TRAINING,
         measure=whole_model_grows,
         intervention=kind,
         needs=f"an intervention of kind {kind} in the study",
@@ -91,8 +97,10 @@ CLAIMS: tuple[Claim, ...] = (
         effect="share of calls after which the norm had risen, by an exact sign test",
         rule=Rule(UP, 0.5, 0.5, zone=(0.4, 0.6)),
         measure=rises_edit_by_edit,
+        of_orders=False,
         special=(
-            "Too short with fewer than six calls. Whether the norm rose after every single call stands in the reading."
+            "Too short with fewer than six calls. Calls are the units, taken as independent, those of all edit orders "
+            "together. Whether the norm rose after every single call stands in the reading."
         ),
     ),
     Claim(
@@ -118,12 +126,17 @@ CLAIMS: tuple[Claim, ...] = (
         text="The uneven growth leaves the edited layers with far larger norms than the others.",
         source=ABSTRACT,
         measured=(
-            "Geometric mean norm of the edited matrices over that of the same kind of matrix in all other layers. How "
-            "much the other layers differ among themselves stands beside it."
+            "Geometric mean norm of the edited matrices at the end over the largest, and over the smallest, of the "
+            "same kind of matrix in all other layers. The ratio to the others' mean, before and at the end, stands "
+            "beside it."
         ),
-        effect="that ratio at the end over the ratio before any edit",
-        rule=Rule(UP, 1.1, 1 / 1.1),
+        effect="edited layers' norm over the largest of the other layers at the end",
+        rule=Rule(UP, 1.0),
         measure=imbalance,
+        special=(
+            "Supported only where the ratio to the others' mean also rose beyond 1.01; opposite, not negligible, where "
+            "edited layers end below the smallest of the others. Too short with a single other layer."
+        ),
     ),
     Claim(
         id="activation_norm_falls",
@@ -158,7 +171,7 @@ CLAIMS: tuple[Claim, ...] = (
         effect=(
             "way from the unedited share (0) to that of a subspace independent of the unedited one (1), which is k / d"
         ),
-        rule=Rule(UP, 0.5),
+        rule=Rule(UP, 0.5, zone=(-0.1, 0.1)),
         measure=subspace_is_left,
         needs="principal components of unedited and edited activations (table subspaces)",
     ),
@@ -182,13 +195,17 @@ CLAIMS: tuple[Claim, ...] = (
         text="Within a long sequence of edits, performance begins to decline: later edits succeed less.",
         source=SUMMARIES,
         measured=(
-            "Mean of ES, PS and NS of each fact just after its own edit, against its place in the edit order. Since "
-            "that order is random, random orders give an exact test of no trend."
+            "Mean of ES, PS and NS of facts just after their own edit, averaged over the facts of each call of the "
+            "editor, against the step of the call. Random orders of calls give a test that a call's score does not "
+            "depend on its place."
         ),
         effect="change from the first edit to the last along a straight line",
         rule=Rule(DOWN, 0.0, 0.0, zone=(-0.2, 0.2)),
         measure=editing_gets_worse,
-        special="The direction is decided by the exact test. Too short with fewer than ten facts.",
+        special=(
+            "One edit order: random orders of calls decide about the direction; several: their interval does. Too short "
+            "with fewer than ten facts or six calls."
+        ),
     ),
     Claim(
         id="general_ability_declines",
@@ -230,11 +247,12 @@ CLAIMS: tuple[Claim, ...] = (
             "each (does holding the norm protect?), and the editor's norms without its edits (does growth alone "
             "harm?)."
         ),
-        effect="that of the first of the two arms",
-        rule=HARM,
+        effect="perplexity with the norm restored over the editor's own, as in the first of the next two claims",
+        rule=PROTECTION,
         measure=imbalance_harms,
         special=(
-            "Both of the next two claims must be supported; where neither is, but both are decided, the opposite holds."
+            "The next two claims must both be supported, both opposite or both negligible; where they differ nothing "
+            "is decided."
         ),
         arms=(RESTORED, SCALED),
         needs="control arms norm_restored and scale_only of an editor in the study",
@@ -249,7 +267,7 @@ CLAIMS: tuple[Claim, ...] = (
             "window by window. S of the edited facts stands beside it."
         ),
         effect="ratio of the two perplexities",
-        rule=Rule(DOWN, 1 / 1.1, 1.1),
+        rule=PROTECTION,
         measure=restoring_protects,
         special=(
             "Undecided where the editor itself raises perplexity by less than a factor 1.1, and where the model is "
@@ -286,8 +304,12 @@ CLAIMS: tuple[Claim, ...] = (
         effect="rank correlation over editors",
         rule=Rule(UP, 0.0, 0.0, zone=(-0.3, 0.3)),
         measure=growth_tracks_damage,
-        special="Too short with fewer than five editors; undecided where families, each counted once, say the reverse.",
+        special=(
+            "Too short with fewer than five editors; undecided where three or more families, each counted once, say "
+            "the reverse. Norms and perplexities that are not finite rank as the largest."
+        ),
         of_models=True,
+        of_orders=False,
         needs="several editors of one model",
     ),
 )

@@ -12,7 +12,6 @@ from normgrowth.claims.collapse import FLOOR, first_below, sliding_s
 from normgrowth.claims.performance import by_window, final_difference, perplexity_ratio, text_change
 from normgrowth.claims.verdict import (
     COLLAPSED,
-    DOWN,
     NEGLIGIBLE,
     NOT_MEASURED,
     OPPOSITE,
@@ -22,6 +21,7 @@ from normgrowth.claims.verdict import (
     Evidence,
     Measure,
     Rule,
+    Tests,
     Verdict,
     decide,
     last_common_step,
@@ -47,13 +47,12 @@ def norm_alone_harms(evidence: Evidence, rule: Rule) -> Verdict:
 
 
 def imbalance_harms(evidence: Evidence, rule: Rule) -> Verdict:
-    """Both together: supported where holding the norm protects and growth alone harms, the opposite where neither.
+    """Both together: does holding the norm protect, and does growth alone harm? A word holds where both say it.
 
     Args:
-        rule: of growth alone; that of holding the norm is its mirror image.
+        rule: of holding the norm; that of growth alone is its mirror image.
     """
-    mirrored = Rule(DOWN, 1 / rule.margin, rule.margin)
-    parts = [restoring_protects(evidence, mirrored), norm_alone_harms(evidence, Rule(UP, rule.margin, 1 / rule.margin))]
+    parts = [restoring_protects(evidence, rule), norm_alone_harms(evidence, Rule(UP, rule.other, rule.margin))]
     known = [part for part in parts if part.status != NOT_MEASURED]
     if not known:
         return parts[0]
@@ -61,17 +60,15 @@ def imbalance_harms(evidence: Evidence, rule: Rule) -> Verdict:
     whole = len(known) == len(parts)
     statuses = {part.status for part in known}
     status = UNDECIDED
-    if whole and statuses == {SUPPORTED}:
-        status = SUPPORTED
-    elif whole and statuses <= {NEGLIGIBLE, OPPOSITE}:
-        status = OPPOSITE
     if not whole:
         reading += " One of the two arms is missing."
+    elif len(statuses) == 1 and statuses <= {SUPPORTED, OPPOSITE, NEGLIGIBLE}:
+        (status,) = statuses
     measures = tuple(measure for part in known for measure in part.measures)
     # Both must hold, so the larger p-value is that of the two together.
-    tested = [part.p for part in known if part.p is not None]
-    p = max(tested) if whole and len(tested) == len(parts) else None
-    return Verdict(status, reading, measures, known[0].edits, known[0].orders, p=p)
+    tested = [part.tests for part in known if part.tests is not None]
+    tests = Tests(*map(max, *tested)) if whole and len(tested) == len(parts) else None
+    return Verdict(status, reading, measures, known[0].edits, known[0].orders, tests=tests)
 
 
 def _with_arm(evidence: Evidence, kind: str, judged) -> Verdict:
@@ -106,7 +103,7 @@ def _restored(evidence: Evidence, arm: Evidence, rule: Rule) -> Verdict:
         )
     if not np.isfinite(ratio.estimate):
         return Verdict(COLLAPSED, f"{evidence.editor} collapses with its norm restored.", measures, step, orders)
-    status, p = decide(effect, rule)
+    status, tests = decide(effect, rule)
     if not theirs.interval.low > 1 / rule.margin:
         reading += " The editor itself does too little damage to tell."
         return Verdict(UNDECIDED, reading, measures, step, orders)
@@ -114,7 +111,7 @@ def _restored(evidence: Evidence, arm: Evidence, rule: Rule) -> Verdict:
         said = with_interval(kept.interval, plus="+")
         reading += f" But it takes the edits back: S at the end is {said} against the editor's own."
         return Verdict(UNDECIDED, reading, measures, step, orders)
-    return Verdict(status, reading, measures, step, orders, p=p)
+    return Verdict(status, reading, measures, step, orders, tests=tests)
 
 
 def _scaled(evidence: Evidence, arm: Evidence, rule: Rule) -> Verdict:
@@ -134,8 +131,8 @@ def _scaled(evidence: Evidence, arm: Evidence, rule: Rule) -> Verdict:
     )
     if not np.isfinite(effect.interval.estimate):
         return Verdict(SUPPORTED, "Scaling alone makes the model collapse.", tuple(measures), step, orders)
-    status, p = decide(effect, rule)
-    return Verdict(status, reading, tuple(measures), step, orders, p=p)
+    status, tests = decide(effect, rule)
+    return Verdict(status, reading, tuple(measures), step, orders, tests=tests)
 
 
 def _paired_ratio(arm: Evidence, edited: Evidence) -> Effect:

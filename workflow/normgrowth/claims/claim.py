@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from normgrowth.claims.verdict import UP, Evidence, Rule, Verdict
 from normgrowth.families import family_of
 
@@ -29,6 +31,7 @@ class Claim:
     family: str | None = None  # judged on editors of this family only
     arms: tuple[str, ...] = ()  # judged on editors that have one of these control arms only
     of_models: bool = False  # judged on all editors of a model together
+    of_orders: bool = True  # its units are edit orders or training runs where there are several
     intervention: str | None = None  # judged on interventions of this kind, whose norms stand for an editor's
     needs: str = "rows for this claim in the study's tables"
 
@@ -48,14 +51,14 @@ def rule_in_words(rule: Rule) -> str:
     beyond, short = ("above", "below") if rule.direction == UP else ("below", "above")
     low, high = rule.negligible
     said = [f"Supported when the 95% interval of the effect lies {beyond} {_number(rule.margin)}"]
-    if rule.other is None:
-        said.append(f"negligible when it lies {short} it")
-    else:
+    if rule.other is not None:
         said.append(f"opposite when it lies {short} {_number(rule.other)}")
-        wholly = "" if rule.zone is None else "wholly "
-        said.append(f"negligible when it lies {wholly}between {_number(low)} and {_number(high)}")
-    first = " Negligible comes first." if rule.zone else ""
-    return f"{', '.join(said)}; undecided otherwise.{first} An exact number is its own interval."
+    if np.isinf(low) or np.isinf(high):
+        said.append(f"negligible when it lies {short} that")
+    else:
+        neither = "neither holds and it" if rule.zone and rule.other is not None else "it"
+        said.append(f"negligible when {neither} lies between {_number(low)} and {_number(high)}")
+    return f"{', '.join(said)}; undecided otherwise. An exact number is its own interval."
 
 
 def _number(value: float) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 from normgrowth import effects
 from normgrowth.claims.verdict import (
     COLLAPSED,
+    LEVEL,
     NEGLIGIBLE,
     NOT_MEASURED,
     OPPOSITE,
@@ -19,6 +20,7 @@ from normgrowth.claims.verdict import (
     Evidence,
     Measure,
     Rule,
+    Tests,
     Verdict,
     count,
     decide,
@@ -33,6 +35,12 @@ STILL = 1e-9
 
 FEWEST_CALLS = 6
 """Calls below which even rises alone are no sure tendency: 2 * 0.5^6 = 0.03."""
+
+FEWEST_OTHERS = 2
+"""Layers that are not edited below which nothing tells how far layers differ among themselves."""
+
+ROSE = 1.01
+"""Rise of the ratio to other layers below which edited layers stood out before any edit."""
 
 
 def growth(evidence: Evidence, rule: Rule) -> Verdict:
@@ -56,23 +64,30 @@ def growth(evidence: Evidence, rule: Rule) -> Verdict:
         before = f"; before that its ratio was {mean.interval.estimate:.3g}" if ends.notna().any(axis=None) else ""
         reading = f"The norm is not finite from edit {broken_at:,} on{before}."
         return Verdict(COLLAPSED, reading, measures, edits, orders)
-    status, p = decide(mean, rule)
+    status, tests = decide(mean, rule)
     reading = (
         f"After {count(edits, 'edit')} the norm of the edited matrices is {with_interval(mean.interval)} times the "
         f"unedited {scope(orders)}."
     )
     shrank = {name: decide(effect, rule) for name, effect in each.items()}
     # Any of several matrices may seem to shrink by chance, so each is held to its share of the 5%.
-    shrank = {name: p for name, (found, p) in shrank.items() if found == OPPOSITE and (p or 0.0) * len(each) < 0.05}
+    shrank = {
+        name: found and found.opposite * len(each)
+        for name, (word, found) in shrank.items()
+        if word == OPPOSITE and (found is None or found.opposite * len(each) <= 2 * LEVEL)
+    }
     if shrank and status != OPPOSITE:
-        least = min(p or 0.0 for p in shrank.values()) * len(each)
-        status, p = OPPOSITE, least or None
+        status = OPPOSITE
+        tests = None if None in shrank.values() else Tests(1.0, min(shrank.values()), 1.0)
         reading += f" But it fell in {', '.join(shrank)}."
-    return Verdict(status, reading, measures, edits, orders, p=p)
+    return Verdict(status, reading, measures, edits, orders, tests=tests)
 
 
 def rises_edit_by_edit(evidence: Evidence, rule: Rule) -> Verdict:
-    """The share of the editor's calls after which the norm had risen, of those that changed it: an exact sign test."""
+    """The share of the editor's calls after which the norm had risen, of those that changed it: an exact sign test.
+
+    Calls are the units, those of all orders together: it speaks of the calls of these runs, not of other orders.
+    """
     edited = evidence.norms[evidence.norms["role"] == "edited"]
     if edited[edited["step"] > 0].empty:
         return Verdict(NOT_MEASURED, "No norms after an edit.")
@@ -93,10 +108,11 @@ def rises_edit_by_edit(evidence: Evidence, rule: Rule) -> Verdict:
     if moved < FEWEST_CALLS:
         reading = f"Only {count(moved, 'call')} changed the norm{unmoved}: too few for a sign test."
         return Verdict(TOO_SHORT, reading, measures, edits, orders)
-    status, p = decide(effect, rule)
+    status, tests = decide(effect, rule)
+    of_runs = scope(1) if orders == 1 else f"in these {orders} runs together"
     after = "every one" if not falls else f"{rises:,}"
-    reading = f"The norm rose after {after} of {count(moved, 'call')} that changed it{unmoved} {scope(orders)}."
-    return Verdict(status, reading, measures, edits, orders, p=p)
+    reading = f"The norm rose after {after} of {count(moved, 'call')} that changed it{unmoved} {of_runs}."
+    return Verdict(status, reading, measures, edits, orders, tests=tests)
 
 
 def localized(evidence: Evidence, rule: Rule) -> Verdict:
@@ -116,47 +132,65 @@ def localized(evidence: Evidence, rule: Rule) -> Verdict:
         reading = f"{worst['matrix']}, which no edit touches, {by}."
         return Verdict(OPPOSITE, reading, (changed,), edits, orders)
     edited, broken_at = _finite(norms[norms["role"] == "edited"])
+    if broken_at is not None:
+        reading = f"The norm of an edited matrix is not finite from edit {broken_at:,} on."
+        return Verdict(COLLAPSED, reading, (changed,), edits, orders)
     ends = np.exp(final_log_ratios(edited).mean(axis=1)).dropna()
     if ends.empty:
-        return Verdict(COLLAPSED, "The norm of an edited matrix is not finite from the first edit on.", (changed,))
+        return Verdict(NOT_MEASURED, "No norms of edited matrices after an edit.", (changed,), edits, orders)
     least = effects.exact(ends.min(), len(ends))
     measures = (Measure("edited matrices, geometric mean, least of all orders", least.interval, "ratio", 1.0), changed)
-    until = f" before it broke at edit {broken_at:,}" if broken_at else ""
     least_of = "at least " if len(ends) > 1 else ""
     flat = f"all {control['matrix'].nunique()} control matrices kept their norm exactly"
-    reading = f"The edited matrices' norm is {least_of}{ends.min():.3g} times the unedited{until}; {flat}."
+    reading = f"The edited matrices' norm is {least_of}{ends.min():.3g} times the unedited; {flat}."
     if decide(least, rule)[0] == SUPPORTED:
         return Verdict(SUPPORTED, reading, measures, edits, orders)
     return Verdict(NEGLIGIBLE, f"There is no growth to be confined: {reading}", measures, edits, orders)
 
 
 def imbalance(evidence: Evidence, rule: Rule) -> Verdict:
-    """Norm of the edited matrices over that of the same kind of matrix in other layers, relative to before any edit."""
+    """Norm of the edited matrices at the end over the largest and smallest of the same kind in other layers.
+
+    Supported only where they came to stand out: where the ratio to the others' mean also surely rose beyond `ROSE`.
+    """
     norms = evidence.norms.assign(kind=evidence.norms["matrix"].map(_kind))
     edited, broken_at = _finite(norms[norms["role"] == "edited"])
     others = norms[(norms["role"] == "control") & norms["kind"].isin(set(edited["kind"]))]
+    edits, orders = int(norms["step"].max()), norms["order"].nunique()
+    if broken_at is not None:
+        return Verdict(COLLAPSED, f"The norm is not finite from edit {broken_at:,} on.", (), edits, orders)
     if others.empty or edited[edited["step"] > 0].empty:
         return Verdict(NOT_MEASURED, "No norms of edited matrices and of the same kind of matrix in other layers.")
-    edits, orders = int(norms["step"].max()), norms["order"].nunique()
-    start, end = (np.exp(_log_gap(edited, others, last)) for last in (False, True))
-    effect = over_orders(np.log(end / start))
-    layers = others[others["step"] == 0].groupby("matrix")["frobenius"].mean()
-    spread = float(layers.max() / layers.min())
+    ours = {last: _log_norms(edited, last).mean(axis=1) for last in (False, True)}
+    theirs = {last: _log_norms(others, last) for last in (False, True)}
+    before, gap = (ours[last] - theirs[last].mean(axis=1) for last in (False, True))
+    over_largest = over_orders(ours[True] - theirs[True].max(axis=1))
+    over_smallest = over_orders(ours[True] - theirs[True].min(axis=1))
+    rise, layers = over_orders(gap - before), theirs[True].shape[1]
     measures = (
-        Measure("edited layers over the others, relative to before", effect.interval, "ratio", 1.0),
-        Measure("edited layers over the others, before", Interval.bare(start.mean(), orders), "ratio", 1.0),
-        Measure("edited layers over the others, at the end", Interval.bare(end.mean(), orders), "ratio", 1.0),
-        Measure("other layers, largest over smallest", Interval.bare(spread, len(layers)), "ratio", 1.0),
+        Measure("edited layers over the largest of the others, at the end", over_largest.interval, "ratio", 1.0),
+        Measure("edited layers over the smallest of the others, at the end", over_smallest.interval, "ratio", 1.0),
+        Measure("edited layers over the others' mean, at the end", over_orders(gap).interval, "ratio", 1.0),
+        Measure("edited layers over the others' mean, before", over_orders(before).interval, "ratio", 1.0),
+        Measure("edited layers over the others' mean, end over before", rise.interval, "ratio", 1.0),
     )
-    if broken_at is not None:
-        return Verdict(COLLAPSED, f"The norm is not finite from edit {broken_at:,} on.", measures, edits, orders)
-    status, p = decide(effect, rule)
     reading = (
-        f"The edited layers' norm is {end.mean():.3g} times that of the other layers after {count(edits, 'edit')}, and "
-        f"was {start.mean():.3g} times: {with_interval(effect.interval)} times as much {scope(orders)}. Among the "
-        f"other layers the largest is {spread:.3g} times the smallest."
+        f"The edited layers' norm is {with_interval(over_largest.interval)} times the largest and "
+        f"{with_interval(over_smallest.interval)} times the smallest of the {count(layers, 'other layer')} after "
+        f"{count(edits, 'edit')} {scope(orders)}. It was {np.exp(before.mean()):.3g} times their mean before any edit, "
+        f"and is {np.exp(gap.mean()):.3g} times at the end."
     )
-    return Verdict(status, reading, measures, edits, orders, p=p)
+    if layers < FEWEST_OTHERS:
+        return Verdict(TOO_SHORT, f"{reading} One other layer shows no spread.", measures, edits, orders)
+    if not over_largest.bounded:
+        return Verdict(TOO_SHORT, reading, measures, edits, orders)
+    tests = Tests.of_tails(
+        max(over_largest.p_above(rule.margin), rise.p_above(ROSE)),
+        over_smallest.p_below(1.0),
+        max(over_largest.p_below(rule.margin), over_smallest.p_above(1.0)),
+    )
+    exact = over_largest.error == over_smallest.error == rise.error == 0
+    return Verdict(tests.status, reading, measures, edits, orders, tests=None if exact else tests)
 
 
 def final_log_ratios(edited: pd.DataFrame) -> pd.DataFrame:
@@ -185,14 +219,10 @@ def _signs(chain: pd.DataFrame) -> np.ndarray:
     return np.where(np.abs(steps) <= STILL, 0, np.sign(steps))
 
 
-def _log_gap(edited: pd.DataFrame, others: pd.DataFrame, last: bool) -> pd.Series:
-    """Mean log norm of the edited matrices less that of the others, by order, before any edit or at the end."""
-    step = edited["step"].max() if last else 0
-    logs = [
-        np.log(part.loc[part["step"] == step].set_index("order")["frobenius"].astype(float)).groupby(level=0).mean()
-        for part in (edited, others)
-    ]
-    return logs[0] - logs[1]
+def _log_norms(rows: pd.DataFrame, last: bool) -> pd.DataFrame:
+    """Log norm of each matrix [orders, matrices], before any edit or at the end."""
+    rows = rows[rows["step"] == (rows["step"].max() if last else 0)]
+    return np.log(rows.pivot(index="order", columns="matrix", values="frobenius").astype(float))
 
 
 def _kind(matrix: str) -> str:

@@ -130,7 +130,7 @@ def _judged(
         "margin": _short(claim.rule.margin),
         "counts": counted,
         "range": _range(verdicts),
-        "over_orders": counts([verdict["status"] for verdict in verdicts if verdict["orders"] > 1]),
+        "over_orders": counts([v["status"] for v in verdicts if claim.of_orders and v["orders"] > 1]),
         "verdicts": verdicts,
     }
     if not set(counted) - {NOT_MEASURED}:

@@ -36,8 +36,11 @@ LEAST_IMMEDIATE = 0.1
 FEWEST_FACTS = 10
 """Facts below which scores decide nothing."""
 
+FEWEST_CALLS = 6
+"""Calls of the editor in an order below which there is no trend to tell."""
+
 RESAMPLED = 9999
-"""Random edit orders that a trend is compared with, beside the one at hand."""
+"""Random orders of calls that a trend is compared with, beside the one at hand."""
 
 
 def edits_are_lost(evidence: Evidence, rule: Rule) -> Verdict:
@@ -78,8 +81,8 @@ def edits_are_lost(evidence: Evidence, rule: Rule) -> Verdict:
     if started < LEAST_IMMEDIATE:
         reading += " Hardly any edit took, so there was nothing to lose."
         return Verdict(NOT_MEASURED, reading, measures, step, orders)
-    status, p = decide(effect, rule)
-    return Verdict(status, reading, measures, step, orders, p=p)
+    status, tests = decide(effect, rule)
+    return Verdict(status, reading, measures, step, orders, tests=tests)
 
 
 def _change(before: pd.Series, after: pd.Series) -> Effect:
@@ -91,62 +94,69 @@ def _change(before: pd.Series, after: pd.Series) -> Effect:
 
 
 def editing_gets_worse(evidence: Evidence, rule: Rule) -> Verdict:
-    """The trend of facts' scores just after their own edit, from the first edit of the run to the last.
+    """The trend of scores just after facts' own edit, from the first call of the editor to the last.
 
-    The order of the facts is random, so that orders drawn anew tell how large a trend chance alone gives: an exact test
-    of no trend, which decides about its direction. Whether it is too small to count, its interval decides.
+    Facts of one call share the weights that it left, so calls are the units: the mean of a call's facts at the step of
+    the call. Which facts a call gets is random, so calls drawn in another order tell how large a trend chance alone
+    gives: a test that a call's score does not depend on its place, which decides about the direction in a single edit
+    order. Several orders are decided by the interval over them.
     """
     immediate = evidence.scores[evidence.scores["moment"] == "immediate"]
     if immediate.empty:
         return Verdict(NOT_MEASURED, "No scores just after the edits.")
-    immediate = immediate.sort_values(["order", "step", "case_id"], kind="stable")
     edits, orders = int(immediate["step"].max()), immediate["order"].nunique()
-    series = _series(immediate, PARTS_OF_S)
-    if min(map(len, series)) < FEWEST_FACTS:
-        reading = f"Only {count(min(map(len, series)), 'fact')} in an order: too few for a trend."
+    series = _by_call(immediate, PARTS_OF_S)
+    facts, calls = min(immediate.groupby("order")["case_id"].nunique()), min(map(len, series))
+    if facts < FEWEST_FACTS or calls < FEWEST_CALLS:
+        reading = f"{count(facts, 'fact')} in {count(calls, 'call')} of the editor in an order are too few for a trend."
         return Verdict(TOO_SHORT, reading, (), edits, orders)
-    effect = effects.nested([effects.of_trend(scores) for scores in series])
+    effect = _trend(immediate, PARTS_OF_S)
     falls, climbs = trend_p(series, evidence.rng("trend"))
     p_of_none = min(1.0, 2 * min(falls, climbs))
-    parts = {part: _series(immediate, [part]) for part in PARTS_OF_S if immediate[part].notna().any()}
+    parts = [part for part in PARTS_OF_S if immediate[part].notna().any()]
+    along = "last minus first along the trend"
     measures = (
-        Measure("mean of ES, PS and NS, last minus first along the trend", effect.interval, "points", 0.0),
-        *(
-            Measure(
-                f"{part.upper()}, last minus first along the trend",
-                effects.nested([effects.of_trend(scores) for scores in found]).interval,
-                "points",
-                0.0,
-            )
-            for part, found in parts.items()
-        ),
-        Measure("p-value of no trend, over random edit orders", Interval.bare(p_of_none, RESAMPLED), "p", 1.0),
+        Measure(f"mean of ES, PS and NS, {along}", effect.interval, "points", 0.0),
+        *(Measure(f"{part.upper()}, {along}", _trend(immediate, [part]).interval, "points", 0.0) for part in parts),
+        Measure("p-value of no trend, over random orders of calls", Interval.bare(p_of_none, RESAMPLED), "p", 1.0),
     )
-    halves = [np.array_split(scores, 2) for scores in series]
+    halves = [np.array_split(scores.to_numpy(), 2) for scores in series]
     first, second = (float(np.mean([half[i].mean() for half in halves])) for i in (0, 1))
     reading = (
-        f"Just after its edit a fact's mean of ES, PS and NS was {first:.3f} in the first half of the run and "
+        f"Just after its edit a fact's mean of ES, PS and NS was {first:.3f} in the first half of the run's calls and "
         f"{second:.3f} in the second: a trend of {with_interval(effect.interval, plus='+')} over "
-        f"{count(edits, 'edit')} {scope(orders)} (p of no trend {p_of_none:.2g})."
+        f"{count(edits, 'edit')} {scope(orders)} (p of no trend within orders {p_of_none:.2g})."
     )
-    status, p = decide(effects.tested(effect, 0.0, p_above=climbs, p_below=falls), rule)
-    return Verdict(status, reading, measures, edits, orders, p=p)
+    decisive = effect if orders > 1 else effects.tested(effect, 0.0, p_above=climbs, p_below=falls)
+    status, tests = decide(decisive, rule)
+    return Verdict(status, reading, measures, edits, orders, tests=tests)
 
 
-def _series(immediate: pd.DataFrame, parts: list[str]) -> list[np.ndarray]:
-    """The mean of some scores of each fact, along each edit order."""
+def _by_call(immediate: pd.DataFrame, parts: list[str]) -> list[pd.Series]:
+    """The mean of some scores over the facts of each call, by the step of the call, for each edit order."""
     means = immediate[parts].astype(float).mean(axis=1)
-    return [order.dropna().to_numpy() for _, order in means.groupby(immediate["order"])]
+    calls = means.groupby([immediate["order"], immediate["step"]]).mean().dropna()
+    return [calls.loc[order] for order in sorted(set(immediate["order"])) if order in calls]
 
 
-def trend_p(series: Sequence[np.ndarray], rng: np.random.Generator, resamples: int = RESAMPLED) -> tuple[float, float]:
+def _trend(immediate: pd.DataFrame, parts: list[str]) -> Effect:
+    """Trend of some scores over calls, by edit order."""
+    facts = immediate.groupby(["order", "step"]).size().mean()
+    series = _by_call(immediate, parts)
+    return effects.nested([effects.of_trend(calls.index, calls, facts) for calls in series])
+
+
+def trend_p(series: Sequence[pd.Series], rng: np.random.Generator, resamples: int = RESAMPLED) -> tuple[float, float]:
     """p-values of no trend, against one that falls and one that climbs: how often random orders give as large a slope.
 
-    Exact whatever the scores are, because facts are edited in random order; never below 1 / (resamples + 1).
+    Exact where a call's score does not depend on its place or on the scores before; never below 1 / (resamples + 1).
+
+    Args:
+        series: scores of calls by their steps, one for each edit order.
     """
     slopes = np.zeros(resamples + 1)
-    for scores in series:
-        x = np.linspace(-0.5, 0.5, len(scores))
+    for calls in series:
+        x, scores = effects.along(calls.index), calls.to_numpy()
         drawn = [x @ scores, *(float(x @ rng.permutation(scores)) for _ in range(resamples))]
         slopes += np.array(drawn) / (x @ x)
     # Equal sums in another order differ by rounding.
@@ -171,8 +181,8 @@ def ability_is_lost(evidence: Evidence, rule: Rule) -> Verdict:
         f"After {count(step, 'edit')} perplexity on held-out text is {with_interval(effect.interval)} times the "
         f"unedited model's {scope(orders)} ({start:.4g} to {end:.4g})."
     )
-    status, p = decide(effect, rule)
-    return Verdict(status, reading, measures, step, orders, p=p)
+    status, tests = decide(effect, rule)
+    return Verdict(status, reading, measures, step, orders, tests=tests)
 
 
 def text_change(evidence: Evidence) -> pd.DataFrame:

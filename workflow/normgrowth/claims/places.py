@@ -1,7 +1,7 @@
 """Where activations are compared: sites at three depths, and how rows of one place become an effect.
 
 The paper speaks of internal activations and does not say which. Claims are therefore judged at every site, at the last
-edited layer, halfway from there to the last layer, and at the last layer, on running text.
+layer, the last edited layer and halfway between them where these differ, on running text.
 """
 
 from typing import NamedTuple
@@ -43,7 +43,8 @@ SITES = {
     "attention_output": "attention output",
     "mlp_key": "MLP key",
 }
-DEPTHS = {"edited": "last edited layer", "middle": "halfway to the last layer", "last": "last layer"}
+DEPTHS = {"last": "last layer", "edited": "last edited layer", "middle": "halfway to the last layer"}
+"""A layer at two depths goes by the first of them."""
 
 BEFORE_THE_EDIT = ("attention_output", "mlp_key")
 """Sites that a layer computes before its own MLP output: an edit of that layer cannot reach them."""
@@ -54,7 +55,7 @@ def judged_places(evidence_norms: pd.DataFrame, activations: pd.DataFrame, sites
     edited = edited_layers(evidence_norms)
     found, seen = [], set()
     for site in sites:
-        for depth, words in reversed(DEPTHS.items()):
+        for depth, words in DEPTHS.items():
             place = Place(f"{SITES[site]}, {words}", depth, site, "text", "all")
             layer = place_layer(place, activations, evidence_norms)
             reached = site not in BEFORE_THE_EDIT or not edited or (layer is not None and layer > min(edited))

@@ -54,8 +54,7 @@ def subspace_is_left(evidence: Evidence, rule: Rule) -> list[Verdict]:
     verdicts = []
     for place in judged_places(evidence.norms, subspaces, ("residual",)):
         rows = at_place(subspaces, place, place_layer(place, subspaces, evidence.norms))
-        rows = rows[rows["step"] == step]
-        if len(rows):
+        if (rows["step"] == step).any():
             verdicts += [_left(rows, place, rule, step, about) for about in ("", "_uncentred")]
     return verdicts or [Verdict(NOT_MEASURED, "No residual stream on text among the activations.")]
 
@@ -64,9 +63,11 @@ ABOUT = {"": "about its own mean", "_uncentred": "about the unedited mean"}
 
 
 def _left(rows: pd.DataFrame, place: Place, rule: Rule, step: int, about: str) -> Verdict:
+    explained, start = f"explained{about or '_variance'}", rows[rows["step"] == 0]
+    rows = rows[rows["step"] == step]
     where, orders = f"{place.name}, {ABOUT[about]}", rows["order"].nunique()
     effect = effect_at(rows, f"departure{about}", f"departure{about}_std")
-    kept = rows[f"explained{about or '_variance'}"] / rows["explained_variance_unedited"]
+    kept = rows.set_index("order")[explained] / start.set_index("order")[explained]
     angles = np.stack(rows["principal_angles"].to_numpy()).mean(axis=0)
     shift = rows["centroid_shift"].mean()
     chance = float((rows["components"] / rows["width"]).mean())
@@ -84,7 +85,7 @@ def _left(rows: pd.DataFrame, place: Place, rule: Rule, step: int, about: str) -
     if not np.isfinite(effect.interval.estimate):
         reading = "The unedited components explain no more variance than chance: there is no subspace to leave."
         return Verdict(NOT_MEASURED, reading, measures, step, orders, where)
-    status, p = decide(effect, rule)
+    status, tests = decide(effect, rule)
     components = int(rows["components"].min())
     reading = (
         f"After {count(step, 'edit')} the unedited model's first {components} components keep {kept.mean():.1%} of the "
@@ -92,7 +93,7 @@ def _left(rows: pd.DataFrame, place: Place, rule: Rule, step: int, about: str) -
         f"{with_interval(effect.interval)} of the way to an independent subspace {scope(orders)}. Principal angles are "
         f"{angles.min():.0f} to {angles.max():.0f} degrees; the mean has moved by {shift:.2g} spreads."
     )
-    return Verdict(status, reading, measures, step, orders, where, p)
+    return Verdict(status, reading, measures, step, orders, where, tests)
 
 
 def _at_each_place(
@@ -138,9 +139,9 @@ def _compared(
     if len(broken):
         reading = f"It is not finite after {count(int(broken.min()), 'edit')}: the model has collapsed."
         return Verdict(COLLAPSED, reading, measures, step, orders, place.name)
-    status, p = decide(effect, rule)
+    status, tests = decide(effect, rule)
     first = int(rows.loc[rows["step"] > 0, "step"].min())
     early = rows.loc[rows["step"] == first, mean].mean()
     reading = f"After {count(step, 'edit')} it {sentence.format(with_interval(effect.interval))} {scope(orders)}"
     reading += f"; after {first:,} it was {early:.3g}." if first < step else "; this is the only checkpoint."
-    return Verdict(status, reading, measures, step, orders, place.name, p)
+    return Verdict(status, reading, measures, step, orders, place.name, tests)

@@ -1,8 +1,10 @@
 """What a verdict is, and the one rule by which an effect decides.
 
-A claim has a direction and a margin, the smallest effect that counts. Where the effect surely lies beyond the margin on
-the claimed side the claim is supported; beyond the margin of the other side, the opposite holds; surely between the
-two, the effect is negligible. Where none of this is sure the run leaves the claim undecided.
+A claim has a direction, a margin on either side of no effect, and a zone of effects that are too small to count. Where
+the effect surely lies beyond the margin on the claimed side the claim is supported; beyond that of the other side, the
+opposite holds. Where neither is sure and the effect surely lies within the zone, it is negligible; where nothing is
+sure the run leaves the claim undecided. A sure direction comes first, so that more data never take it away; where the
+zone is wider than the margins, an effect may be sure in its direction and still small, which its size tells.
 """
 
 from dataclasses import dataclass, field, replace
@@ -57,8 +59,8 @@ class Rule(NamedTuple):
     """What an effect is compared with.
 
     `margin` is on the claimed side of no effect, `other` on the other side; without `other` the effect has one side
-    only. `zone` holds the effects that are too small to count; by default all between the two margins. A wider zone
-    lets runs too short to tell small effects apart still say that there is none of a size that matters.
+    only. `zone` holds the effects that are too small to count; by default all between the two margins. With a wider
+    zone, runs that cannot tell a small effect's direction still say that it is small.
     """
 
     direction: str
@@ -75,6 +77,42 @@ class Rule(NamedTuple):
         return (min(self.margin, other), max(self.margin, other))
 
 
+class Tests(NamedTuple):
+    """Two-sided p-values of the three things that an effect may surely be: beyond a margin, or small."""
+
+    supported: float
+    opposite: float
+    negligible: float
+
+    @classmethod
+    def of_tails(cls, *tails: float) -> "Tests":
+        """The p-values from one-sided ones."""
+        return cls(*(min(1.0, 2 * tail) for tail in tails))
+
+    @property
+    def direction(self) -> float:
+        """The p-value of the nearer direction."""
+        return min(self.supported, self.opposite)
+
+    @property
+    def status(self) -> str:
+        """The direction where one is sure, else negligible where that is sure, else undecided."""
+        if self.direction <= 2 * LEVEL:
+            return SUPPORTED if self.supported <= self.opposite else OPPOSITE
+        return NEGLIGIBLE if self.negligible <= 2 * LEVEL else UNDECIDED
+
+    @property
+    def p(self) -> float:
+        """The p-value of the test that decides, or comes nearest to it."""
+        return self.direction if self.status in (SUPPORTED, OPPOSITE) else min(self.direction, self.negligible)
+
+    def adjusted(self, direction: float, negligible: float) -> "Tests":
+        """The tests with the nearer direction's p-value and that of a negligible effect replaced."""
+        if self.supported <= self.opposite:
+            return Tests(direction, 1.0, negligible)
+        return Tests(1.0, direction, negligible)
+
+
 @dataclass(frozen=True)
 class Measure:
     """One measured quantity: its name, the effect with its interval, and what its value would be without any effect."""
@@ -89,8 +127,8 @@ class Measure:
 class Verdict:
     """The outcome of one claim for one model and editor, at one place where the claim is judged at several.
 
-    The effect and interval are those of the first measure, which decides; the others stand beside it. `p` is the
-    two-sided p-value of the test that decided or came nearest to it; None where nothing was tested.
+    The effect and interval are those of the first measure, which decides; the others stand beside it. `tests` decided
+    the status; they are None where nothing was tested, or where something else than they decided.
     """
 
     status: str
@@ -99,7 +137,12 @@ class Verdict:
     edits: int | None = None
     orders: int = 0
     where: str = ""
-    p: float | None = None
+    tests: Tests | None = None
+
+    @property
+    def p(self) -> float | None:
+        """The two-sided p-value of the test that decided or came nearest to it; None where nothing was tested."""
+        return None if self.tests is None else self.tests.p
 
     @property
     def effect(self) -> Interval:
@@ -107,42 +150,40 @@ class Verdict:
         return self.measures[0].interval if self.measures else Interval.bare()
 
 
-def decide(effect: Effect, rule: Rule) -> tuple[str, float | None]:
-    """What an effect says about a claim, and the two-sided p-value of the test that says it.
+def decide(effect: Effect, rule: Rule) -> tuple[str, Tests | None]:
+    """What an effect says about a claim, and the tests that say it; None of an exact number, or where nothing can be.
 
-    An effect without an interval comes from too few units: the run is too short. An exact number has no p-value.
+    An effect without an interval comes from too few units: the run is too short.
     """
     if not effect.bounded:
         return TOO_SHORT, None
     low, high = rule.negligible
     within = max(effect.p_above(low) if np.isfinite(low) else 0.0, effect.p_below(high) if np.isfinite(high) else 0.0)
     claimed, against = (effect.p_above, effect.p_below) if rule.direction == UP else (effect.p_below, effect.p_above)
-    beyond = claimed(rule.margin)
-    opposite = 1.0 if rule.other is None else against(rule.other)
-    found = {NEGLIGIBLE: within, SUPPORTED: beyond, OPPOSITE: opposite}
-    p = min(1.0, 2 * min(found.values()))
-    status = next((word for word, tail in found.items() if tail <= LEVEL), UNDECIDED)
-    if effect.error == 0:
-        return status, None
-    return status, (min(1.0, 2 * found[status]) if status in found else p)
+    tests = Tests.of_tails(claimed(rule.margin), 1.0 if rule.other is None else against(rule.other), within)
+    return tests.status, None if effect.error == 0 else tests
 
 
 def corrected(verdicts: list[Verdict]) -> list[Verdict]:
     """Verdicts of one claim at one place, p-values adjusted for the number of runs (Holm).
 
-    What the correction leaves unsure is undecided.
+    Tests of direction are one family and tests of a negligible effect another: a direction that the correction leaves
+    unsure takes nothing from the sureness that the effect is small.
     """
-    adjusted = holm([np.nan if verdict.p is None else verdict.p for verdict in verdicts])
+    tested = [verdict for verdict in verdicts if verdict.tests is not None]
+    directions = holm([verdict.tests.direction for verdict in tested])
+    negligible = holm([verdict.tests.negligible for verdict in tested])
+    adjusted = iter(zip(directions, negligible, strict=True))
     found = []
-    for verdict, p in zip(verdicts, adjusted, strict=True):
-        if verdict.p is None:
+    for verdict in verdicts:
+        if verdict.tests is None:
             found.append(verdict)
             continue
-        status, reading = verdict.status, verdict.reading
-        if status in (SUPPORTED, NEGLIGIBLE, OPPOSITE) and p > 2 * LEVEL:
-            reading += f" Among {np.isfinite(adjusted).sum()} runs that is not sure enough ({status} by itself)."
-            status = UNDECIDED
-        found.append(replace(verdict, status=status, reading=reading, p=float(p)))
+        tests = verdict.tests.adjusted(*map(float, next(adjusted)))
+        reading = verdict.reading
+        if tests.status != verdict.status:
+            reading += f" Among {len(tested)} runs that is not sure enough ({verdict.status} by itself)."
+        found.append(replace(verdict, status=tests.status, reading=reading, tests=tests))
     return found
 
 

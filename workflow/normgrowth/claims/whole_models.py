@@ -49,11 +49,11 @@ def whole_model_grows(evidence: Evidence, rule: Rule) -> Verdict:
         Measure(f"least: {least}", Interval.bare(of_matrices[least], runs), "ratio", 1.0),
         Measure(f"most: {most}", Interval.bare(of_matrices[most], runs), "ratio", 1.0),
     )
-    status, p = decide(effect, rule)
+    status, tests = decide(effect, rule)
     over = "in one training run" if runs == 1 else f"over {runs} training runs"
     reading = (
-        f"The updated matrices' norms end at {with_interval(effect.interval, 4)} times their start on the geometric "
+        f"The updated matrices' norms end at {with_interval(effect.interval, 6)} times their start on the geometric "
         f"mean {over}; {grown} of {count(len(of_matrices), 'updated matrix').replace('matrixs', 'matrices')} grew, by "
         f"{of_matrices[least]:.4g} ({least}) to {of_matrices[most]:.4g} times."
     )
-    return Verdict(status, reading, measures, steps, runs, p=p)
+    return Verdict(status, reading, measures, steps, runs, tests=tests)
