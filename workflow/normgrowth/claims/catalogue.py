@@ -203,7 +203,7 @@ CLAIMS: tuple[Claim, ...] = (
         rule=Rule(DOWN, 0.0, 0.0, zone=(-0.2, 0.2)),
         measure=editing_gets_worse,
         special=(
-            "In a single edit order the direction is decided by that test, over several by their interval. Too short "
+            "One edit order: random orders of calls decide the direction; several: their interval does. Too short "
             "with fewer than ten facts or six calls."
         ),
     ),
