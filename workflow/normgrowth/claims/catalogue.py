@@ -203,8 +203,8 @@ CLAIMS: tuple[Claim, ...] = (
         rule=Rule(DOWN, 0.0, 0.0, zone=(-0.2, 0.2)),
         measure=editing_gets_worse,
         special=(
-            "One edit order: random orders of calls decide about the direction; several: their interval does. Too "
-            "short with fewer than ten facts or six calls."
+            "One edit order: random orders of calls decide the direction; several: their interval does. Too short "
+            "with fewer than ten facts or six calls."
         ),
     ),
     Claim(
