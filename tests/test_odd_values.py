@@ -229,8 +229,8 @@ def test_every_editor_runs_with_all_zeros_that_it_allows(bench, tmp_path, kind):
         options["null_spaces"] = bench.null_spaces(settings.null_space_threshold)
     if trained:
         assert bench.run("hypernetwork", editor=kind, settings=given, reserved=2, out=tmp_path) == 0
-        options |= {"hypernetwork": tmp_path / "hypernetwork.safetensors", "reserved": 2, "of": 4}
-    assert bench.run("edit", **options, chain=tmp_path / "chain", last=4) == 0
+        options |= {"hypernetwork": tmp_path / "hypernetwork.safetensors", "reserved": 2}
+    assert bench.run("edit", **options, chain=tmp_path / "chain", last=4, of=4) == 0
     assert bench.run("single-edits", **options, out=tmp_path / "single.parquet") == 0
 
 
