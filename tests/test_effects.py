@@ -32,7 +32,7 @@ def windows_in_orders(rng, orders, windows=90, between=0.08, within=0.2, togethe
 
 @pytest.mark.parametrize("orders", [1, 3, 8])
 def test_intervals_over_windows_and_orders_cover(orders):
-    """Of one order the interval is about that order: its own effect is the truth."""
+    """Coverage with one order: the interval is about that order, whose own effect is the truth."""
     between = 0.08 if orders > 1 else 0.0
     share = covered(lambda rng: effects.crossed(windows_in_orders(rng, orders, between=between)), 1)
     assert NOMINAL[0] <= share <= NOMINAL[1]
@@ -162,7 +162,7 @@ def test_exact_shares_equal_scipys():
 
 @pytest.mark.parametrize("rho", [0.0, 0.6])
 def test_rank_correlation_covers(rho):
-    """Of normal pairs with correlation r, Spearman's is 6 / pi asin(r / 2)."""
+    """Coverage for normal pairs: with correlation r, Spearman's is 6 / pi asin(r / 2)."""
 
     def simulate(rng):
         x = rng.normal(size=30)
@@ -184,7 +184,7 @@ def test_rank_correlation_of_known_cases():
 
 
 def test_a_perfect_rank_correlation_is_no_certainty():
-    """Of five pairs, two orders in 120 give 1 or -1 by chance."""
+    """Smallest p-value of five pairs: two orders in 120 give 1 or -1 by chance."""
     five = np.arange(5.0)
     same, reverse = effects.rank_correlation(five, five), effects.rank_correlation(five, -five)
     assert same.interval.high == pytest.approx(1) and 0 < same.interval.low < 0.5

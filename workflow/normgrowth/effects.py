@@ -44,7 +44,7 @@ class Effect:
 
     @property
     def bounded(self) -> bool:
-        """Whether there is an interval."""
+        """True where there is an interval."""
         return self.interval.bounded
 
     def map(self, function: Callable[[float], float], inverse: Callable[[float], float]) -> "Effect":
@@ -186,7 +186,7 @@ def crossed(values: np.ndarray) -> Effect:
 
 
 def crossed_summaries(means: Sequence[float], deviations: Sequence[float], units: int) -> Effect:
-    """As `crossed`, from each order's mean and standard deviation over the same `units`.
+    """Estimate of `crossed` from each order's mean and standard deviation over the same `units`.
 
     What orders and units have together counts twice, which makes the interval a little too wide.
     """

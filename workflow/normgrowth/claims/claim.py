@@ -36,7 +36,7 @@ class Claim:
     needs: str = "rows for this claim in the study's tables"
 
     def concerns(self, evidence: Evidence) -> bool:
-        """Whether the claim is judged on this editor."""
+        """True where the claim is judged on this editor."""
         of_family = self.family is None or family_of(evidence.editor) == self.family
         return of_family and (not self.arms or any(arm in evidence.arms for arm in self.arms))
 

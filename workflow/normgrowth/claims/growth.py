@@ -213,7 +213,7 @@ def _finite(edited: pd.DataFrame) -> tuple[pd.DataFrame, int | None]:
 
 
 def _signs(chain: pd.DataFrame) -> np.ndarray:
-    """Whether the mean log norm of the edited matrices rose (1), fell (-1) or stayed (0) at each step of one order."""
+    """Direction of the mean log norm of the edited matrices at each step of one order: rose 1, fell -1, stayed 0."""
     table = chain.pivot(index="step", columns="matrix", values="frobenius_ratio").sort_index()
     steps = np.diff(np.log(table).mean(axis=1).to_numpy())
     return np.where(np.abs(steps) <= STILL, 0, np.sign(steps))

@@ -94,5 +94,5 @@ def effect_at(rows: pd.DataFrame, mean: str, deviation: str) -> Effect:
 
 
 def interval_at(rows: pd.DataFrame, mean: str, deviation: str) -> Interval:
-    """As `effect_at`, the interval alone."""
+    """The interval alone of what `effect_at` gives."""
     return effect_at(rows, mean, deviation).interval
