@@ -12,17 +12,17 @@ min_version("9.19")  # before what older ones do not have
 
 from snakemake.persistence.file import FilePersistence
 
-from normgrowth import preloaded
-from normgrowth.cluster.preflight import Executor, examine
-from normgrowth.config.bounds import check_command_line
-from normgrowth.config.files import default_file, laid_over, read_file
-from normgrowth.config.load import load_study
-from normgrowth.config.plan import Plan
-from normgrowth.config.site import read_site
+from normgrowth.workflow import forks
+from normgrowth.workflow.preflight import Executor, examine
+from normgrowth.study.bounds import check_command_line
+from normgrowth.study.study_files import default_file, laid_over, read_file
+from normgrowth.study.load import load_study
+from normgrowth.study.plan import Plan
+from normgrowth.study.site import read_site
 from normgrowth.errors import ClusterError, StudyError
 from normgrowth.fingerprint import read_all
-from normgrowth.heads.edits import kept
-from normgrowth.heads.hook import lock_of
+from normgrowth.workflow.code_edits import kept
+from normgrowth.workflow.hook import lock_of
 
 # A graph is millions of small objects that stay: looking for garbage among them takes a quarter of the time.
 gc.set_threshold(200_000, 50, 100)
@@ -98,7 +98,7 @@ onstart:
         except ClusterError as error:
             sys.exit(f"normgrowth: {error}")
     elif workflow.executor_plugin.name == "local" and not workflow.deployment_settings.deployment_method:
-        preloaded.start(STUDY.threads)
+        forks.start(STUDY.threads)
 
 
 localrules:

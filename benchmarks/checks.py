@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from normgrowth.artefacts.provenance import file_sha256
+from normgrowth.io.provenance import file_sha256
 
 TIMES_HASHED = {".json": 2, ".txt": 2, ".jsonl": 1, ".parquet": 1, ".safetensors": 2}
 """Once for the check; text and JSON a second time for the metadata of what is made from them, tensors for theirs, or

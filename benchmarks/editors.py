@@ -9,10 +9,10 @@ import torch
 from benchmarks.ratios import SEARCH, undone
 from benchmarks.subjects import Subject
 from benchmarks.timing import seconds, table
-from normgrowth.editors import locate
 from normgrowth.editors.control_settings import ControlSettings
-from normgrowth.editors.hypernetwork_settings import HypernetworkSettings
-from normgrowth.editors.hypernetworks import input_output_widths
+from normgrowth.editors.hypernetwork.hypernetwork_settings import HypernetworkSettings
+from normgrowth.editors.hypernetwork.networks import input_output_widths
+from normgrowth.editors.locate import method
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.editors.settings import OneAtATime, SearchSettings
 from normgrowth.measure.scores import score_facts
@@ -72,11 +72,11 @@ def searches() -> Iterator[list[float]]:
         spent.append(seconds(lambda: found.append(own(self, *arguments))))
         return found[0]
 
-    own, locate.LocateThenEdit.search = locate.LocateThenEdit.search, search
+    own, method.LocateThenEdit.search = method.LocateThenEdit.search, search
     try:
         yield spent
     finally:
-        locate.LocateThenEdit.search = own
+        method.LocateThenEdit.search = own
 
 
 def _timed(subject: Subject, kind: str, batch: int) -> tuple[float, float | None, float | None, float]:

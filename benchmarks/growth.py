@@ -6,7 +6,7 @@ from benchmarks.editors import prepared, searches, settings_of, warm_up
 from benchmarks.ratios import undone
 from benchmarks.subjects import Subject, random_model
 from benchmarks.timing import exponent, seconds, table
-from normgrowth.editors.locate import past_keys
+from normgrowth.editors.locate.method import past_keys
 
 BATCHES = (1, 3, 10, 30, 100)
 WIDTHS = (128, 256, 512, 1024)

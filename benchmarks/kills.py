@@ -24,9 +24,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from normgrowth import preloaded
-from normgrowth.artefacts.tables import read_table
-from normgrowth.heads import processes
+from normgrowth.io.tables import read_table
+from normgrowth.workflow import forks, processes
 
 ROOT = Path(__file__).resolve().parents[1]
 RULES = ("world", "train", "contexts", "statistics", "null_spaces", "hypernetwork", "vet", "edit", "single_edits")
@@ -68,9 +67,9 @@ class Study:
         """Snakemake as a user starts it, with one of these servers of jobs."""
         environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
         if server == OWN:
-            environment.pop(preloaded.VARIABLE, None)
+            environment.pop(forks.VARIABLE, None)
         elif server == NONE:
-            environment[preloaded.VARIABLE] = ""
+            environment[forks.VARIABLE] = ""
         command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--cores", "2", *arguments]
         return subprocess.Popen(
             command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -132,18 +131,18 @@ def differences(study: Study) -> list[str]:
 @contextmanager
 def warm_server() -> Iterator[list[subprocess.Popen]]:
     """A process that forks for commands, so that trials do not wait for imports; the last one of the list is used."""
-    before = os.environ.pop(preloaded.VARIABLE, None)
-    preloaded.start(1)
+    before = os.environ.pop(forks.VARIABLE, None)
+    forks.start(1)
     try:
-        yield preloaded._started
+        yield forks._started
     finally:
-        for server in preloaded._started:
+        for server in forks._started:
             server.kill()
             server.communicate()
-        preloaded._started.clear()
-        shutil.rmtree(os.environ.pop(preloaded.VARIABLE), ignore_errors=True)
+        forks._started.clear()
+        shutil.rmtree(os.environ.pop(forks.VARIABLE), ignore_errors=True)
         if before is not None:
-            os.environ[preloaded.VARIABLE] = before
+            os.environ[forks.VARIABLE] = before
 
 
 def started_by(process: int) -> list[int]:
@@ -174,7 +173,7 @@ def commands_of(head: int) -> list[int]:
 
 def server_of(head: int) -> list[int]:
     """The process that a run has started to fork for its commands."""
-    return [one for one in started_by(head) if "normgrowth.preloaded" in _words(Path(f"/proc/{one}/cmdline"))]
+    return [one for one in started_by(head) if "normgrowth.workflow.forks" in _words(Path(f"/proc/{one}/cmdline"))]
 
 
 def victims(kind: str, head: int, server: int | None, draw: random.Random) -> list[int]:
@@ -207,8 +206,8 @@ def trial(study: Study, number: int, seed: int, servers: list[subprocess.Popen])
     locked = any((study.folder / ".snakemake/locks").iterdir())
     if kind == "server" and server == WARM and killed:
         servers[-1].wait()
-        shutil.rmtree(os.environ.pop(preloaded.VARIABLE), ignore_errors=True)
-        preloaded.start(1)
+        shutil.rmtree(os.environ.pop(forks.VARIABLE), ignore_errors=True)
+        forks.start(1)
     again = study.start(study.folder, *outputs)
     said_again, _ = again.communicate(timeout=PATIENCE)
     wrong = differences(study)

@@ -10,14 +10,14 @@ from contextlib import ExitStack
 
 import torch
 
-from normgrowth.capture import Place, changing, reading
-from normgrowth.editors.interface import Resources
-from normgrowth.editors.search_rows import Prompt, prompts_of
+from normgrowth.editors.base import Resources
+from normgrowth.editors.locate.search import Relaxation
+from normgrowth.editors.locate.search_rows import Prompt, prompts_of
 from normgrowth.editors.settings import SearchSettings
-from normgrowth.editors.targets import Relaxation
 from normgrowth.facts.records import Fact
-from normgrowth.language_model import LanguageModel
-from normgrowth.prompts import encode, encode_with_target, fill, last_token_of
+from normgrowth.lm.hooks import Place, changing, reading
+from normgrowth.lm.model import LanguageModel
+from normgrowth.lm.tokens import encode, encode_with_target, fill, last_token_of
 
 
 def search(

@@ -9,10 +9,10 @@ from benchmarks import plain
 from benchmarks.subjects import ROWS, Subject
 from benchmarks.timing import interleaved, seconds, table
 from normgrowth.editors import memit, r_rome
-from normgrowth.editors.statistics import gather_second_moments
-from normgrowth.language_model import LanguageModel
+from normgrowth.editors.moments.gathering import gather_second_moments
+from normgrowth.lm.model import LanguageModel
 from normgrowth.measure.scores import score_facts
-from normgrowth.telemetry import RECOUNT, NormTelemetry
+from normgrowth.runs.telemetry import RECOUNT, NormTelemetry
 
 SEARCH = {"learning_rate": 0.5, "stop_loss": 0.0, "most_probable_stop": 0}
 """Every search takes all its steps, so that both sides do the same work."""

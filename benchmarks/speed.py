@@ -20,8 +20,8 @@ from benchmarks.ratios import MEMIT, ratios, telemetry_share
 from benchmarks.subjects import SHAPES, Subject, given, random_model
 from benchmarks.timing import ceiling, machine, peak_memory, seconds
 from normgrowth.commands.common import make_repeatable
-from normgrowth.editors.search_rows import prompts_of
-from normgrowth.editors.targets import search_targets
+from normgrowth.editors.locate.search import search_targets
+from normgrowth.editors.locate.search_rows import prompts_of
 
 
 def main() -> None:

@@ -7,15 +7,15 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from normgrowth.assets.settings import TrainingSettings, WorldSettings
-from normgrowth.assets.small_models import train_tokenizer
-from normgrowth.assets.text import documents, windows
-from normgrowth.assets.world import write_world
-from normgrowth.editors.interface import Resources
-from normgrowth.editors.null_space import null_space
-from normgrowth.editors.statistics import gather_second_moments
+from normgrowth.editors.base import Resources
+from normgrowth.editors.moments.gathering import gather_second_moments
+from normgrowth.editors.moments.null_space import null_space
 from normgrowth.facts.records import Fact, read_facts
-from normgrowth.language_model import LanguageModel, language_model
+from normgrowth.lm.model import LanguageModel, language_model
+from normgrowth.sources.text import documents, windows
+from normgrowth.sources.toy.small_model import train_tokenizer
+from normgrowth.sources.toy.toy_settings import TrainingSettings, WorldSettings
+from normgrowth.sources.toy.world import write_world
 
 SHAPES = {
     "gpt2-7m": ("gpt2", {"n_embd": 256, "n_layer": 6, "n_head": 8, "n_positions": 256}),

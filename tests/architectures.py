@@ -8,7 +8,7 @@ import transformers
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from normgrowth.language_model import LanguageModel, language_model
+from normgrowth.lm.model import LanguageModel, language_model
 from tests import small_models
 
 N_LAYERS, WIDTH, INNER, HEADS, CONTEXT = 3, 32, 48, 4, 64

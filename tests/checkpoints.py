@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
-from normgrowth.assets.models import load_model
 from normgrowth.cli import main
 from normgrowth.errors import ModelError
+from normgrowth.sources.loading import load_model
 from tests import small_models
 
 LAYER_KEY = {"gpt2": "n_layer", "llama": "num_hidden_layers"}

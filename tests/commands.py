@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 from normgrowth import cli
-from normgrowth.artefacts.documents import write_json, write_text
-from normgrowth.config.plan import compact
-from normgrowth.config.sections import Measure, Vetting
 from normgrowth.editors.settings import EditorSettings
+from normgrowth.io.documents import write_json, write_text
+from normgrowth.measure.measure_settings import Measure
+from normgrowth.sources.toy.toy_settings import Vetting
+from normgrowth.study.plan import compact
 from tests import small_models
 from tests.every_editor import settings_of
 

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 from safetensors import safe_open
 
-from normgrowth.artefacts.digests import SUFFIX, beside
-from normgrowth.artefacts.documents import read_json, write_json, write_text
-from normgrowth.artefacts.tables import read_table_and_provenance, write_table
-from normgrowth.artefacts.tensors import KIND, METADATA_KEY, read_tensors, write_tensors
+from normgrowth.io.digests import SUFFIX, beside
+from normgrowth.io.documents import read_json, write_json, write_text
+from normgrowth.io.tables import read_table_and_provenance, write_table
+from normgrowth.io.tensors import KIND, METADATA_KEY, read_tensors, write_tensors
 from tests import small_models
 from tests.small_results import CHECKPOINTS, FIGURES, NETWORK, TABLES, Results
 

@@ -3,8 +3,8 @@
 import torch
 
 from normgrowth.editors.control_settings import ControlSettings
-from normgrowth.editors.hypernetwork_settings import HypernetworkSettings
-from normgrowth.editors.hypernetworks import input_output_widths
+from normgrowth.editors.hypernetwork.hypernetwork_settings import HypernetworkSettings
+from normgrowth.editors.hypernetwork.networks import input_output_widths
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.editors.settings import EditorSettings
 

@@ -48,8 +48,8 @@ def ended_within(process: int, seconds: float) -> int | None:
 
 def faults(chain: Path, reference: Path) -> tuple[list[str], list[str]]:
     """Files of a chain that differ from the reference, and that cannot be read; killed writers leave hidden files."""
-    from normgrowth.artefacts.tables import read_table
-    from normgrowth.artefacts.tensors import read_tensors
+    from normgrowth.io.tables import read_table
+    from normgrowth.io.tensors import read_tensors
 
     differing, unreadable = [], []
     for file in sorted(p for p in chain.rglob("*") if p.is_file() and not p.name.startswith(".")):
@@ -101,9 +101,6 @@ if __name__ == "__main__":
     import peft  # noqa: F401
     import torch
     import transformers  # noqa: F401
-
-    import normgrowth.editors.locate
-    import normgrowth.sequence  # noqa: F401
 
     torch.set_num_threads(1)
     file, trials, seed = sys.argv[1:]

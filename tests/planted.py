@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from normgrowth.artefacts.schemas import SCHEMAS
-from normgrowth.artefacts.tables import write_table
-from normgrowth.interventions.norms import layer_of
-from normgrowth.interventions.settings import KINDS
+from normgrowth.io.schemas import SCHEMAS
+from normgrowth.io.tables import write_table
+from normgrowth.training.norms import layer_of
+from normgrowth.training.training_settings import KINDS
 
 STUDY = "planted & small"
 SITES = ("residual", "mlp_output", "attention_output", "mlp_key")

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from normgrowth.facts.records import Fact, _fact
-from normgrowth.language_model import LanguageModel, language_model
+from normgrowth.lm.model import LanguageModel, language_model
 
 BREAK = "<|endoftext|>"
 

@@ -7,13 +7,13 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from normgrowth.artefacts.documents import write_json
-from normgrowth.assets.manifest import revision, write_manifest
-from normgrowth.editors.interface import Resources
-from normgrowth.editors.null_space import null_space
-from normgrowth.editors.statistics import gather_second_moments
+from normgrowth.editors.base import Resources
+from normgrowth.editors.moments.gathering import gather_second_moments
+from normgrowth.editors.moments.null_space import null_space
 from normgrowth.facts.records import Fact
-from normgrowth.language_model import LanguageModel, language_model
+from normgrowth.io.documents import write_json
+from normgrowth.lm.model import LanguageModel, language_model
+from normgrowth.sources.manifest import revision, write_manifest
 
 ARCHITECTURES = ("gpt2", "llama")
 BREAK = "<|endoftext|>"

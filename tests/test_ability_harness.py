@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from normgrowth import cli
-from normgrowth.artefacts.documents import write_json
-from normgrowth.artefacts.tables import read_provenance, read_table
-from normgrowth.assets.models import load_model
 from normgrowth.errors import AbilityError
+from normgrowth.io.documents import write_json
+from normgrowth.io.tables import read_provenance, read_table
 from normgrowth.measure.harness import evaluate
-from normgrowth.state import restore
+from normgrowth.runs.state import restore
+from normgrowth.sources.loading import load_model
 from tests import small_models
 from tests.every_editor import settings_of
 

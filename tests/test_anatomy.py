@@ -5,11 +5,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from normgrowth.anatomy import anatomy_of
-from normgrowth.assets.models import load_model
-from normgrowth.capture import SITES, changing, reading
 from normgrowth.errors import ModelError
-from normgrowth.telemetry import frobenius
+from normgrowth.lm.anatomy import anatomy_of
+from normgrowth.lm.hooks import SITES, changing, reading
+from normgrowth.runs.telemetry import frobenius
+from normgrowth.sources.loading import load_model
 from tests import small_models
 
 

@@ -8,19 +8,19 @@ import transformers
 from safetensors import safe_open
 
 from benchmarks import plain
-from normgrowth.anatomy import frobenius
-from normgrowth.assets.models import load_model
-from normgrowth.capture import SITES, changing, reading
-from normgrowth.editors.frozen_prefix import freeze
-from normgrowth.editors.interface import Resources
+from normgrowth.editors.base import Resources
+from normgrowth.editors.locate.keys import at_subject
+from normgrowth.editors.locate.prefix import freeze
+from normgrowth.editors.locate.search_rows import lay_out, prompts_of
+from normgrowth.editors.moments.gathering import gather_second_moments
 from normgrowth.editors.registry import declaration
-from normgrowth.editors.search_rows import lay_out, prompts_of
-from normgrowth.editors.statistics import gather_second_moments
-from normgrowth.editors.subject_activations import at_subject
 from normgrowth.errors import ModelError
-from normgrowth.generation import go_on
-from normgrowth.language_model import language_model
+from normgrowth.lm.anatomy import frobenius
+from normgrowth.lm.generate import go_on
+from normgrowth.lm.hooks import SITES, changing, reading
+from normgrowth.lm.model import language_model
 from normgrowth.measure.single_edits import score_single_edits
+from normgrowth.sources.loading import load_model
 from tests import small_models
 from tests.architectures import ARCHITECTURES, INNER, N_LAYERS, OWN_NAMES, WIDTH, Architecture, language_model_of
 

@@ -18,13 +18,13 @@ import pytest
 import torch
 
 from normgrowth import __version__, cli
-from normgrowth.artefacts.atomic import whole_or_not_at_all
-from normgrowth.artefacts.documents import write_json, write_text
-from normgrowth.artefacts.provenance import LIBRARIES, UNKNOWN, file_sha256, provenance
-from normgrowth.artefacts.schemas import IDENTITY, SCHEMAS, segment_schema
-from normgrowth.artefacts.tables import read_provenance, read_table, write_table
-from normgrowth.artefacts.tensors import read_tensors, write_tensors
 from normgrowth.errors import ArtefactError
+from normgrowth.io.atomic import whole_or_not_at_all
+from normgrowth.io.documents import write_json, write_text
+from normgrowth.io.provenance import LIBRARIES, UNKNOWN, file_sha256, provenance
+from normgrowth.io.schemas import IDENTITY, SCHEMAS, segment_schema
+from normgrowth.io.tables import read_provenance, read_table, write_table
+from normgrowth.io.tensors import read_tensors, write_tensors
 
 
 def one_row(name):
@@ -90,7 +90,7 @@ def test_tensors_and_metadata_survive_in_equal_bytes(tmp_path):
 
 def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path):
     path = tmp_path / "table[1].json"
-    writing = "import os, sys; from normgrowth.artefacts.atomic import whole_or_not_at_all as whole\n"
+    writing = "import os, sys; from normgrowth.io.atomic import whole_or_not_at_all as whole\n"
     writing += "with whole(sys.argv[1]) as partial: partial.write_text('half'); os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", writing, path]).returncode == -signal.SIGKILL
     alive = tmp_path / f".{path.name}.{socket.gethostname()}-{os.getppid()}.partial"

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from benchmarks import plain
-from normgrowth.artefacts.schemas import SCHEMAS, vector_schema
-from normgrowth.artefacts.tables import read_provenance, write_row_groups
-from normgrowth.generation import go_on
+from normgrowth.io.schemas import SCHEMAS, vector_schema
+from normgrowth.io.tables import read_provenance, write_row_groups
+from normgrowth.lm.generate import go_on
 from normgrowth.measure.ability import CHOICES, cloze_items, cloze_rows
 from normgrowth.measure.activations import activations_on, make_probes
-from normgrowth.measure.checkpoint import measure_checkpoint
 from normgrowth.measure.generation import generation_scores, ngram_entropy, says
-from normgrowth.measure.material import Material
 from normgrowth.measure.vectors import layers_named, site_width, vector_groups
+from normgrowth.runs.checkpoint import measure_checkpoint
+from normgrowth.runs.material import Material
 from tests import small_models
 
 SETTINGS = {

@@ -10,11 +10,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normgrowth.config import bounds
-from normgrowth.config.bounds import DEEPEST, MOST_VALUES, check_command_line, read_yaml
-from normgrowth.config.files import read_study
-from normgrowth.config.site import read_site
 from normgrowth.errors import StudyError
+from normgrowth.study import bounds
+from normgrowth.study.bounds import DEEPEST, MOST_VALUES, check_command_line, read_yaml
+from normgrowth.study.site import read_site
+from normgrowth.study.study_files import read_study
 
 ROOT = Path(__file__).parents[1]
 

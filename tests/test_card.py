@@ -6,11 +6,11 @@ from itertools import combinations
 import pytest
 from matplotlib.colors import to_hex
 
-from normgrowth.claims.collapse import WINDOW
+from normgrowth.analysis.collapse import WINDOW
 from normgrowth.commands import card as command
 from normgrowth.errors import ArtefactError
 from normgrowth.figures import render
-from normgrowth.figures.settings import StyleSettings
+from normgrowth.figures.figure_settings import StyleSettings
 from normgrowth.figures.style import Style
 from tests import planted
 from tests.planted import Run

@@ -4,7 +4,7 @@ by its import already."""
 import pytest
 import torch
 
-from normgrowth.assets.models import load_model
+from normgrowth.sources.loading import load_model
 from tests import architectures, small_models
 from tests.checkpoints import (
     DOWN,

@@ -11,8 +11,8 @@ from normgrowth.claims.judge import judge, judge_claims
 from normgrowth.claims.markdown import as_markdown
 from normgrowth.claims.published import Conditions, against_published
 from normgrowth.commands import claims as command
+from normgrowth.editors.families import CONTROL, FAMILIES, controlled_editor, in_order, is_control
 from normgrowth.errors import ArtefactError
-from normgrowth.families import CONTROL, FAMILIES, controlled_editor, in_order, is_control
 from tests import planted
 from tests.planted import Run
 

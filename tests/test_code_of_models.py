@@ -9,10 +9,10 @@ import time
 import pytest
 import torch
 
-from normgrowth import preloaded
-from normgrowth.assets.models import load_model
 from normgrowth.cli import main
 from normgrowth.errors import ModelError
+from normgrowth.sources.loading import load_model
+from normgrowth.workflow import forks
 from tests import small_models
 from tests.checkpoints import configure, saved
 
@@ -103,7 +103,7 @@ def test_nothing_asks_whoever_sits_there(trapped, terminal, tmp_path):
         stdin=theirs if terminal else subprocess.DEVNULL,
         stdout=theirs if terminal else subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=os.environ | {preloaded.VARIABLE: ""},
+        env=os.environ | {forks.VARIABLE: ""},
         text=True,
         timeout=300,
     )

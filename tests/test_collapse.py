@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from normgrowth.claims.collapse import WINDOW, collapses, first_below, sliding_s
-from normgrowth.report.collapse import collapse_tables
-from normgrowth.report.markdown import as_markdown
+from normgrowth.analysis.collapse import WINDOW, collapses, first_below, sliding_s
+from normgrowth.report.collapse_table import collapse_tables
+from normgrowth.report.summary_markdown import as_markdown
 from tests import planted
 from tests.planted import Run
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from normgrowth import cli
-from normgrowth.artefacts.digests import safetensors_header, stated_digest
-from normgrowth.artefacts.schemas import SCHEMAS, UNEDITED, segment_schema
-from normgrowth.artefacts.tables import read_provenance, read_table, write_table
-from normgrowth.artefacts.tensors import write_tensors
-from normgrowth.collection import BY_CHECKPOINT, BY_SEGMENT, collect
 from normgrowth.errors import ArtefactError
+from normgrowth.io.digests import safetensors_header, stated_digest
+from normgrowth.io.schemas import SCHEMAS, UNEDITED, segment_schema
+from normgrowth.io.tables import read_provenance, read_table, write_table
+from normgrowth.io.tensors import write_tensors
+from normgrowth.runs.collect import BY_CHECKPOINT, BY_SEGMENT, collect
 
 RUNS, ORDERS, SEGMENTS, CHECKPOINTS = [("m", "ft"), ("m", "memit")], 2, 2, [0, 2, 4]
 CHAINS = [(model, editor, order) for model, editor in RUNS for order in range(ORDERS)]

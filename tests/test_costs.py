@@ -4,11 +4,11 @@ import pytest
 import yaml
 
 from normgrowth.cli import main
-from normgrowth.config import costs, presets
-from normgrowth.config.files import merged, read_study
-from normgrowth.config.plan import Plan
 from normgrowth.editors.registry import declaration
 from normgrowth.errors import StudyError
+from normgrowth.study import costs, presets
+from normgrowth.study.plan import Plan
+from normgrowth.study.study_files import merged, read_study
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 import torch
 
-from normgrowth.artefacts.damage import damaged
-from normgrowth.artefacts.tables import read_table, write_table
-from normgrowth.artefacts.tensors import read_tensors, write_tensors
 from normgrowth.errors import ArtefactError
+from normgrowth.io.damage import damaged
+from normgrowth.io.tables import read_table, write_table
+from normgrowth.io.tensors import read_tensors, write_tensors
 from tests.test_artefacts import one_row
 
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from normgrowth import cli
-from normgrowth.artefacts.digests import beside
-from normgrowth.artefacts.documents import intact, read_json, with_digest, write_json, write_text
-from normgrowth.artefacts.holdings import require
-from normgrowth.artefacts.tables import read_table
-from normgrowth.artefacts.tensors import read_tensors, write_tensors
 from normgrowth.errors import ArtefactError
+from normgrowth.io.digests import beside
+from normgrowth.io.documents import intact, read_json, with_digest, write_json, write_text
+from normgrowth.io.identity import require
+from normgrowth.io.tables import read_table
+from normgrowth.io.tensors import read_tensors, write_tensors
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)

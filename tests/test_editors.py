@@ -8,12 +8,12 @@ import torch
 from transformers import GPT2LMHeadModel
 
 from benchmarks import plain
-from normgrowth.capture import changing, reading
+from normgrowth.editors.locate.keys import at_subject, mean_over_contexts
 from normgrowth.editors.registry import EDITORS, declaration
-from normgrowth.editors.subject_activations import at_subject, mean_over_contexts
 from normgrowth.errors import EditError, ModelError
+from normgrowth.lm.hooks import changing, reading
+from normgrowth.lm.tokens import encode, fill, last_token_of
 from normgrowth.measure.single_edits import score_single_edits
-from normgrowth.prompts import encode, fill, last_token_of
 from tests import small_models
 from tests.every_editor import WRITERS, hypernetwork_of, settings_of
 
@@ -296,7 +296,7 @@ def test_a_hypernetwork_without_a_ridge_names_layer_and_facts(lm):
 
 def test_nas_searches_its_pilots_as_published_code_does(lm):
     """Bare prompts, 16 at a time, no early stop by rank; the largest twentieth is left out, none is rejected."""
-    from normgrowth.editors.targets import search_targets
+    from normgrowth.editors.locate.search import search_targets
 
     many = [
         replace(fact, case_id=100 * number + fact.case_id, target_new=small_models.PLACES[number])

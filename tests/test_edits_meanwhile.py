@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from normgrowth.heads import locks
-from normgrowth.heads.edits import STUDY, kept, stamps, tell_of_edits
-from normgrowth.heads.hook import lock_of
+from normgrowth.workflow import locks
+from normgrowth.workflow.code_edits import STUDY, kept, stamps, tell_of_edits
+from normgrowth.workflow.hook import lock_of
 
 
 @pytest.fixture

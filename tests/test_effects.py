@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from normgrowth import effects
+from normgrowth.analysis import effects
+from normgrowth.analysis.edit_scores import PARTS_OF_S
 from normgrowth.claims.catalogue import CLAIMS
 from normgrowth.claims.performance import _by_call, trend_p
-from normgrowth.claims.scores import PARTS_OF_S
 from normgrowth.claims.verdict import DOWN, UP, Rule, Verdict, corrected, decide
 from normgrowth.measure.activations import Where, compare_norms
 

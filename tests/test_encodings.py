@@ -7,11 +7,11 @@ import json
 import pytest
 
 from normgrowth import cli
-from normgrowth.assets.text import documents
-from normgrowth.config.inputs import editable_facts
-from normgrowth.config.sections import LocalFacts
 from normgrowth.errors import ArtefactError, FactError
 from normgrowth.facts.records import read_facts
+from normgrowth.sources.text import documents
+from normgrowth.study.inputs import editable_facts
+from normgrowth.study.sections import LocalFacts
 from tests import small_models
 
 TEXT = "Zé – one.\n\n巴黎。"

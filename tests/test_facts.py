@@ -6,12 +6,12 @@ import json
 import pytest
 
 from normgrowth import cli
-from normgrowth.config.inputs import editable_facts
-from normgrowth.config.sections import LocalFacts
 from normgrowth.errors import FactError
 from normgrowth.facts.orders import edit_order, steps_of, subset
 from normgrowth.facts.records import check_records, read_facts
-from normgrowth.prompts import encode, encode_with_target, last_token_of
+from normgrowth.lm.tokens import encode, encode_with_target, last_token_of
+from normgrowth.study.inputs import editable_facts
+from normgrowth.study.sections import LocalFacts
 from tests import scripts, small_models
 
 

@@ -9,13 +9,13 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from normgrowth.commands import draw as command
+from normgrowth.editors.families import CONTROL, by_family, family_of
 from normgrowth.errors import ArtefactError, StudyError
-from normgrowth.families import CONTROL, by_family, family_of
 from normgrowth.figures import panels, render
 from normgrowth.figures.catalogue import FIGURES, figures_of
-from normgrowth.figures.layout import lay_out
+from normgrowth.figures.figure_settings import StyleSettings
+from normgrowth.figures.grid import lay_out
 from normgrowth.figures.scores_against_edits import at_once, retained
-from normgrowth.figures.settings import StyleSettings
 from normgrowth.figures.style import LOOKS, Style
 from tests import planted
 from tests.planted import Run

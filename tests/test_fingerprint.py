@@ -76,8 +76,8 @@ def test_imports_are_seen_wherever_they_stand(source, named):
 
 def test_a_closure_holds_what_a_command_uses_and_no_more():
     edit = modules(closure("normgrowth.commands.edit"))
-    assert {"normgrowth", "normgrowth.sequence", "normgrowth.state", "normgrowth.prompts"} <= edit
-    assert not {name for name in edit if name.split(".")[1:2] in (["figures"], ["claims"], ["config"])}
+    assert {"normgrowth", "normgrowth.runs.segment", "normgrowth.runs.state", "normgrowth.lm.tokens"} <= edit
+    assert not {name for name in edit if name.split(".")[1:2] in (["figures"], ["claims"], ["study"])}
     assert "normgrowth.cli" not in edit
 
 
@@ -85,7 +85,7 @@ def test_registries_are_not_followed_unless_asked_for():
     edit = closure("normgrowth.commands.edit")
     assert not {"normgrowth.editors.registry", "normgrowth.editors.ft", "normgrowth.editors.memit"} & modules(edit)
     memit = modules(beyond(edit, "normgrowth.editors.memit"))
-    assert {"normgrowth.editors.memit", "normgrowth.editors.updates"} <= memit
+    assert {"normgrowth.editors.memit", "normgrowth.editors.locate.closed_forms"} <= memit
     assert "normgrowth.editors.ft" not in memit
     report = closure("normgrowth.commands.report", "normgrowth.figures.catalogue")
     assert "normgrowth.figures.catalogue" in modules(report)

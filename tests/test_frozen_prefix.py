@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from normgrowth.editors.frozen_prefix import freeze
-from normgrowth.editors.search_rows import lay_out, prompts_of
+from normgrowth.editors.locate.prefix import freeze
+from normgrowth.editors.locate.search_rows import lay_out, prompts_of
 from tests import small_models
 
 CONTEXTS = small_models.CONTEXTS["uniform"]

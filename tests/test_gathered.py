@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from normgrowth.artefacts.documents import write_json
-from normgrowth.artefacts.tensors import write_tensors
-from normgrowth.editors.gathered import read_contexts, read_null_spaces, read_second_moments
+from normgrowth.editors.resources import read_contexts, read_null_spaces, read_second_moments
 from normgrowth.editors.settings import NULL_SPACES, SECOND_MOMENTS
 from normgrowth.errors import ArtefactError
+from normgrowth.io.documents import write_json
+from normgrowth.io.tensors import write_tensors
 from tests import small_models
 
 OF = {"model": "a", "seed": 0}

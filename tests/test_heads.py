@@ -14,12 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from normgrowth import preloaded
 from normgrowth.errors import RunError
-from normgrowth.heads import locks, processes
-from normgrowth.heads.locks import folder_lock, held_in
-from normgrowth.heads.records import Lock, locks_in
-from normgrowth.heads.room import is_full, without_room
+from normgrowth.workflow import forks, locks, processes
+from normgrowth.workflow.locks import folder_lock, held_in
+from normgrowth.workflow.room import is_full, without_room
+from normgrowth.workflow.run_records import Lock, locks_in
 
 on_linux = pytest.mark.skipif(not processes.this_boot(), reason="processes of a run cannot be found here")
 FILES = st.sets(st.sampled_from(["a", "b", "c", "dé é"]), max_size=3)
@@ -28,15 +27,15 @@ HEAD = """
 import os, socket, sys, time
 from pathlib import Path
 from subprocess import Popen
-from normgrowth import preloaded
-from normgrowth.heads import processes
-from normgrowth.heads.locks import folder_lock
+from normgrowth.workflow import forks
+from normgrowth.workflow import processes
+from normgrowth.workflow.locks import folder_lock
 
 folder, clients = Path(sys.argv[1]), int(sys.argv[2])
 with folder_lock(folder, "study", "local", {"a"}, {"b"}):
-    preloaded.start(1)
-    os.environ |= dict.fromkeys(preloaded.THREAD_VARIABLES, "1")
-    place = Path(os.environ[preloaded.VARIABLE]) / preloaded._name()
+    forks.start(1)
+    os.environ |= dict.fromkeys(forks.THREAD_VARIABLES, "1")
+    place = Path(os.environ[forks.VARIABLE]) / forks._name()
     while clients and not place.exists():
         time.sleep(0.01)
     if clients:  # commands whose forks wait for somebody to write
@@ -48,8 +47,8 @@ with folder_lock(folder, "study", "local", {"a"}, {"b"}):
     lines = [socket.socket(socket.AF_UNIX) for _ in range(clients)]
     for line in lines:
         line.connect(str(place))
-        socket.send_fds(line, [preloaded.LENGTH.pack(10)], [0, 1, 2])  # and says no more
-    print(os.environ["NORMGROWTH_RUN"], os.environ[preloaded.VARIABLE], flush=True)
+        socket.send_fds(line, [forks.LENGTH.pack(10)], [0, 1, 2])  # and says no more
+    print(os.environ["NORMGROWTH_RUN"], os.environ[forks.VARIABLE], flush=True)
     time.sleep(600)
 """
 
@@ -69,7 +68,7 @@ def until(condition, seconds):
 
 def head(folder, clients=0):
     """A process that holds a lock and has a process that awaits commands, its run, and the folder of its socket."""
-    environment = {name: value for name, value in os.environ.items() if name != preloaded.VARIABLE}
+    environment = {name: value for name, value in os.environ.items() if name != forks.VARIABLE}
     process = subprocess.Popen(
         [sys.executable, "-c", HEAD, str(folder), str(clients)], stdout=subprocess.PIPE, text=True, env=environment
     )
@@ -205,7 +204,7 @@ def test_a_killed_run_on_a_cluster_takes_no_job_with_it(tmp_path):
     script = """
 import os, subprocess, sys, time
 from pathlib import Path
-from normgrowth.heads.locks import folder_lock
+from normgrowth.workflow.locks import folder_lock
 with folder_lock(Path(sys.argv[1]), "study", "cluster-generic", {"a"}, {"b"}):
     jobs = [subprocess.Popen(["sleep", "60"], env=os.environ | more) for more in ({"PBS_JOBID": "7"}, {})]
     print(*(job.pid for job in jobs), flush=True)

@@ -5,10 +5,10 @@ import shlex
 import pytest
 import yaml
 
-from normgrowth.config.files import read_study
-from normgrowth.config.load import load_study
-from normgrowth.config.site import read_site
 from normgrowth.errors import StudyError
+from normgrowth.study.load import load_study
+from normgrowth.study.site import read_site
+from normgrowth.study.study_files import read_study
 
 HOSTILE = ["../up", "a/b", "/etc", ".", "..", "a b", "a;touch x", "$(touch x)", "`x`", "a\nb", "-rf", "ä", "A", ""]
 HOSTILE.append("a" * 65)

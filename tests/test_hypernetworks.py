@@ -13,19 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import plain
-from normgrowth.artefacts.documents import write_json
-from normgrowth.artefacts.tensors import read_tensors
-from normgrowth.assets.manifest import revision
-from normgrowth.assets.models import load_model
 from normgrowth.commands import hypernetwork as command
-from normgrowth.continuations import continuations
-from normgrowth.editors import hypernetworks
-from normgrowth.editors.gathered import read_hypernetwork
-from normgrowth.editors.gradients import token_gradients
-from normgrowth.editors.hypernetworks import edited, ridge_regression
-from normgrowth.editors.interface import Change
+from normgrowth.editors.base import Change
+from normgrowth.editors.hypernetwork import networks
+from normgrowth.editors.hypernetwork.gradients import token_gradients
+from normgrowth.editors.hypernetwork.networks import edited, ridge_regression
 from normgrowth.editors.registry import declaration
+from normgrowth.editors.resources import read_hypernetwork
 from normgrowth.errors import ArtefactError, FactError
+from normgrowth.io.documents import write_json
+from normgrowth.io.tensors import read_tensors
+from normgrowth.lm.continuations import continuations
+from normgrowth.sources.loading import load_model
+from normgrowth.sources.manifest import revision
 from tests import small_models
 
 KINDS = ("mend", "malmen")
@@ -59,7 +59,7 @@ def test_ridge_regression_meets_the_normal_equations(d, m, ridge, seed):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_untrained_network_is_the_identity_and_can_learn(lm, kind):
     network = network_of(kind)
-    d, o = hypernetworks.input_output_widths(lm, (1, 2))
+    d, o = networks.input_output_widths(lm, (1, 2))
     parameters = network.initial(d, o, 0) | {"mean": torch.zeros(d + o), "std": torch.ones(d + o)}
     _, tokens = token_gradients(lm, small_models.facts()[:2], (1, 2), network.answer_tokens_only)
     for name in parameters:
@@ -174,7 +174,7 @@ def test_a_network_for_another_model_layers_or_width_is_refused(folder):
     for wrong in ({"model": revision(folder / "other")}, {"seed": 1}, {"kind": "malmen"}, {"facts": "f00"}):
         with pytest.raises(ArtefactError, match=f"holds {next(iter(wrong))} "):
             read_hypernetwork(path, of | wrong, lm)
-    from normgrowth.editors.interface import Resources
+    from normgrowth.editors.base import Resources
 
     with pytest.raises(ArtefactError, match=r"for inputs and gradients of width 160, where the model has 88 \+ 32"):
         module.build(right).prepare(load_model(folder / "other"), Resources({}, hypernetwork=tensors))

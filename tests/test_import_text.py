@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from normgrowth import cli
-from normgrowth.config.sections import LocalText
+from normgrowth.study.sections import LocalText
 
 
 def take(tmp_path, *contents: bytes) -> tuple[int, str]:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from normgrowth import inference
-from normgrowth.effects import bootstrapped
-from normgrowth.inference import holm, median_time, two_sided_p
+from normgrowth.analysis import intervals
+from normgrowth.analysis.effects import bootstrapped
+from normgrowth.analysis.intervals import holm, median_time, two_sided_p
 
 
 def first(means):
@@ -32,7 +32,7 @@ def test_no_units_have_no_bounds():
 
 def test_missing_values_are_left_out_of_their_column_only():
     values = np.array([[1.0, np.nan], [3.0, 5.0]] * 20)
-    means = inference.bootstrap_means(values, np.random.default_rng(0), 500)
+    means = intervals.bootstrap_means(values, np.random.default_rng(0), 500)
     assert np.all(means[:, 1] == 5)
     assert means[:, 0].mean() == pytest.approx(2, abs=0.05)
 

@@ -8,19 +8,19 @@ from peft.tuners.lora import LoraLayer
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 
-from normgrowth.artefacts.documents import write_json, write_text
-from normgrowth.artefacts.provenance import file_sha256
-from normgrowth.artefacts.schemas import SCHEMAS
-from normgrowth.artefacts.tables import read_provenance, read_table
-from normgrowth.assets.manifest import revision
 from normgrowth.claims.judge import judge
 from normgrowth.cli import main
-from normgrowth.config.sections import Intervention
 from normgrowth.errors import EditError, ModelError
-from normgrowth.interventions.difference import compare_checkpoints
-from normgrowth.interventions.norms import layer_of, of_adapters
-from normgrowth.interventions.settings import InterventionTraining
-from normgrowth.interventions.training import continued_pretraining, full_fine_tuning, lora_fine_tuning
+from normgrowth.io.documents import write_json, write_text
+from normgrowth.io.provenance import file_sha256
+from normgrowth.io.schemas import SCHEMAS
+from normgrowth.io.tables import read_provenance, read_table
+from normgrowth.sources.manifest import revision
+from normgrowth.study.sections import Intervention
+from normgrowth.training.difference import compare_checkpoints
+from normgrowth.training.norms import layer_of, of_adapters
+from normgrowth.training.trainers import continued_pretraining, full_fine_tuning, lora_fine_tuning
+from normgrowth.training.training_settings import InterventionTraining
 from tests import planted, small_models
 
 SETTINGS = InterventionTraining(steps=4, batch=2, window=8, norms_every=2, rank=4, learning_rate=0.01)

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from normgrowth.artefacts import digests, known
-from normgrowth.artefacts.documents import intact, write_json, write_text
-from normgrowth.artefacts.provenance import file_sha256
-from normgrowth.artefacts.tensors import read_tensors, write_tensors
-from normgrowth.assets.manifest import MANIFEST, read_manifest, revision, verify, write_manifest
-from normgrowth.assets.models import load_model
 from normgrowth.cli import main
 from normgrowth.errors import ArtefactError, ModelError
+from normgrowth.io import digests, known_hashes
+from normgrowth.io.documents import intact, write_json, write_text
+from normgrowth.io.provenance import file_sha256
+from normgrowth.io.tensors import read_tensors, write_tensors
+from normgrowth.sources.loading import load_model
+from normgrowth.sources.manifest import MANIFEST, read_manifest, revision, verify, write_manifest
 from tests import small_models
 from tests.commands import Workbench
 
@@ -192,8 +192,8 @@ def counted(monkeypatch, tmp_path):
         hashed.extend([Path(path).name] if Path(path).name != MANIFEST else [])
         return file_sha256(path)
 
-    monkeypatch.setattr(known, "LARGE", 0)
-    monkeypatch.setattr(known, "file_sha256", work_out)
+    monkeypatch.setattr(known_hashes, "LARGE", 0)
+    monkeypatch.setattr(known_hashes, "file_sha256", work_out)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("NORMGROWTH_VERIFY", raising=False)
     return hashed
@@ -222,7 +222,7 @@ def test_a_large_file_of_another_machine_or_place_is_hashed_there(folder, counte
     shutil.copytree(folder, tmp_path / "copy")
     verify(tmp_path / "copy")
     assert len(counted) == 2 * len(FILES)
-    monkeypatch.setattr(known.socket, "gethostname", lambda: "another")
+    monkeypatch.setattr(known_hashes.socket, "gethostname", lambda: "another")
     verify(folder)
     assert len(counted) == 3 * len(FILES)
 

@@ -6,12 +6,12 @@ import shutil
 import pytest
 import torch
 
-from normgrowth.artefacts.documents import write_json
-from normgrowth.assets import models
-from normgrowth.assets.manifest import read_manifest, revision, write_manifest
-from normgrowth.assets.models import load_model, pick_device
 from normgrowth.cli import main
 from normgrowth.errors import ModelError
+from normgrowth.io.documents import write_json
+from normgrowth.sources import loading
+from normgrowth.sources.loading import load_model, pick_device
+from normgrowth.sources.manifest import read_manifest, revision, write_manifest
 from tests import checkpoints, small_models
 
 
@@ -103,11 +103,11 @@ def test_pickled_weights_are_not_loaded(tmp_path):
 
 
 def test_devices(monkeypatch):
-    monkeypatch.setattr(models.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(loading.torch.cuda, "is_available", lambda: False)
     assert pick_device("auto") == "cpu"
     with pytest.raises(ModelError, match="torch sees none: set device to cpu or auto"):
         pick_device("cuda")
-    monkeypatch.setattr(models.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(loading.torch.cuda, "is_available", lambda: True)
     assert pick_device("auto") == "cuda"
 
 

@@ -9,12 +9,12 @@ from itertools import pairwise
 import pytest
 
 from normgrowth.cli import main
-from normgrowth.config.load import load_study
-from normgrowth.config.plan import Plan
-from normgrowth.config.study import Study
 from normgrowth.editors.registry import declaration
 from normgrowth.errors import StudyError
-from normgrowth.interventions.settings import KINDS
+from normgrowth.study.load import load_study
+from normgrowth.study.plan import Plan
+from normgrowth.study.study import Study
+from normgrowth.training.training_settings import KINDS
 from tests.commands import MEASURE, Workbench, as_json
 from tests.every_editor import WRITERS, settings_of
 from tests.test_config import STUDY, laid_over, message

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from transformers.activations import NewGELUActivation
 
 from benchmarks import plain
-from normgrowth.assets.manifest import write_manifest
-from normgrowth.assets.models import load_model
 from normgrowth.editors import memit, r_rome
-from normgrowth.editors.statistics import gather_second_moments
-from normgrowth.editors.targets import search_targets
+from normgrowth.editors.locate.search import search_targets
+from normgrowth.editors.moments.gathering import gather_second_moments
 from normgrowth.facts.records import _fact, read_facts
-from normgrowth.language_model import language_model
+from normgrowth.lm.model import language_model
 from normgrowth.measure.scores import score_facts
+from normgrowth.sources.loading import load_model
+from normgrowth.sources.manifest import write_manifest
 from tests import small_models
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

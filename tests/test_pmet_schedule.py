@@ -4,8 +4,8 @@ import pytest
 
 from benchmarks import plain
 from normgrowth.editors import pmet
+from normgrowth.editors.locate.search import Relaxation, search_targets
 from normgrowth.editors.settings import SearchSettings
-from normgrowth.editors.targets import Relaxation, search_targets
 from tests import small_models
 from tests.pmet_oracle import hold_nearly_known, published_search
 

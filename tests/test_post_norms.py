@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from normgrowth.errors import ModelError
-from normgrowth.language_model import language_model
-from normgrowth.post_norms import PostNorm, Reach, rms, unit_rms
+from normgrowth.lm.model import language_model
+from normgrowth.lm.post_norms import PostNorm, Reach, rms, unit_rms
 from tests import small_models
 from tests.architectures import ARCHITECTURES, WIDTH, language_model_of, model_of
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from normgrowth.anatomy import frobenius
 from normgrowth.editors.registry import declaration
+from normgrowth.lm.anatomy import frobenius
 from normgrowth.measure.scores import score_facts
 from tests import small_models
 from tests.every_editor import WRITERS, hypernetwork_of, settings_of

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from normgrowth import preloaded
+from normgrowth.workflow import forks
 from tests.signals import HEEDED
 
-pytestmark = pytest.mark.skipif(not preloaded._can_watch(), reason="forks cannot be watched here")
+pytestmark = pytest.mark.skipif(not forks._can_watch(), reason="forks cannot be watched here")
 
 SERVE = """
 import os, signal, sys, time
 from pathlib import Path
-from normgrowth.preloaded import Forks
+from normgrowth.workflow.forks import Forks
 
 def run(words):
     what, *rest = words
@@ -44,8 +44,8 @@ if len(sys.argv) > 2:
     from normgrowth.cli import main as run
 Forks(Path(sys.argv[1]), run).serve()
 """
-COMMAND = "import sys; from normgrowth.preloaded import hand_over; sys.exit(hand_over(sys.argv[1:]))"
-ONE_THREAD = dict.fromkeys(preloaded.THREAD_VARIABLES, "1")
+COMMAND = "import sys; from normgrowth.workflow.forks import hand_over; sys.exit(hand_over(sys.argv[1:]))"
+ONE_THREAD = dict.fromkeys(forks.THREAD_VARIABLES, "1")
 
 
 def until(condition):
@@ -85,7 +85,7 @@ def command(server, tmp_path):
             stderr=subprocess.PIPE,
             text=True,
             cwd=tmp_path,
-            env=os.environ | ONE_THREAD | {preloaded.VARIABLE: str(tmp_path)} | variables,
+            env=os.environ | ONE_THREAD | {forks.VARIABLE: str(tmp_path)} | variables,
             **HEEDED,
         )
 
@@ -162,16 +162,16 @@ def test_a_signal_that_comes_with_the_end_of_a_fork_harms_nobody(command, server
 
 def test_a_fork_that_cannot_write_fails_and_others_go_on(command, tmp_path):
     code = f"import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 1); {COMMAND}"
-    environment = os.environ | ONE_THREAD | {preloaded.VARIABLE: str(tmp_path)}
+    environment = os.environ | ONE_THREAD | {forks.VARIABLE: str(tmp_path)}
     failed = subprocess.run([sys.executable, "-c", code, "say", "it"], env=environment)
-    assert failed.returncode == preloaded.UNWRITTEN
+    assert failed.returncode == forks.UNWRITTEN
     assert command("give", "5").wait() == 5
 
 
 @pytest.mark.parametrize("server", [["the command line"]], indirect=True)
 def test_a_reader_that_ends_first_ends_a_fork_quietly(command, tmp_path):
     code = f"import os, sys; r, w = os.pipe(); os.close(r); os.dup2(w, 1); {COMMAND}"
-    environment = os.environ | ONE_THREAD | {preloaded.VARIABLE: str(tmp_path)}
+    environment = os.environ | ONE_THREAD | {forks.VARIABLE: str(tmp_path)}
     gone = subprocess.run([sys.executable, "-c", code, "presets", "list"], env=environment, stderr=subprocess.PIPE)
     assert gone.returncode == 141
     assert b"MB of memory" in gone.stderr and len(gone.stderr.splitlines()) == 1
@@ -185,7 +185,7 @@ def test_what_ends_or_stays_silent_before_it_has_asked_holds_up_nobody(command, 
     for _ in range(5):
         with socket.socket(socket.AF_UNIX) as line:
             line.connect(str(place))
-            socket.send_fds(line, [preloaded.LENGTH.pack(10)], [0, 1, 2])
+            socket.send_fds(line, [forks.LENGTH.pack(10)], [0, 1, 2])
     silent = socket.socket(socket.AF_UNIX)
     silent.connect(str(place))
     assert command("give", "5").wait(60) == 5
@@ -214,38 +214,38 @@ def test_running_commands_are_finished_when_whoever_started_it_has_gone(command,
 
 def test_a_command_of_other_threads_or_before_it_is_ready_runs_alone(command, tmp_path, monkeypatch):
     assert command("give", "7", OMP_NUM_THREADS="2").wait() == 0  # handed over to nobody
-    monkeypatch.setenv(preloaded.VARIABLE, str(tmp_path / "nowhere"))
-    assert preloaded.hand_over(["give", "7"]) is None
-    monkeypatch.setenv(preloaded.VARIABLE, "")
-    assert preloaded.hand_over(["give", "7"]) is None
-    preloaded.start(1)
-    assert not preloaded._started
+    monkeypatch.setenv(forks.VARIABLE, str(tmp_path / "nowhere"))
+    assert forks.hand_over(["give", "7"]) is None
+    monkeypatch.setenv(forks.VARIABLE, "")
+    assert forks.hand_over(["give", "7"]) is None
+    forks.start(1)
+    assert not forks._started
 
 
 @pytest.mark.parametrize("excess", [0, 1])
 def test_none_is_started_where_no_socket_would_be_found(tmp_path, monkeypatch, capsys, excess):
     """A socket can be bound under a short name and moved to one that nothing can connect to."""
-    shortest = len(os.path.join(preloaded.temporary_prefix("0" * 16) + "12345678", preloaded._name()))
-    assert shortest + len("/var/tmp/somebody/a-folder-of-their-own/of-a-usual-length/") < preloaded.LONGEST
-    left = preloaded.LONGEST + excess - shortest - len("/")
+    shortest = len(os.path.join(forks.temporary_prefix("0" * 16) + "12345678", forks._name()))
+    assert shortest + len("/var/tmp/somebody/a-folder-of-their-own/of-a-usual-length/") < forks.LONGEST
+    left = forks.LONGEST + excess - shortest - len("/")
     with tempfile.TemporaryDirectory(dir="/tmp") as short:
         folder = Path(short, "x" * (left - len(short) - 1))
         folder.mkdir()
         monkeypatch.setattr(tempfile, "tempdir", str(folder))
-        monkeypatch.setenv(preloaded.RUN, "0" * 16)
-        monkeypatch.setenv(preloaded.VARIABLE, "")  # so that what is set here is taken back
-        monkeypatch.delenv(preloaded.VARIABLE)
+        monkeypatch.setenv(forks.RUN, "0" * 16)
+        monkeypatch.setenv(forks.VARIABLE, "")  # so that what is set here is taken back
+        monkeypatch.delenv(forks.VARIABLE)
         called = []
-        monkeypatch.setattr(preloaded, "Popen", lambda command, **_: called.append(command[-1]))
-        monkeypatch.setattr(preloaded, "_started", [])
-        preloaded.start(1)
+        monkeypatch.setattr(forks, "Popen", lambda command, **_: called.append(command[-1]))
+        monkeypatch.setattr(forks, "_started", [])
+        forks.start(1)
         if excess:
             (line,) = capsys.readouterr().err.splitlines()
             assert f"{folder} would have a path of 108 bytes, and 107 is the most. Set TMPDIR to a shorter path" in line
-            assert called == [] and list(folder.iterdir()) == [] and preloaded.VARIABLE not in os.environ
+            assert called == [] and list(folder.iterdir()) == [] and forks.VARIABLE not in os.environ
             return
         (place,) = called
-        assert os.environ[preloaded.VARIABLE] == place and capsys.readouterr().err == ""
+        assert os.environ[forks.VARIABLE] == place and capsys.readouterr().err == ""
         server = subprocess.Popen(
             [sys.executable, "-c", SERVE, place], stdin=subprocess.PIPE, env=os.environ | ONE_THREAD
         )

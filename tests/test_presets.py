@@ -6,11 +6,11 @@ import pytest
 import yaml
 
 from normgrowth import cli
-from normgrowth.config import presets
-from normgrowth.config.load import load_study
-from normgrowth.config.plan import Plan
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.errors import StudyError
+from normgrowth.study import presets
+from normgrowth.study.load import load_study
+from normgrowth.study.plan import Plan
 
 ROOT = presets.FOLDER.parents[1]
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from normgrowth.errors import FactError
 from normgrowth.facts.records import read_facts
-from normgrowth.prompts import encode, encode_with_target, fill, last_token_of
+from normgrowth.lm.tokens import encode, encode_with_target, fill, last_token_of
 from tests import small_models
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -5,12 +5,12 @@ import shutil
 
 import pytest
 
-from normgrowth.artefacts.digests import write_beside
-from normgrowth.artefacts.documents import read_json, write_json
-from normgrowth.artefacts.provenance import file_sha256, provenance
-from normgrowth.artefacts.tables import read_provenance, read_table, write_table
-from normgrowth.assets.manifest import MANIFEST, revision
 from normgrowth.cli import main
+from normgrowth.io.digests import write_beside
+from normgrowth.io.documents import read_json, write_json
+from normgrowth.io.provenance import file_sha256, provenance
+from normgrowth.io.tables import read_provenance, read_table, write_table
+from normgrowth.sources.manifest import MANIFEST, revision
 from tests import small_models
 from tests.commands import IDENTITY, Workbench
 

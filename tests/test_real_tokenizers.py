@@ -15,7 +15,7 @@ from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import generate_merges
 
 from normgrowth.facts.records import read_facts
-from normgrowth.prompts import encode, encode_with_target, fill, last_token_of
+from normgrowth.lm.tokens import encode, encode_with_target, fill, last_token_of
 
 SHARED = Path(__file__).resolve().parents[2] / "shared/data"
 N_FACTS = 500

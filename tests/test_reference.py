@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 import yaml
 
-from normgrowth.config.reference import REFERENCE_FILE, SCHEMA_FILE, reference_text, schema, schema_text
+from normgrowth.study.reference import REFERENCE_FILE, SCHEMA_FILE, reference_text, schema, schema_text
 
 ROOT = Path(__file__).parents[1]
 

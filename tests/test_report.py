@@ -7,14 +7,14 @@ from html.parser import HTMLParser
 
 import pytest
 
-from normgrowth.artefacts.documents import write_json
 from normgrowth.claims.catalogue import CLAIMS
 from normgrowth.commands import claims, report, summary
 from normgrowth.errors import ArtefactError
 from normgrowth.figures.catalogue import FIGURES
+from normgrowth.figures.figure_settings import StyleSettings
 from normgrowth.figures.render import draw, save
-from normgrowth.figures.settings import StyleSettings
 from normgrowth.figures.style import Style
+from normgrowth.io.documents import write_json
 from tests import planted
 from tests.planted import Run
 

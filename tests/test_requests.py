@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from normgrowth.config import requests
-from normgrowth.config.files import read_study
-from normgrowth.config.plan import Plan
+from normgrowth.study import requests
+from normgrowth.study.plan import Plan
+from normgrowth.study.study_files import read_study
 
 
 def of_paper():

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from normgrowth.artefacts.documents import write_json
 from normgrowth.commands import claims
+from normgrowth.io.documents import write_json
 from tests import planted
 from tests.planted import Run
 from tests.test_report import call

@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from benchmarks import plain
-from normgrowth.contexts import _templates
-from normgrowth.continuations import continuations
-from normgrowth.editors.finetuning import FineTuning
+from normgrowth.editors.finetune.fine_tuning import FineTuning
 from normgrowth.editors.ft import Settings
-from normgrowth.editors.search_rows import lay_out, prompts_of
+from normgrowth.editors.locate.search_rows import lay_out, prompts_of
 from normgrowth.errors import FactError
+from normgrowth.lm.contexts import _templates
+from normgrowth.lm.continuations import continuations
+from normgrowth.lm.prompt_lengths import require_edits
+from normgrowth.lm.tokens import encode, encode_with_target, last_token_of
 from normgrowth.measure.generation import matches
 from normgrowth.measure.scores import score_facts
-from normgrowth.prompt_lengths import require_edits
-from normgrowth.prompts import encode, encode_with_target, last_token_of
 from tests import scripts, small_models
 
 BOTH = pytest.mark.parametrize("kind", scripts.CHARACTERS_IN_PIECES)

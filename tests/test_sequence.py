@@ -11,17 +11,17 @@ import pytest
 import torch
 
 from normgrowth import cli
-from normgrowth.artefacts.documents import write_json
-from normgrowth.artefacts.provenance import file_sha256
-from normgrowth.artefacts.tables import read_provenance, read_table
-from normgrowth.artefacts.tensors import read_tensors, write_tensors
-from normgrowth.assets.manifest import revision
-from normgrowth.assets.models import load_model
 from normgrowth.commands import edit as edit_command
 from normgrowth.editors.registry import EDITORS
 from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS, TRAJECTORY
 from normgrowth.errors import ArtefactError, EditError, FactError
-from normgrowth.state import STATE, EditedModel, restore
+from normgrowth.io.documents import write_json
+from normgrowth.io.provenance import file_sha256
+from normgrowth.io.tables import read_provenance, read_table
+from normgrowth.io.tensors import read_tensors, write_tensors
+from normgrowth.runs.state import STATE, EditedModel, restore
+from normgrowth.sources.loading import load_model
+from normgrowth.sources.manifest import revision
 from tests import small_models
 from tests.every_editor import CONTROLLED, CONTROLS, WRITERS, hypernetwork_of, settings_of
 

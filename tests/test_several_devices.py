@@ -4,17 +4,17 @@ import pytest
 import torch
 from accelerate import dispatch_model
 
-from normgrowth.assets.models import load_model
-from normgrowth.capture import SITES, changing
-from normgrowth.editors.gradients import token_gradients
+from normgrowth.editors.hypernetwork.gradients import token_gradients
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.errors import ModelError
-from normgrowth.generation import go_on
-from normgrowth.language_model import language_model
+from normgrowth.lm.generate import go_on
+from normgrowth.lm.hooks import SITES, changing
+from normgrowth.lm.model import language_model
 from normgrowth.measure.activations import activations_on, make_probes
 from normgrowth.measure.scores import score_facts
 from normgrowth.measure.spectra import leading_of, watched
-from normgrowth.telemetry import NormTelemetry
+from normgrowth.runs.telemetry import NormTelemetry
+from normgrowth.sources.loading import load_model
 from tests import second_device, small_models
 from tests.architectures import ARCHITECTURES, N_LAYERS, language_model_of, model_of
 from tests.every_editor import hypernetwork_of, settings_of

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from normgrowth.errors import RunError
-from normgrowth.heads import locks, processes
-from normgrowth.heads.locks import folder_lock, held_in
-from normgrowth.heads.records import Lock, Run, locks_in
+from normgrowth.workflow import locks, processes
+from normgrowth.workflow.locks import folder_lock, held_in
+from normgrowth.workflow.run_records import Lock, Run, locks_in
 
 
 @pytest.fixture

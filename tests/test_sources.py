@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from normgrowth.config import presets
-from normgrowth.config.costs import costs
-from normgrowth.config.downloads import Download, every_download, needed_downloads, needed_models, published_sets
-from normgrowth.config.inputs import editable_facts, layers_of, weights_megabytes
-from normgrowth.config.load import load_study
-from normgrowth.config.plan import Plan
-from normgrowth.config.sections import PublishedFacts
 from normgrowth.errors import StudyError
+from normgrowth.study import presets
+from normgrowth.study.costs import costs
+from normgrowth.study.inputs import editable_facts, layers_of, weights_megabytes
+from normgrowth.study.load import load_study
+from normgrowth.study.pinned_files import Download, every_download, needed_downloads, needed_models, published_sets
+from normgrowth.study.plan import Plan
+from normgrowth.study.sections import PublishedFacts
 from tests.test_config import STUDY, laid_over, message
 from tests.web import REVISION
 

@@ -5,11 +5,11 @@ import shutil
 import pandas as pd
 import pytest
 
-from normgrowth.artefacts.tables import write_table
 from normgrowth.cli import main
-from normgrowth.config.files import read_study
-from normgrowth.config.plan import Plan
-from normgrowth.status import chains, line_of
+from normgrowth.io.tables import write_table
+from normgrowth.runs.status import chains, line_of
+from normgrowth.study.plan import Plan
+from normgrowth.study.study_files import read_study
 
 SMALL = ["models=[world-gpt2]", "segment=10", "editors=[ft, emmet]", "orders=1", "left_out={}"]
 SECONDS = {"load_seconds": 1.0, "edit_seconds": 3.0, "telemetry_seconds": 0.5, "score_seconds": 0.5}

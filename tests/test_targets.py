@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from benchmarks import plain
-from normgrowth.capture import changing
-from normgrowth.editors import targets as targets_module
+from normgrowth.editors.locate import search as targets_module
+from normgrowth.editors.locate.search import search_targets
 from normgrowth.editors.settings import SearchSettings
-from normgrowth.editors.targets import search_targets
 from normgrowth.errors import EditError
-from normgrowth.prompts import encode, encode_with_target, fill, last_token_of
+from normgrowth.lm.hooks import changing
+from normgrowth.lm.tokens import encode, encode_with_target, fill, last_token_of
 from tests import small_models
 
 CONTEXTS = small_models.CONTEXTS["uniform"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from normgrowth.errors import EditError
-from normgrowth.telemetry import RECOUNT, NormTelemetry
+from normgrowth.runs.telemetry import RECOUNT, NormTelemetry
 
 
 def by_matrix(rows):

@@ -5,13 +5,13 @@ import json
 import pytest
 import torch
 
-from normgrowth.assets.models import load_model
-from normgrowth.assets.text import windows
 from normgrowth.cli import main
-from normgrowth.contexts import sample_contexts
 from normgrowth.errors import ModelError
-from normgrowth.generation import go_on
-from normgrowth.prompts import encode, pad_id
+from normgrowth.lm.contexts import sample_contexts
+from normgrowth.lm.generate import go_on
+from normgrowth.lm.tokens import encode, pad_id
+from normgrowth.sources.loading import load_model
+from normgrowth.sources.text import windows
 from tests import small_models
 from tests.checkpoints import add_token, configure, saved
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from normgrowth.assets.manifest import read_manifest
-from normgrowth.assets.models import load_model
-from normgrowth.assets.settings import TrainingSettings, WorldSettings
-from normgrowth.assets.small_models import new_model, train_tokenizer
-from normgrowth.assets.training import pack, train_model
-from normgrowth.assets.vetting import causal_trace, make_quiz, recall, vet
-from normgrowth.assets.world import write_world
 from normgrowth.errors import QualityError, StudyError
+from normgrowth.sources.loading import load_model
+from normgrowth.sources.manifest import read_manifest
+from normgrowth.sources.toy.pretraining import pack, train_model
+from normgrowth.sources.toy.small_model import new_model, train_tokenizer
+from normgrowth.sources.toy.toy_settings import TrainingSettings, WorldSettings
+from normgrowth.sources.toy.vetting import causal_trace, make_quiz, recall, vet
+from normgrowth.sources.toy.world import write_world
 from tests import small_models
 
 TINY = {
@@ -132,7 +132,7 @@ def test_vetting_restores_everything_where_nothing_but_the_subject_matters(lm):
 
 
 def test_the_trace_of_a_clean_run_loses_nothing_by_restoring(lm, monkeypatch):
-    from normgrowth.assets import vetting
+    from normgrowth.sources.toy import vetting
 
     traces = [vetting._trace(lm, fact) for fact in small_models.facts()]
     monkeypatch.setattr(vetting, "NOISE_SCALE", 0.0)

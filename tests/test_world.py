@@ -6,10 +6,10 @@ from collections import Counter
 import pytest
 from pydantic import ValidationError
 
-from normgrowth.assets.settings import NEIGHBOURS, WorldSettings
-from normgrowth.assets.world import build_world, corpus, fact_records, running_text, write_world
-from normgrowth.assets.world_vocabulary import RELATIONS
 from normgrowth.facts.records import check_records, read_facts
+from normgrowth.sources.toy.toy_settings import NEIGHBOURS, WorldSettings
+from normgrowth.sources.toy.vocabulary import RELATIONS
+from normgrowth.sources.toy.world import build_world, corpus, fact_records, running_text, write_world
 
 SMALL = WorldSettings(
     subjects=28, relations=3, objects_per_relation=2, fewest_relations=2, most_relations=3, repetitions=1,

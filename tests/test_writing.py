@@ -2,8 +2,8 @@
 
 import pytest
 
-from normgrowth.prompts import fill
-from normgrowth.writing import ends_of, is_blank, joined, same, says, stripped, word_spans, words
+from normgrowth.facts.writing import ends_of, is_blank, joined, same, says, stripped, word_spans, words
+from normgrowth.lm.tokens import fill
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from normgrowth.cli import main
 from normgrowth.errors import FactError
 from normgrowth.facts.records import read_facts
+from normgrowth.facts.writing import same
 from normgrowth.facts.zsre import read_zsre
-from normgrowth.writing import same
 from tests import small_models
 
 PUBLISHED = sorted((Path(__file__).parents[2] / "shared" / "data" / "zsre").glob("*.json"))

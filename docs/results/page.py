@@ -18,8 +18,8 @@ import jinja2
 import record
 
 from normgrowth.claims.markdown import effects, in_words, number
+from normgrowth.editors.families import PLURAL, family_of, in_order
 from normgrowth.errors import NormgrowthError
-from normgrowth.families import PLURAL, family_of, in_order
 from normgrowth.fingerprint import numerics
 
 HERE = Path(__file__).parent
@@ -37,7 +37,7 @@ class Record:
         self._kept = kept
 
     def run(self, model: str, editor: str, order: int = 0) -> dict:
-        """Numbers of one run, as `claims.collapse.Collapse` has them."""
+        """Numbers of one run, as `analysis.collapse.Collapse` has them."""
         return self._only(self._kept["runs"], model=model, editor=editor, order=order)
 
     def runs(self, model: str) -> list[dict]:

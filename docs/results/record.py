@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from normgrowth.artefacts.documents import read_json
-from normgrowth.artefacts.schemas import UNEDITED
-from normgrowth.claims.collapse import collapses
+from normgrowth.analysis.collapse import collapses
+from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean
+from normgrowth.analysis.places import PLACES, at_place, place_layer
 from normgrowth.claims.judge import TABLES
-from normgrowth.claims.places import PLACES, at_place, place_layer
-from normgrowth.claims.scores import PARTS_OF_S, harmonic_mean
-from normgrowth.config.files import read_study
-from normgrowth.config.plan import Plan
 from normgrowth.editors.registry import EDITORS
 from normgrowth.fingerprint import closure, numerics
-from normgrowth.results import read_results
+from normgrowth.io.documents import read_json
+from normgrowth.io.results import read_results
+from normgrowth.io.schemas import UNEDITED
+from normgrowth.study.plan import Plan
+from normgrowth.study.study_files import read_study
 
 COMMANDS = ("world", "train", "contexts", "statistics", "null_spaces", "hypernetwork", "vet", "intervene", "edit")
 COMMANDS += ("single_edits", "measure", "collect", "claims")

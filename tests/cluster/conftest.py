@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from normgrowth.artefacts.tables import read_table
+from normgrowth.io.tables import read_table
 from tests.cluster.slurm import Slurm, why_not
 from tests.signals import HEEDED
 from tests.workflow.conftest import Tree

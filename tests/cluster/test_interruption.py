@@ -47,7 +47,7 @@ from normgrowth import cli
 folder = Path({folder!r})
 if sys.argv[1] == "edit" and not (folder / "attempted").exists():
     (folder / "attempted").touch()
-    from normgrowth.editors.locate import LocateThenEdit
+    from normgrowth.editors.locate.method import LocateThenEdit
 
     edit = LocateThenEdit.edit
 

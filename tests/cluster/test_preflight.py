@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from normgrowth.cluster import preflight, scheduler
-from normgrowth.cluster.preflight import Executor, examine
-from normgrowth.cluster.scheduler import Partition
-from normgrowth.config.files import read_study
-from normgrowth.config.plan import Plan
-from normgrowth.config.site import Site
 from normgrowth.errors import ClusterError
+from normgrowth.study.plan import Plan
+from normgrowth.study.site import Site
+from normgrowth.study.study_files import read_study
+from normgrowth.workflow import preflight, scheduler
+from normgrowth.workflow.preflight import Executor, examine
+from normgrowth.workflow.scheduler import Partition
 from tests.cluster.slurm import Slurm, why_not
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from normgrowth.errors import NormgrowthError
 from normgrowth.facts.records import read_facts
-from normgrowth.prompts import encode_with_target
+from normgrowth.lm.tokens import encode_with_target
 from tests import small_models
 from tests.fuzz.oracle import change_somewhere, encoded, fuzz, outcome
 

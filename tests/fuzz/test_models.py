@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from normgrowth.assets.models import load_model
 from normgrowth.errors import NormgrowthError
+from normgrowth.sources.loading import load_model
 from tests import small_models
 from tests.fuzz.oracle import change_somewhere, encoded, fuzz, outcome
 

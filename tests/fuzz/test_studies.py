@@ -7,10 +7,10 @@ import yaml
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from normgrowth.config.costs import costs
-from normgrowth.config.load import load_study
-from normgrowth.config.plan import Plan
 from normgrowth.errors import StudyError
+from normgrowth.study.costs import costs
+from normgrowth.study.load import load_study
+from normgrowth.study.plan import Plan
 from tests.fuzz.oracle import change_somewhere, fuzz
 
 ROOT = Path(__file__).parents[2]

@@ -5,8 +5,8 @@ import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normgrowth.assets.text import windows
 from normgrowth.errors import NormgrowthError
+from normgrowth.sources.text import windows
 from tests import small_models
 from tests.fuzz.oracle import encoded, fuzz, outcome
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from normgrowth import preloaded
+from normgrowth.workflow import forks
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "config.yaml", "profiles", "envs", "studies", "workflow")
@@ -57,7 +57,7 @@ class Tree:
             "PYTHONPATH": str(self.folder / "workflow"),
         }
         if (self.folder / "bin" / "normgrowth").exists():
-            environment[preloaded.VARIABLE] = ""  # stand-ins import nothing that is slow to import
+            environment[forks.VARIABLE] = ""  # stand-ins import nothing that is slow to import
         return subprocess.run(
             [sys.executable, "-m", "snakemake", *arguments],
             cwd=self.cwd,

@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from normgrowth import preloaded
-from normgrowth.heads import processes
+from normgrowth.workflow import forks, processes
 from tests.signals import HEEDED
 from tests.workflow.conftest import Tree
 
@@ -47,7 +46,7 @@ class Head:
         environment = os.environ | {"HOLD": hold, "MARK": str(self.mark), "PYTHONPATH": str(tree.folder / "workflow")}
         environment["PATH"] = f"{tree.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
         if preloading is not None:
-            environment[preloaded.VARIABLE] = preloading
+            environment[forks.VARIABLE] = preloading
         with open(self.log, "wb") as log:
             command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
             self.process = subprocess.Popen(
@@ -99,7 +98,7 @@ def records(tree: Tree) -> list[dict]:
 
 def watchers(run: str) -> list[int]:
     """The processes that watch a run."""
-    words = f"normgrowth.heads.watcher\0{run}\0".encode()
+    words = f"normgrowth.workflow.watcher\0{run}\0".encode()
     return [int(file.parent.name) for file in Path("/proc").glob("[0-9]*/cmdline") if words in _bytes(file)]
 
 

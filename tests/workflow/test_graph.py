@@ -131,7 +131,7 @@ def test_code_of_the_target_search_reruns_the_editors_that_search(tree):
     vetted = {"vet": MODELS} | SETTINGS_NOTED
     assert plan.jobs == {"edit": searching, "measure": searching} | vetted | EVIDENCE
     assert not plan.about("ft edits")
-    assert "normgrowth.editors.targets@" in plan.output
+    assert "normgrowth.editors.locate.search@" in plan.output
 
 
 def test_code_of_one_editor_reruns_it_alone(tree):

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.kills import RULES, VICTIMS, main
-from normgrowth.heads import processes
+from normgrowth.workflow import processes
 
 
 @pytest.mark.slow

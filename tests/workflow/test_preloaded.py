@@ -2,7 +2,7 @@
 
 import pytest
 
-from normgrowth import preloaded
+from normgrowth.workflow import forks
 from tests.workflow.small_study import small_study
 
 TIMES = ("timing.parquet", "speed.parquet")
@@ -23,7 +23,7 @@ def test_commands_in_forks_leave_the_same_bytes(tmp_path, monkeypatch):
     assert any("MB of memory" in log for log in logs)  # all that began once the process was ready
     found = results(tree)
     assert any(name.endswith("state.safetensors") for name in found)
-    monkeypatch.setenv(preloaded.VARIABLE, "")
+    monkeypatch.setenv(forks.VARIABLE, "")
     done = tree.snakemake("--cores", "2", "--forcerun", "edit", "--", "edits")
     assert done.returncode == 0, done.stdout
     logs = [log.read_text() for log in (tree.folder / "logs").rglob("edit/**/*.log")]

@@ -8,7 +8,7 @@ import signal
 import pytest
 import yaml
 
-from normgrowth.heads import edits, processes
+from normgrowth.workflow import code_edits, processes
 from tests.workflow.heads import Head, records, until, waiting_tree, watchers
 
 pytestmark = pytest.mark.skipif(not processes.this_boot(), reason="processes of a run cannot be found here")
@@ -180,10 +180,10 @@ def test_a_run_keeps_to_its_plan_and_the_next_one_makes_what_the_edits_touch(tre
 def test_a_job_on_another_machine_keeps_to_the_study_of_its_run(tree, monkeypatch):
     target = "results/demo/runs/world-gpt2/ft/order-0/segment-1/state.safetensors"
     job = ("--mode", "remote", "--nolock", "--dry-run", "--printshellcmds", target)
-    monkeypatch.delenv(edits.STUDY, raising=False)
-    place = edits.keep(yaml.safe_load((tree.folder / "config.yaml").read_text()), tree.folder / ".snakemake")
-    monkeypatch.setenv(edits.STUDY, place)
+    monkeypatch.delenv(code_edits.STUDY, raising=False)
+    place = code_edits.keep(yaml.safe_load((tree.folder / "config.yaml").read_text()), tree.folder / ".snakemake")
+    monkeypatch.setenv(code_edits.STUDY, place)
     tree.change_config(edits=1)
     assert "--last 1 --of 2 " in tree.snakemake(*job).stdout
-    monkeypatch.delenv(edits.STUDY)
+    monkeypatch.delenv(code_edits.STUDY)
     assert "--last 1 --of 1 " in tree.snakemake(*job).stdout

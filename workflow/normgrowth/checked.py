@@ -2,12 +2,20 @@
 
 from collections.abc import Iterator
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 LARGEST = 2**63 - 1
 """The largest whole number that files and libraries hold."""
+
+Seed = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Few = Annotated[int, Field(ge=1, le=1000)]
+"""Largest count of what the workflow plans or a job holds at once: more would be a slip, and take long to refuse."""
+
+Window = Annotated[int, Field(ge=2)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Checked(BaseModel):

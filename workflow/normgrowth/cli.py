@@ -13,9 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from normgrowth import __version__
-from normgrowth.artefacts.atomic import require_place
 from normgrowth.errors import NormgrowthError, StudyError
-from normgrowth.preloaded import THREAD_VARIABLES, hand_over
+from normgrowth.io.atomic import require_place
+from normgrowth.workflow.forks import THREAD_VARIABLES, hand_over
 
 COMMANDS = (
     "world",

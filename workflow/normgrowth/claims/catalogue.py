@@ -14,8 +14,8 @@ from normgrowth.claims.probes import norm_falls, orientation_drifts, subspace_is
 from normgrowth.claims.tracking import growth_tracks_damage
 from normgrowth.claims.verdict import DOWN, UP, Rule
 from normgrowth.claims.whole_models import whole_model_grows
-from normgrowth.families import FAMILIES, FINE_TUNING, HYPERNETWORK, LOCATE
-from normgrowth.interventions.settings import CONTINUED_PRETRAINING, FULL_FINE_TUNING, LORA_FINE_TUNING
+from normgrowth.editors.families import FAMILIES, FINE_TUNING, HYPERNETWORK, LOCATE
+from normgrowth.training.training_settings import CONTINUED_PRETRAINING, FULL_FINE_TUNING, LORA_FINE_TUNING
 
 ABSTRACT = "arXiv 2502.19416, abstract"
 SUMMARIES = "summaries of arXiv 2502.19416; not in its abstract"

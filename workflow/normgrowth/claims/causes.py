@@ -7,8 +7,9 @@ at most part of the cause. Damage is told by perplexity on held-out text, which 
 
 import numpy as np
 
-from normgrowth import effects
-from normgrowth.claims.collapse import FLOOR, first_below, sliding_s
+from normgrowth.analysis import effects
+from normgrowth.analysis.collapse import FLOOR, first_below, sliding_s
+from normgrowth.analysis.effects import Effect
 from normgrowth.claims.performance import by_window, final_difference, perplexity_ratio, text_change
 from normgrowth.claims.verdict import (
     COLLAPSED,
@@ -28,7 +29,6 @@ from normgrowth.claims.verdict import (
     scope,
     with_interval,
 )
-from normgrowth.effects import Effect
 
 RESTORED, SCALED, RANDOM = "norm_restored", "scale_only", "random_direction"
 

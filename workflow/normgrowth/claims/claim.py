@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from normgrowth.claims.verdict import UP, Evidence, Rule, Verdict
-from normgrowth.families import family_of
+from normgrowth.editors.families import family_of
 
 Measured = Callable[[Evidence, Rule], Verdict | list[Verdict]]
 

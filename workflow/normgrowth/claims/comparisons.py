@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from normgrowth import seeds
+from normgrowth.analysis.edit_scores import PARTS_OF_S, final_scores, harmonic_mean
+from normgrowth.analysis.intervals import Interval, bootstrap_means, holm, percentile_interval, two_sided_p
 from normgrowth.claims.performance import FEWEST_FACTS
-from normgrowth.claims.scores import PARTS_OF_S, final_scores, harmonic_mean
-from normgrowth.families import in_order
-from normgrowth.inference import Interval, bootstrap_means, holm, percentile_interval, two_sided_p
+from normgrowth.editors.families import in_order
 
 
 class Comparison(NamedTuple):

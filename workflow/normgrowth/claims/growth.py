@@ -8,7 +8,9 @@ import re
 import numpy as np
 import pandas as pd
 
-from normgrowth import effects
+from normgrowth.analysis import effects
+from normgrowth.analysis.effects import Effect
+from normgrowth.analysis.intervals import Interval
 from normgrowth.claims.verdict import (
     COLLAPSED,
     LEVEL,
@@ -27,8 +29,6 @@ from normgrowth.claims.verdict import (
     scope,
     with_interval,
 )
-from normgrowth.effects import Effect
-from normgrowth.inference import Interval
 
 STILL = 1e-9
 """Largest relative change of a norm that counts as none: rounding of its sum in float64."""

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pandas as pd
 
-from normgrowth.artefacts.schemas import UNEDITED
+from normgrowth.analysis.intervals import CONFIDENCE, Interval
 from normgrowth.claims.catalogue import CLAIMS
 from normgrowth.claims.claim import Claim
 from normgrowth.claims.comparisons import Comparison, compare_editors
 from normgrowth.claims.published import Conditions, against_published
 from normgrowth.claims.verdict import ALL, COLLAPSED, NOT_MEASURED, Evidence, Verdict, corrected, counts
-from normgrowth.families import controlled_editor, family_of, is_control, kind_of
-from normgrowth.inference import CONFIDENCE, Interval
+from normgrowth.editors.families import controlled_editor, family_of, is_control, kind_of
+from normgrowth.io.schemas import UNEDITED
 
 TABLES = ("norms", "edits", "activations", "subspaces", "scores", "downstream")
 """The tables that claims are judged from; `edits` says which runs there are."""
@@ -33,7 +33,7 @@ def judge(tables: dict[str, pd.DataFrame], seed: int = 0, conditions: Conditions
 
     Args:
         tables: frames of `TABLES`, and of `INTERVENTIONS` where there are any, under the schemas of
-            `artefacts.schemas`; frames may be empty.
+            `io.schemas`; frames may be empty.
         seed: of every resampling.
         conditions: under which the study ran, to set it beside published numbers.
     """

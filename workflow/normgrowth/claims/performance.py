@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from normgrowth import effects
-from normgrowth.claims.scores import PARTS_OF_S, final_scores, harmonic_mean, paired
+from normgrowth.analysis import effects
+from normgrowth.analysis.edit_scores import PARTS_OF_S, final_scores, harmonic_mean, paired
+from normgrowth.analysis.effects import Effect
+from normgrowth.analysis.intervals import Interval
 from normgrowth.claims.verdict import (
     COLLAPSED,
     NOT_MEASURED,
@@ -21,8 +23,6 @@ from normgrowth.claims.verdict import (
     scope,
     with_interval,
 )
-from normgrowth.effects import Effect
-from normgrowth.inference import Interval
 
 ACCURACIES = ("accuracy", "acc,none")
 """Metrics that are shares of right answers: our own, and the harness's."""

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from normgrowth.claims.places import SITES, Place, at_place, effect_at, interval_at, judged_places, place_layer
+from normgrowth.analysis.intervals import Interval
+from normgrowth.analysis.places import SITES, Place, at_place, effect_at, interval_at, judged_places, place_layer
 from normgrowth.claims.verdict import (
     COLLAPSED,
     NOT_MEASURED,
@@ -17,7 +18,6 @@ from normgrowth.claims.verdict import (
     scope,
     with_interval,
 )
-from normgrowth.inference import Interval
 
 
 def norm_falls(evidence: Evidence, rule: Rule) -> list[Verdict]:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pandas as pd
 import yaml
 
-from normgrowth.claims.scores import PARTS_OF_S, final_scores, harmonic_mean
-from normgrowth.families import kind_of
+from normgrowth.analysis.edit_scores import PARTS_OF_S, final_scores, harmonic_mean
+from normgrowth.editors.families import kind_of
 
 AGREES, DIFFERS, NOT_RUN = "agrees", "differs", "not run"
 

@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from normgrowth.claims.places import PLACES, at_place
-from normgrowth.claims.scores import final_s
+from normgrowth.analysis.edit_scores import final_s
+from normgrowth.analysis.effects import rank_correlation
+from normgrowth.analysis.intervals import Interval
+from normgrowth.analysis.places import PLACES, at_place
 from normgrowth.claims.verdict import (
     NOT_MEASURED,
     TOO_SHORT,
@@ -17,9 +19,7 @@ from normgrowth.claims.verdict import (
     decide,
     with_interval,
 )
-from normgrowth.effects import rank_correlation
-from normgrowth.families import family_of
-from normgrowth.inference import Interval
+from normgrowth.editors.families import family_of
 
 DAMAGE = {
     "perplexity": "log_perplexity",

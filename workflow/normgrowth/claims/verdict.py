@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from normgrowth import seeds
-from normgrowth.effects import Effect
-from normgrowth.inference import CONFIDENCE, Interval, holm
+from normgrowth.analysis.effects import Effect
+from normgrowth.analysis.intervals import CONFIDENCE, Interval, holm
 
 SUPPORTED = "supported"
 NEGLIGIBLE = "negligible"

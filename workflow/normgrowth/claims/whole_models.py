@@ -6,6 +6,7 @@ matrices' mean growth is exact, and intervals are over runs of several seeds.
 
 import numpy as np
 
+from normgrowth.analysis.intervals import Interval
 from normgrowth.claims.growth import over_orders
 from normgrowth.claims.verdict import (
     COLLAPSED,
@@ -18,7 +19,6 @@ from normgrowth.claims.verdict import (
     decide,
     with_interval,
 )
-from normgrowth.inference import Interval
 
 STILL = 1e-6
 """Relative change of a matrix's norm that counts as none: such a matrix was not trained."""

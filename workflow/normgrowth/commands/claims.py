@@ -17,11 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read the tables, judge every claim, write the verdicts as JSON and Markdown."""
-    from normgrowth.artefacts.documents import write_json, write_text
     from normgrowth.claims.judge import INTERVENTIONS, TABLES, judge
     from normgrowth.claims.markdown import as_markdown
     from normgrowth.claims.published import Conditions
-    from normgrowth.results import read_results
+    from normgrowth.io.documents import write_json, write_text
+    from normgrowth.io.results import read_results
 
     conditions = Conditions(**json.loads(arguments.conditions))
     names = [*TABLES, *[INTERVENTIONS] * (arguments.tables / f"{INTERVENTIONS}.parquet").exists()]

@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read every run's files of the table and write them as one."""
-    from normgrowth.artefacts.provenance import provenance
-    from normgrowth.artefacts.tables import write_table
-    from normgrowth.collection import collect
+    from normgrowth.io.provenance import provenance
+    from normgrowth.io.tables import write_table
+    from normgrowth.runs.collect import collect
 
     rows, sources = collect(
         arguments.table,

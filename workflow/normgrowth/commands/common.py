@@ -51,7 +51,7 @@ def load(arguments: argparse.Namespace):
     """The language model that `add_model`'s arguments name, with torch set up for repeatable results."""
     import torch
 
-    from normgrowth.assets.models import load_model, pick_device
+    from normgrowth.sources.loading import load_model, pick_device
 
     make_repeatable(arguments.threads)
     lm = load_model(arguments.model, pick_device(arguments.device), arguments.gpus)

@@ -16,11 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Sample from the unedited model and write both template sets."""
-    from normgrowth.artefacts.documents import write_json
-    from normgrowth.assets.manifest import revision
     from normgrowth.commands.common import load
-    from normgrowth.contexts import sample_contexts
-    from normgrowth.prompt_lengths import require_windows
+    from normgrowth.io.documents import write_json
+    from normgrowth.lm.contexts import sample_contexts
+    from normgrowth.lm.prompt_lengths import require_windows
+    from normgrowth.sources.manifest import revision
 
     lm = load(arguments)
     require_windows(lm, {})

@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Read the tables the figure needs, draw it, and write it as PDF, SVG and PNG."""
     from normgrowth.figures.render import draw, save
     from normgrowth.figures.style import Style
-    from normgrowth.results import read_results
+    from normgrowth.io.results import read_results
 
     style = Style(read_style(arguments.style))
     tables = read_results(arguments.tables, FIGURES[arguments.figure].tables, arguments.study)
@@ -35,7 +35,7 @@ def read_style(text: str):
     from pydantic import ValidationError
 
     from normgrowth.errors import StudyError
-    from normgrowth.figures.settings import StyleSettings
+    from normgrowth.figures.figure_settings import StyleSettings
 
     try:
         return StyleSettings.model_validate_json(text)

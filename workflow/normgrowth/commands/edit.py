@@ -33,13 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Restore the end of the segment before, edit, and write the segment's folder."""
-    from normgrowth.artefacts.provenance import file_sha256
-    from normgrowth.assets.manifest import revision
-    from normgrowth.editors.gathered import read_trajectory
+    from normgrowth.editors.resources import read_trajectory
     from normgrowth.facts.orders import steps_of
-    from normgrowth.prompt_lengths import require_edits
+    from normgrowth.io.provenance import file_sha256
+    from normgrowth.lm.prompt_lengths import require_edits
+    from normgrowth.runs.segment import Run, run_segment
     from normgrowth.seeds import derive
-    from normgrowth.sequence import Run, run_segment
+    from normgrowth.sources.manifest import revision
 
     kind, settings = editor_and_settings(arguments)
     _, order = facts_and_order(arguments)

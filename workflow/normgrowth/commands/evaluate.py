@@ -19,10 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Replay the run's states on the unedited model, and write what the tasks say of it."""
-    from normgrowth.artefacts.provenance import file_sha256, provenance
-    from normgrowth.artefacts.tables import write_table
+    from normgrowth.io.provenance import file_sha256, provenance
+    from normgrowth.io.tables import write_table
     from normgrowth.measure.harness import evaluate
-    from normgrowth.state import restore
+    from normgrowth.runs.state import restore
 
     chosen, lm = run_of(arguments), load(arguments)
     restore(lm, arguments.chain, arguments.segments, chosen.expected)

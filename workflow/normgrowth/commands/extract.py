@@ -18,11 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Bring the model to the step and write one file for each site."""
-    from normgrowth.artefacts.schemas import vector_schema
-    from normgrowth.artefacts.tables import write_row_groups
-    from normgrowth.measure.material import require_material
+    from normgrowth.io.schemas import vector_schema
+    from normgrowth.io.tables import write_row_groups
     from normgrowth.measure.vectors import layers_named, site_width, vector_groups
-    from normgrowth.state import restore
+    from normgrowth.runs.material import require_material
+    from normgrowth.runs.state import restore
 
     chosen = run_of(arguments)
     material, metadata = material_of(arguments, chosen)

@@ -17,12 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Fetch what is missing in the Hub's cache, check it against the study, and make the folder."""
-    from normgrowth.assets.checkpoint_files import CONFIG
-    from normgrowth.assets.hub import fetch_model
-    from normgrowth.assets.links import link_model
-    from normgrowth.assets.model_config import layers_in, read_config
-    from normgrowth.context_length import context_length, from_words, too_long
     from normgrowth.errors import ModelError
+    from normgrowth.lm.context_length import context_length, from_words, too_long
+    from normgrowth.sources.checkpoint_files import CONFIG
+    from normgrowth.sources.hub import fetch_model
+    from normgrowth.sources.links import link_model
+    from normgrowth.sources.model_config import layers_in, read_config
 
     files = fetch_model(arguments.repo, arguments.revision)
     config = next(file for file in files if file.name == CONFIG)

@@ -7,7 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
-from normgrowth.artefacts.documents import intact
+from normgrowth.io.documents import intact
 
 
 def add_editor(parser: argparse.ArgumentParser) -> None:
@@ -39,11 +39,11 @@ def gathered(arguments: argparse.Namespace, lm, settings, facts=(), seed: int = 
         facts: all that orders are drawn from.
         seed: of the run.
     """
-    from normgrowth.artefacts.provenance import file_sha256
-    from normgrowth.assets.manifest import revision
-    from normgrowth.editors import gathered as read
+    from normgrowth.editors import resources as read
+    from normgrowth.editors.base import Resources
     from normgrowth.editors.control_settings import ControlSettings
-    from normgrowth.editors.interface import Resources
+    from normgrowth.io.provenance import file_sha256
+    from normgrowth.sources.manifest import revision
 
     second_moments, null_spaces, hypernetwork = {}, {}, {}
     of = {"model": revision(arguments.model), "seed": arguments.seed}
@@ -62,7 +62,7 @@ def gathered(arguments: argparse.Namespace, lm, settings, facts=(), seed: int = 
 
 def hashes_of_gathered(arguments: argparse.Namespace) -> dict[str, str | None]:
     """SHA-256 of each file that `add_gathered`'s arguments name; None where one is not needed."""
-    from normgrowth.artefacts.provenance import file_sha256
+    from normgrowth.io.provenance import file_sha256
 
     paths = {name: getattr(arguments, name) for name in ("contexts", "statistics", "null_spaces", "hypernetwork")}
     return {name: file_sha256(path) if path else None for name, path in paths.items()}
@@ -70,8 +70,8 @@ def hashes_of_gathered(arguments: argparse.Namespace) -> dict[str, str | None]:
 
 def contexts_of(arguments: argparse.Namespace) -> dict[str, list[str]]:
     """The context templates, by the name of their set; those of another model or seed are refused."""
-    from normgrowth.assets.manifest import revision
-    from normgrowth.editors.gathered import read_contexts
+    from normgrowth.editors.resources import read_contexts
+    from normgrowth.sources.manifest import revision
 
     return read_contexts(arguments.contexts, {"model": revision(arguments.model), "seed": arguments.seed})
 
@@ -79,7 +79,7 @@ def contexts_of(arguments: argparse.Namespace) -> dict[str, list[str]]:
 def templates_of(arguments: argparse.Namespace, settings) -> list[str]:
     """The templates that an editor may put before a prompt: only a search does."""
     from normgrowth.editors.settings import SearchSettings
-    from normgrowth.prompts import SLOT
+    from normgrowth.lm.tokens import SLOT
 
     contexts = contexts_of(arguments)  # refused now where they are of another model, whoever reads them
     if not isinstance(settings.working, SearchSettings):

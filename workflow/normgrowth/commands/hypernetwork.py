@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from normgrowth.artefacts.documents import intact
 from normgrowth.commands.common import add_model, load
 from normgrowth.commands.gathering import add_editor, editor_and_settings
+from normgrowth.io.documents import intact
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,19 +20,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, edit the validation facts one at a time with the result, and write both."""
-    from normgrowth.artefacts.documents import write_json
-    from normgrowth.artefacts.provenance import file_sha256, provenance
-    from normgrowth.artefacts.tensors import write_tensors
-    from normgrowth.assets.manifest import revision
-    from normgrowth.editors.hypernetwork_training import split, train
-    from normgrowth.editors.interface import Resources
+    from normgrowth.editors.base import Resources
+    from normgrowth.editors.hypernetwork.meta_training import split, train
     from normgrowth.editors.registry import EDITORS
     from normgrowth.editors.settings import HYPERNETWORK
     from normgrowth.facts.orders import reserved_facts
     from normgrowth.facts.records import read_facts
     from normgrowth.fingerprint import closure
+    from normgrowth.io.documents import write_json
+    from normgrowth.io.provenance import file_sha256, provenance
+    from normgrowth.io.tensors import write_tensors
+    from normgrowth.lm.prompt_lengths import require_edits
     from normgrowth.measure.single_edits import score_single_edits
-    from normgrowth.prompt_lengths import require_edits
+    from normgrowth.sources.manifest import revision
 
     kind, settings = editor_and_settings(arguments)
     facts = reserved_facts(read_facts(arguments.facts), arguments.seed, arguments.reserved)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from normgrowth.artefacts.documents import as_named
+from normgrowth.io.documents import as_named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Check all records, then write them; those in CounterFact's schema stay as they are."""
-    from normgrowth.artefacts.documents import write_json
     from normgrowth.errors import FactError
     from normgrowth.facts.local import take_facts
+    from normgrowth.io.documents import write_json
 
     taken = take_facts(arguments.path, arguments.format, arguments.limit)
     for reason, count in taken.left_out.items():

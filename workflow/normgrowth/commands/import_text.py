@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from normgrowth.artefacts.documents import as_named
+from normgrowth.io.documents import as_named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Join the files, a blank line between them, so that documents stay separated by blank lines."""
-    from normgrowth.artefacts.documents import write_text
     from normgrowth.errors import ArtefactError
+    from normgrowth.io.documents import write_text
 
     if arguments.column:
         parts = list(islice(documents_in(arguments.paths, arguments.column), arguments.documents))
@@ -41,7 +41,7 @@ def documents_in(paths: Iterable[Path], column: str) -> Iterator[str]:
     Raises:
         ArtefactError: when a file is no Parquet or damaged, or has no such column of text.
     """
-    from normgrowth.writing import is_blank
+    from normgrowth.facts.writing import is_blank
 
     for path in paths:
         for text in _column_of(path, column):
@@ -100,9 +100,9 @@ def read_text(path: Path) -> str:
     Raises:
         ArtefactError: when the file is missing, empty or no text.
     """
-    from normgrowth.encodings import read_unicode
     from normgrowth.errors import ArtefactError
-    from normgrowth.writing import stripped
+    from normgrowth.facts.writing import stripped
+    from normgrowth.io.encodings import read_unicode
 
     text = stripped(read_unicode(path, "text file", ArtefactError))
     if not text:

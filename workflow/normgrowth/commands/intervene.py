@@ -4,8 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from normgrowth.artefacts.documents import intact
 from normgrowth.commands.common import add_identity, add_model, load
+from normgrowth.io.documents import intact
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,12 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train or compare, and write table `interventions`."""
-    from normgrowth.artefacts.provenance import file_sha256, provenance
-    from normgrowth.artefacts.tables import write_table
-    from normgrowth.assets.manifest import revision
-    from normgrowth.interventions.difference import compare_checkpoints
-    from normgrowth.interventions.settings import InterventionTraining
-    from normgrowth.sequence import Run
+    from normgrowth.io.provenance import file_sha256, provenance
+    from normgrowth.io.tables import write_table
+    from normgrowth.runs.segment import Run
+    from normgrowth.sources.manifest import revision
+    from normgrowth.training.difference import compare_checkpoints
+    from normgrowth.training.training_settings import InterventionTraining
 
     fixed = {"model_revision": revision(arguments.model), "kind": arguments.kind, "seed": arguments.seed}
     run = Run(arguments.study, arguments.model_name, arguments.editor_name, arguments.order, fixed)
@@ -67,12 +67,12 @@ def _trained(arguments: argparse.Namespace, settings):
 
 
 def _trained_once(lm, arguments: argparse.Namespace, settings, seed: int, progress):
-    from normgrowth.assets.text import windows
     from normgrowth.facts.records import read_facts
-    from normgrowth.interventions import training
-    from normgrowth.interventions.settings import CONTINUED_PRETRAINING, FULL_FINE_TUNING
-    from normgrowth.prompt_lengths import require_prompts, require_windows
-    from normgrowth.writing import joined
+    from normgrowth.facts.writing import joined
+    from normgrowth.lm.prompt_lengths import require_prompts, require_windows
+    from normgrowth.sources.text import windows
+    from normgrowth.training import trainers
+    from normgrowth.training.training_settings import CONTINUED_PRETRAINING, FULL_FINE_TUNING
 
     facts = read_facts(arguments.facts) if arguments.facts else []
     for fact in facts:
@@ -81,6 +81,6 @@ def _trained_once(lm, arguments: argparse.Namespace, settings, seed: int, progre
         require_windows(lm, {f"interventions.{arguments.editor_name}.training.window": settings.window})
         count = settings.steps * settings.batch
         text = windows(arguments.text, lm.tokenizer, settings.window, count, seed, arguments.kind)
-        return training.continued_pretraining(lm, text, settings, progress)
-    train = training.full_fine_tuning if arguments.kind == FULL_FINE_TUNING else training.lora_fine_tuning
+        return trainers.continued_pretraining(lm, text, settings, progress)
+    train = trainers.full_fine_tuning if arguments.kind == FULL_FINE_TUNING else trainers.lora_fine_tuning
     return train(lm, [(fact.question, fact.target_true) for fact in facts], settings, seed, progress)

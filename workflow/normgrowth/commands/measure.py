@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from normgrowth.artefacts.documents import intact
 from normgrowth.commands.common import load
 from normgrowth.commands.measuring import add_checkpoint, add_material, digest_of_state, material_of, run_of
+from normgrowth.io.documents import intact
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Bring the model to the step, measure it, write one table for each thing measured."""
-    from normgrowth.artefacts.tables import write_table
-    from normgrowth.measure.checkpoint import measure_checkpoint
+    from normgrowth.io.tables import write_table
+    from normgrowth.runs.checkpoint import measure_checkpoint
 
     chosen = run_of(arguments)
     material, metadata = material_of(arguments, chosen, arguments.heldout)

@@ -4,9 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from normgrowth.artefacts.documents import intact
 from normgrowth.commands.common import add_identity, add_model
 from normgrowth.commands.ordering import add_order, facts_and_order
+from normgrowth.io.documents import intact
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +27,9 @@ def add_material(parser: argparse.ArgumentParser) -> None:
 
 def run_of(arguments: argparse.Namespace):
     """The run that `add_checkpoint`'s arguments name."""
-    from normgrowth.artefacts.provenance import file_sha256
-    from normgrowth.assets.manifest import revision
-    from normgrowth.sequence import Run
+    from normgrowth.io.provenance import file_sha256
+    from normgrowth.runs.segment import Run
+    from normgrowth.sources.manifest import revision
 
     fixed = {"model_revision": revision(arguments.model), "facts": file_sha256(arguments.facts)}
     fixed |= {"seed": arguments.seed, "unique_subjects": arguments.unique_subjects}
@@ -39,8 +39,8 @@ def run_of(arguments: argparse.Namespace):
 
 def digest_of_state(arguments: argparse.Namespace) -> str | None:
     """The digest that the state carries which the checkpoint is after; None for the unedited model."""
-    from normgrowth.artefacts.digests import safetensors_header, stated_digest
-    from normgrowth.state import STATE_FILE, segment_folder
+    from normgrowth.io.digests import safetensors_header, stated_digest
+    from normgrowth.runs.state import STATE_FILE, segment_folder
 
     if not arguments.segments:
         return None
@@ -54,9 +54,9 @@ def material_of(arguments: argparse.Namespace, run, heldout: Path | None = None)
         run: what `run_of` gives.
         heldout: text for perplexity, where that is measured.
     """
-    from normgrowth.artefacts.provenance import file_sha256, provenance
-    from normgrowth.assets.models import pick_device
-    from normgrowth.measure.material import Material
+    from normgrowth.io.provenance import file_sha256, provenance
+    from normgrowth.runs.material import Material
+    from normgrowth.sources.loading import pick_device
 
     settings = json.loads(arguments.settings)
     facts, order = facts_and_order(arguments)

@@ -20,13 +20,13 @@ def run(arguments: argparse.Namespace) -> None:
     """Decompose each layer's second moment and write the thinner side of its null space."""
     import torch
 
-    from normgrowth.artefacts.holdings import require
-    from normgrowth.artefacts.provenance import file_sha256, provenance
-    from normgrowth.artefacts.tensors import read_tensors, write_tensors
-    from normgrowth.assets.manifest import revision
-    from normgrowth.editors.null_space import RELATIVE_THRESHOLD, null_space
-    from normgrowth.editors.second_moment import SecondMoment
+    from normgrowth.editors.moments.null_space import RELATIVE_THRESHOLD, null_space
+    from normgrowth.editors.moments.second_moment import SecondMoment
     from normgrowth.editors.settings import NULL_SPACES, SECOND_MOMENTS
+    from normgrowth.io.identity import require
+    from normgrowth.io.provenance import file_sha256, provenance
+    from normgrowth.io.tensors import read_tensors, write_tensors
+    from normgrowth.sources.manifest import revision
 
     torch.set_num_threads(arguments.threads)
     tensors, metadata = read_tensors(arguments.statistics, SECOND_MOMENTS)

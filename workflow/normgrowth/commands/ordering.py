@@ -2,7 +2,7 @@
 
 import argparse
 
-from normgrowth.artefacts.documents import intact
+from normgrowth.io.documents import intact
 
 
 def add_order(parser: argparse.ArgumentParser) -> None:

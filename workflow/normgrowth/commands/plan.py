@@ -15,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Load the study as the workflow does, and print its costs."""
-    from normgrowth.config.costs import costs
-    from normgrowth.config.files import read_study
+    from normgrowth.study.costs import costs
+    from normgrowth.study.study_files import read_study
 
     room = _gigabytes(arguments.fit) if arguments.fit else None
     study = read_study(arguments.study, arguments.config)
@@ -49,7 +49,7 @@ def _table(rows) -> list[str]:
 
 def _fit(rows, room: float, gpus: int) -> list[str]:
     """What does not fit into so many GPUs, and what it would take."""
-    from normgrowth.config.costs import figures
+    from normgrowth.study.costs import figures
 
     space = f"{room:g} GB" if gpus == 1 else f"{gpus} GPUs of {room:g} GB"
     too_large = [row for row in rows if row.memory > room * gpus]

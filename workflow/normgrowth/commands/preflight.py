@@ -18,10 +18,10 @@ def run(arguments: argparse.Namespace) -> None:
     """Ask the scheduler, and print what was found."""
     import yaml
 
-    from normgrowth.cluster.preflight import Executor, examine
-    from normgrowth.config.files import in_repository, read_study
-    from normgrowth.config.plan import Plan
-    from normgrowth.config.site import read_site
+    from normgrowth.study.plan import Plan
+    from normgrowth.study.site import read_site
+    from normgrowth.study.study_files import in_repository, read_study
+    from normgrowth.workflow.preflight import Executor, examine
 
     folder = in_repository(arguments.profile)
     profile = yaml.safe_load((folder / "profile.yaml").read_text(encoding="utf-8"))

@@ -31,9 +31,9 @@ def _models(editor: str | None, model: str | None) -> list[str]:
     Raises:
         StudyError: when nothing is known of the editor, of the model, or of the two together.
     """
-    from normgrowth.config import presets
-    from normgrowth.config.messages import unknown
     from normgrowth.errors import StudyError
+    from normgrowth.study import presets
+    from normgrowth.study.messages import unknown
 
     having = sorted({name for source in presets.sources() for name in presets.editors(source)})
     if editor not in having:
@@ -49,7 +49,7 @@ def _models(editor: str | None, model: str | None) -> list[str]:
 
 def _listed() -> list[str]:
     """One line per source: what it is, and for which editors it has settings."""
-    from normgrowth.config import presets
+    from normgrowth.study import presets
 
     width = max(map(len, presets.sources()))
     lines = []
@@ -60,7 +60,7 @@ def _listed() -> list[str]:
 
 def _table(editor: str, model: str, only_differences: bool) -> str:
     """An editor's settings for a model, one column per source; rows that differ are marked."""
-    from normgrowth.config import presets
+    from normgrowth.study import presets
 
     found = {source: presets.preset(source, editor, model) for source in presets.sources()}
     found = {source: values for source, values in found.items() if values}

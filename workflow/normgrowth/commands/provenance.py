@@ -33,10 +33,10 @@ def run(arguments: argparse.Namespace) -> None:
     """Write settings, hashes of inputs and versions; no times and no places, so that equal work is equal bytes."""
     import platform
 
-    from normgrowth.artefacts.digests import check_beside
-    from normgrowth.artefacts.documents import write_json
-    from normgrowth.artefacts.provenance import file_sha256, provenance
-    from normgrowth.assets.manifest import MANIFEST, revision, verify
+    from normgrowth.io.digests import check_beside
+    from normgrowth.io.documents import write_json
+    from normgrowth.io.provenance import file_sha256, provenance
+    from normgrowth.sources.manifest import MANIFEST, revision, verify
 
     study = json.loads(arguments.study)
     inputs, revisions = {}, {}
@@ -69,9 +69,9 @@ def _model_of(path: Path, role: str) -> object:
     Raises:
         ArtefactError: when the file has changed, or holds something else than its role says.
     """
-    from normgrowth.artefacts.documents import read_json
-    from normgrowth.artefacts.tensors import read_metadata
     from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS
+    from normgrowth.io.documents import read_json
+    from normgrowth.io.tensors import read_metadata
 
     kinds = {"statistics": SECOND_MOMENTS, "null_spaces": NULL_SPACES, "hypernetwork": HYPERNETWORK}
     said = read_metadata(path, kinds[role]) if role in kinds else read_json(path)
@@ -100,8 +100,8 @@ def _figures(path: Path, revision: str) -> object:
     Raises:
         ArtefactError: when the file has changed, or says of which model it is and that is another one.
     """
-    from normgrowth.artefacts.documents import read_json
     from normgrowth.errors import ArtefactError
+    from normgrowth.io.documents import read_json
 
     figures = read_json(path)
     of = figures.get("model") if isinstance(figures, dict) else None
@@ -120,9 +120,9 @@ def _require_made_from(path: Path, study: dict, revisions: dict[str, str], hashe
         ArtefactError: when the table is of another study or seed, or was made from other bytes; it names the run and
             the input.
     """
-    from normgrowth.artefacts.holdings import require
-    from normgrowth.artefacts.tables import read_provenance
     from normgrowth.errors import ArtefactError
+    from normgrowth.io.identity import require
+    from normgrowth.io.tables import read_provenance
 
     said = read_provenance(path)
     require(path, said, {"study": study["study"], "table": path.stem})

@@ -14,8 +14,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Generate both from the study's models."""
     from pathlib import Path
 
-    from normgrowth.config.reference import REFERENCE_FILE, SCHEMA_FILE, reference_text, schema_text
     from normgrowth.errors import StudyError
+    from normgrowth.study.reference import REFERENCE_FILE, SCHEMA_FILE, reference_text, schema_text
 
     if not arguments.write:
         print(schema_text(), end="")

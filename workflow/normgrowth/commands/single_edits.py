@@ -28,14 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Score single edits and write their table."""
-    from normgrowth.artefacts.provenance import file_sha256, provenance
-    from normgrowth.artefacts.tables import write_table
-    from normgrowth.assets.manifest import revision
     from normgrowth.facts.orders import steps_of
+    from normgrowth.io.provenance import file_sha256, provenance
+    from normgrowth.io.tables import write_table
+    from normgrowth.lm.prompt_lengths import require_edits
     from normgrowth.measure.single_edits import score_single_edits
-    from normgrowth.prompt_lengths import require_edits
+    from normgrowth.runs.segment import Run
     from normgrowth.seeds import derive
-    from normgrowth.sequence import Run
+    from normgrowth.sources.manifest import revision
 
     kind, settings = editor_and_settings(arguments)
     _, order = facts_and_order(arguments)

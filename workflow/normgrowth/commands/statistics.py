@@ -4,8 +4,8 @@ import argparse
 import time
 from pathlib import Path
 
-from normgrowth.artefacts.documents import intact
 from normgrowth.commands.common import add_model
+from normgrowth.io.documents import intact
 
 ROWS_PER_BATCH = 32
 SUMS = "sums of second moments"
@@ -29,15 +29,15 @@ def run(arguments: argparse.Namespace) -> None:
 
     The sums so far are kept beside the output now and then; a job that was killed goes on from them.
     """
-    from normgrowth.artefacts.provenance import file_sha256, provenance
-    from normgrowth.artefacts.tensors import write_tensors
-    from normgrowth.assets.manifest import revision
-    from normgrowth.assets.text import windows
     from normgrowth.commands.common import load
+    from normgrowth.editors.moments.gathering import gather_second_moments
     from normgrowth.editors.settings import SECOND_MOMENTS
-    from normgrowth.editors.statistics import gather_second_moments
+    from normgrowth.io.provenance import file_sha256, provenance
+    from normgrowth.io.tensors import write_tensors
+    from normgrowth.lm.prompt_lengths import require_windows
     from normgrowth.progress import Progress
-    from normgrowth.prompt_lengths import require_windows
+    from normgrowth.sources.manifest import revision
+    from normgrowth.sources.text import windows
 
     lm = load(arguments)
     require_windows(lm, {"second_moments.window": arguments.window})
@@ -76,9 +76,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _kept(partial: Path, metadata: dict, device: str):
     """Sums that an earlier attempt at the same statistics left, or none."""
-    from normgrowth.artefacts.tensors import read_tensors
-    from normgrowth.editors.statistics import Sums
+    from normgrowth.editors.moments.gathering import Sums
     from normgrowth.errors import ArtefactError
+    from normgrowth.io.tensors import read_tensors
 
     if not partial.exists():
         return Sums()

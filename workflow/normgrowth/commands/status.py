@@ -23,9 +23,9 @@ def _seconds(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read what the runs have left so far, and print a line for each."""
-    from normgrowth.config.files import read_study
-    from normgrowth.config.plan import Plan
-    from normgrowth.status import chains, line_of
+    from normgrowth.runs.status import chains, line_of
+    from normgrowth.study.plan import Plan
+    from normgrowth.study.study_files import read_study
 
     plan = Plan(read_study(arguments.study, arguments.config))
     while True:

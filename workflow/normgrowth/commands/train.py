@@ -4,8 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from normgrowth.artefacts.documents import intact
 from normgrowth.commands.common import make_repeatable
+from normgrowth.io.documents import intact
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, check what editing needs, and write the model folder with its manifest."""
-    from normgrowth.assets.settings import TrainingSettings
-    from normgrowth.assets.training import train_model
     from normgrowth.progress import Progress
+    from normgrowth.sources.toy.pretraining import train_model
+    from normgrowth.sources.toy.toy_settings import TrainingSettings
 
     make_repeatable(arguments.threads)
     settings = TrainingSettings(**json.loads(arguments.settings))

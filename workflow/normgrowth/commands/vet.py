@@ -4,9 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from normgrowth.artefacts.documents import intact
 from normgrowth.commands.common import add_model, load
 from normgrowth.commands.gathering import add_gathered, gathered, templates_of
+from normgrowth.io.documents import intact
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,14 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Edit a few facts one at a time, each on the unedited model, and hold the scores against the bars."""
-    from normgrowth.artefacts.documents import write_json
-    from normgrowth.assets.manifest import revision
     from normgrowth.editors.r_rome import Settings, build
     from normgrowth.errors import QualityError
     from normgrowth.facts.orders import subset
     from normgrowth.facts.records import read_facts
+    from normgrowth.io.documents import write_json
+    from normgrowth.lm.prompt_lengths import require_edits
     from normgrowth.measure.single_edits import score_single_edits
-    from normgrowth.prompt_lengths import require_edits
+    from normgrowth.sources.manifest import revision
 
     bars = json.loads(arguments.settings)
     settings = Settings(**json.loads(arguments.editor_settings))

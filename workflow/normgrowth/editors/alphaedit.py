@@ -27,15 +27,15 @@ class Settings(SpreadSettings):
 
 def build(settings: Settings):
     """The editor with these settings."""
-    from normgrowth.editors.locate import LocateThenEdit
+    from normgrowth.editors.locate.method import LocateThenEdit
 
     return LocateThenEdit(settings, method(settings))
 
 
 def method(settings: Settings, **more):
     """AlphaEdit's method, with whatever a relative adds."""
-    from normgrowth.editors.locate import Method, with_slack
-    from normgrowth.editors.preservation import within_null_space
+    from normgrowth.editors.locate.method import Method, with_slack
+    from normgrowth.editors.locate.preservation import within_null_space
 
     return Method(
         site="residual",

@@ -6,11 +6,11 @@ was written. Each arm keeps some of these and drops the others.
 
 import torch
 
-from normgrowth.anatomy import frobenius
-from normgrowth.editors.interface import Change, Editor, EditRecord, Memory, Resources, Trace
+from normgrowth.editors.base import Change, Editor, EditRecord, Memory, Resources, Trace
 from normgrowth.errors import ArtefactError
 from normgrowth.facts.records import Fact
-from normgrowth.language_model import LanguageModel
+from normgrowth.lm.anatomy import frobenius
+from normgrowth.lm.model import LanguageModel
 from normgrowth.seeds import derive
 
 STEP = "step"

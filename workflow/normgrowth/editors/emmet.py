@@ -21,7 +21,7 @@ class Settings(LeastSquaresSettings):
 
 def build(settings: Settings):
     """The editor with these settings."""
-    from normgrowth.editors.locate import LocateThenEdit, with_slack
+    from normgrowth.editors.locate.method import LocateThenEdit, with_slack
 
     exact, relaxed = with_slack(0.0), with_slack(settings.slack)
 

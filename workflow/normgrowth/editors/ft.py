@@ -16,6 +16,6 @@ class Settings(EditorSettings):
 
 def build(settings: Settings):
     """The editor with these settings."""
-    from normgrowth.editors.finetuning import FineTuning
+    from normgrowth.editors.finetune.fine_tuning import FineTuning
 
     return FineTuning(settings)

@@ -18,6 +18,6 @@ class Settings(ft.Settings):
 
 def build(settings: Settings):
     """The editor with these settings."""
-    from normgrowth.editors.finetuning import Ball, FineTuning
+    from normgrowth.editors.finetune.fine_tuning import Ball, FineTuning
 
     return FineTuning(settings, Ball(settings.radius, settings.recentre))

@@ -26,6 +26,6 @@ class Settings(EditorSettings):
 
 def build(settings: Settings):
     """The editor with these settings."""
-    from normgrowth.editors.adapters import LoraEditing
+    from normgrowth.editors.finetune.adapters import LoraEditing
 
     return LoraEditing(settings)

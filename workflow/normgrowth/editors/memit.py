@@ -12,15 +12,15 @@ class Settings(LeastSquaresSettings):
 
 def build(settings: Settings):
     """The editor with these settings."""
-    from normgrowth.editors.locate import LocateThenEdit, with_slack
+    from normgrowth.editors.locate.method import LocateThenEdit, with_slack
 
     return LocateThenEdit(settings, method(settings, with_slack(1.0)))
 
 
 def method(settings: LeastSquaresSettings, closed_form):
     """MEMIT's method with the closed form of a relative."""
-    from normgrowth.editors.locate import Method
-    from normgrowth.editors.preservation import weighed
+    from normgrowth.editors.locate.method import Method
+    from normgrowth.editors.locate.preservation import weighed
 
     return Method(
         site="residual",

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from normgrowth.editors.hypernetwork_settings import HypernetworkSettings
+from normgrowth.editors.hypernetwork.hypernetwork_settings import HypernetworkSettings
 
 
 class Settings(HypernetworkSettings):
@@ -21,13 +21,13 @@ class Settings(HypernetworkSettings):
 
 def build(settings: Settings):
     """The editor with these settings."""
-    from normgrowth.editors.hypernetworks import HypernetworkEditor
+    from normgrowth.editors.hypernetwork.networks import HypernetworkEditor
 
     return HypernetworkEditor(settings, network(settings))
 
 
 def network(settings: Settings):
     """What tells MEND's network from others."""
-    from normgrowth.editors.hypernetworks import Mend
+    from normgrowth.editors.hypernetwork.networks import Mend
 
     return Mend(settings)

@@ -18,8 +18,8 @@ class Settings(alphaedit.Settings):
 
 def build(settings: Settings):
     """The editor with these settings."""
-    from normgrowth.editors.anchor import NormAnchor
-    from normgrowth.editors.locate import LocateThenEdit
+    from normgrowth.editors.locate.anchor import NormAnchor
+    from normgrowth.editors.locate.method import LocateThenEdit
 
     anchor = NormAnchor(settings.pilot_facts, settings.reject_above)
     return LocateThenEdit(settings, alphaedit.method(settings, anchor=anchor))

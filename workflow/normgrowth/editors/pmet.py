@@ -26,9 +26,9 @@ class Settings(LeastSquaresSettings):
 
 def build(settings: Settings):
     """The editor with these settings."""
-    from normgrowth.editors.locate import LocateThenEdit, Method, with_slack
-    from normgrowth.editors.preservation import weighed
-    from normgrowth.editors.targets import Relaxation
+    from normgrowth.editors.locate.method import LocateThenEdit, Method, with_slack
+    from normgrowth.editors.locate.preservation import weighed
+    from normgrowth.editors.locate.search import Relaxation
 
     return LocateThenEdit(
         settings,

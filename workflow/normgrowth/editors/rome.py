@@ -20,9 +20,9 @@ class Settings(SearchSettings, OneAtATime):
 
 def build(settings: Settings):
     """The editor with these settings."""
-    from normgrowth.editors.locate import LocateThenEdit, Method
-    from normgrowth.editors.preservation import of_one_key
-    from normgrowth.editors.updates import mismatched
+    from normgrowth.editors.locate.closed_forms import mismatched
+    from normgrowth.editors.locate.method import LocateThenEdit, Method
+    from normgrowth.editors.locate.preservation import of_one_key
 
     return LocateThenEdit(
         settings,

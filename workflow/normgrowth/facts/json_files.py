@@ -6,8 +6,8 @@ from pathlib import Path
 
 import regex
 
-from normgrowth.encodings import read_unicode
 from normgrowth.errors import FactError
+from normgrowth.io.encodings import read_unicode
 
 _HALF_CHARACTER = regex.compile(r"\\u[dD][89a-fA-F]")
 

@@ -2,8 +2,8 @@
 
 from normgrowth.errors import FactError
 from normgrowth.facts.records import Fact
+from normgrowth.facts.writing import same
 from normgrowth.seeds import derive
-from normgrowth.writing import same
 
 
 def reserved_facts(facts: list[Fact], seed: int, count: int) -> list[Fact]:

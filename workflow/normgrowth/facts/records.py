@@ -6,7 +6,7 @@ from pathlib import Path
 
 from normgrowth.errors import FactError
 from normgrowth.facts.json_files import read_records
-from normgrowth.writing import ends_of, is_blank, joint, same, starts_with_letter, stripped, with_blank
+from normgrowth.facts.writing import ends_of, is_blank, joint, same, starts_with_letter, stripped, with_blank
 
 SUBJECT_SLOT = "{}"
 LARGEST_CASE_ID = 2**63 - 1
@@ -21,7 +21,7 @@ class Fact:
     """One counterfactual edit: after it, the model should complete `question` with `target_new`.
 
     Neither the subject nor the targets have blanks at their ends. How a prompt and a target are joined is said by
-    `normgrowth.writing.joined`. `neighbours` are prompts about other subjects for which `target_true` holds.
+    `normgrowth.facts.writing.joined`. `neighbours` are prompts about other subjects for which `target_true` holds.
     """
 
     case_id: int

@@ -14,7 +14,7 @@ from pathlib import Path
 from normgrowth.errors import FactError
 from normgrowth.facts.json_files import read_records
 from normgrowth.facts.records import SUBJECT_SLOT, ZSRE_FIELDS
-from normgrowth.writing import same, stripped, word_spans
+from normgrowth.facts.writing import same, stripped, word_spans
 
 TEXTS = ("subject", "src", "alt")
 

@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from normgrowth.claims.places import interval_at
+from normgrowth.analysis.places import interval_at
 from normgrowth.claims.verdict import last_common_step
 from normgrowth.figures import heat, panels
-from normgrowth.figures.layout import MANY, blocks
+from normgrowth.figures.grid import MANY, blocks
 from normgrowth.figures.style import Style
 
 SITES = {

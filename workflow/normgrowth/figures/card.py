@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from normgrowth.claims.collapse import WINDOW, sliding_scores
+from normgrowth.analysis.collapse import WINDOW, sliding_scores
 from normgrowth.errors import ArtefactError
 from normgrowth.figures import panels
 from normgrowth.figures.activation_norm_by_layer import PROBE, SITES, TOKEN, draw_layers, ratios_by_layer
+from normgrowth.figures.by_place import draw_line
 from normgrowth.figures.norm_against_edits import draw_norms
 from normgrowth.figures.perplexity_against_edits import draw_perplexity, readable
-from normgrowth.figures.places import draw_line
 from normgrowth.figures.scores_against_edits import NAMES, retained
 from normgrowth.figures.style import Look, Style
 

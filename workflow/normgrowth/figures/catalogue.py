@@ -6,7 +6,7 @@ This module is imported whenever the workflow is parsed: no heavy imports here.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from normgrowth.families import is_control
+from normgrowth.editors.families import is_control
 
 SUBJECTS = {
     **dict.fromkeys(("norms", "spectra", "interventions"), "Weights"),

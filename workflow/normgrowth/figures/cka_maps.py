@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from normgrowth.errors import ArtefactError
 from normgrowth.figures import heat, panels
-from normgrowth.figures.layout import blocks
+from normgrowth.figures.grid import blocks
 from normgrowth.figures.style import Style
 
 COLUMNS = 7

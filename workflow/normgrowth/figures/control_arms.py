@@ -10,14 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from normgrowth.claims.collapse import FLOOR, WINDOW, sliding_s
+from normgrowth.analysis.collapse import FLOOR, WINDOW, sliding_s
+from normgrowth.editors.families import controlled_editor
 from normgrowth.errors import ArtefactError
-from normgrowth.families import controlled_editor
 from normgrowth.figures import panels
-from normgrowth.figures.layout import blocks
+from normgrowth.figures.by_place import draw_line
+from normgrowth.figures.grid import blocks
 from normgrowth.figures.norm_against_edits import mean_norm
 from normgrowth.figures.perplexity_against_edits import draw_perplexity, readable
-from normgrowth.figures.places import draw_line
 from normgrowth.figures.scores_against_edits import retained
 from normgrowth.figures.style import Look, Style
 

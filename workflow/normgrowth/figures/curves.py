@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from normgrowth.errors import ArtefactError
 from normgrowth.figures import panels
-from normgrowth.figures.layout import draw_mean, lay_out
+from normgrowth.figures.grid import draw_mean, lay_out
 from normgrowth.figures.style import Style
 
 

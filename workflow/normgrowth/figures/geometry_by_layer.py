@@ -9,7 +9,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from normgrowth.figures import heat, panels
-from normgrowth.figures.layout import blocks
+from normgrowth.figures.grid import blocks
 from normgrowth.figures.style import Style
 
 PROBE, TOKEN, SITE = "text", "mean", "residual"

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from normgrowth.families import family_of
+from normgrowth.editors.families import family_of
 from normgrowth.figures import panels
 from normgrowth.figures.style import Style
 

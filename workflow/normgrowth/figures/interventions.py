@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from normgrowth.errors import ArtefactError
 from normgrowth.figures import panels
 from normgrowth.figures.style import Style
-from normgrowth.interventions.settings import KINDS
+from normgrowth.training.training_settings import KINDS
 
 COLUMNS = 3
 COLOURS = {

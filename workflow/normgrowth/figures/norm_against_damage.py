@@ -5,11 +5,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from normgrowth.analysis.effects import rank_correlation
 from normgrowth.claims.tracking import damage_by_editor
-from normgrowth.effects import rank_correlation
-from normgrowth.families import is_control
+from normgrowth.editors.families import is_control
 from normgrowth.figures import panels
-from normgrowth.figures.layout import blocks
+from normgrowth.figures.grid import blocks
 from normgrowth.figures.style import Style
 
 QUANTITIES = {

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from normgrowth.figures import panels
-from normgrowth.figures.layout import draw_mean, lay_out
+from normgrowth.figures.grid import draw_mean, lay_out
 from normgrowth.figures.style import Style
 
 

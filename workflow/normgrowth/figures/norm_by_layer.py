@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from normgrowth.figures import panels
-from normgrowth.figures.layout import MANY, blocks
+from normgrowth.figures.grid import MANY, blocks
 from normgrowth.figures.style import UNEDITED_COLOUR, Style
 
 MOST_COLUMNS = 4

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from normgrowth.figures.places import draw_places
+from normgrowth.figures.by_place import draw_places
 from normgrowth.figures.style import Style
 
 

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from normgrowth.artefacts.schemas import UNEDITED
-from normgrowth.effects import of_mean
+from normgrowth.analysis.effects import of_mean
 from normgrowth.errors import ArtefactError
 from normgrowth.figures.style import UNEDITED_COLOUR, Style
+from normgrowth.io.schemas import UNEDITED
 
 POINTS = 300
 """Most points of one line: more would not be seen, and would make files large."""

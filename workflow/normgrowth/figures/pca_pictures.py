@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 
 from normgrowth.errors import ArtefactError
 from normgrowth.figures import panels
-from normgrowth.figures.layout import blocks
+from normgrowth.figures.grid import blocks
 from normgrowth.figures.style import UNEDITED_COLOUR, Style
 
 COLUMNS = 6

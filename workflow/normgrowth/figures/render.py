@@ -9,11 +9,11 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from normgrowth.artefacts.atomic import whole_or_not_at_all
-from normgrowth.artefacts.documents import with_digest
-from normgrowth.artefacts.schemas import UNEDITED
 from normgrowth.figures.identity import identity_of
 from normgrowth.figures.style import Style
+from normgrowth.io.atomic import whole_or_not_at_all
+from normgrowth.io.documents import with_digest
+from normgrowth.io.schemas import UNEDITED
 
 # Without these, files would hold the time they were written at.
 METADATA = {

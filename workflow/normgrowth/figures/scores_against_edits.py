@@ -7,12 +7,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from normgrowth import seeds
-from normgrowth.claims.scores import PARTS_OF_S, harmonic_mean
+from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean
+from normgrowth.analysis.intervals import bootstrap_means, percentile_interval
 from normgrowth.figures import panels
-from normgrowth.figures.layout import lay_out
-from normgrowth.figures.places import ASIDE, draw_line
+from normgrowth.figures.by_place import ASIDE, draw_line
+from normgrowth.figures.grid import lay_out
 from normgrowth.figures.style import UNEDITED_COLOUR, Look, Style
-from normgrowth.inference import bootstrap_means, percentile_interval
 
 NAMES = ("efficacy (ES)", "paraphrase (PS)", "neighbourhood (NS)", "harmonic mean (S)")
 RESAMPLES = 1000

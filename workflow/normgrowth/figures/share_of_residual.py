@@ -6,7 +6,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from normgrowth.figures import heat, panels
-from normgrowth.figures.layout import blocks
+from normgrowth.figures.grid import blocks
 from normgrowth.figures.style import Style
 
 SITES = {"mlp_output": "MLP output", "attention_output": "attention output"}

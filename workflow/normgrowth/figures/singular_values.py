@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from normgrowth.figures import panels
-from normgrowth.figures.layout import THIN_WIDTH, lay_out
+from normgrowth.figures.grid import THIN_WIDTH, lay_out
 from normgrowth.figures.spectra_against_edits import edited_spectra
 from normgrowth.figures.style import UNEDITED_COLOUR, Style
 

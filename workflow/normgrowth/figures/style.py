@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from normgrowth.families import (
+from normgrowth.editors.families import (
     FINE_TUNING,
     HYPERNETWORK,
     LOCATE,
@@ -20,7 +20,7 @@ from normgrowth.families import (
     is_control,
     kind_of,
 )
-from normgrowth.figures.settings import StyleSettings
+from normgrowth.figures.figure_settings import StyleSettings
 
 
 class Look(NamedTuple):

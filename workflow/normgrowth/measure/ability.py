@@ -12,9 +12,9 @@ import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
 
-from normgrowth.continuations import Continuations, continuations
 from normgrowth.facts.records import Fact
-from normgrowth.language_model import LanguageModel
+from normgrowth.lm.continuations import Continuations, continuations
+from normgrowth.lm.model import LanguageModel
 from normgrowth.seeds import derive
 
 ROWS_PER_PASS = 16

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import torch
 
-from normgrowth.capture import SITES, reading
 from normgrowth.facts.records import Fact
-from normgrowth.language_model import LanguageModel
-from normgrowth.prompts import encode, last_token_of
+from normgrowth.lm.hooks import SITES, reading
+from normgrowth.lm.model import LanguageModel
+from normgrowth.lm.tokens import encode, last_token_of
 
 POSITIONS_PER_WINDOW = 4
 ROWS_PER_PASS = 64

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from normgrowth.facts.records import Fact
-from normgrowth.generation import go_on
-from normgrowth.language_model import LanguageModel
-from normgrowth.prompt_lengths import require_prompts, require_windows
-from normgrowth.prompts import encode, encode_with_target
-from normgrowth.writing import says, words
+from normgrowth.facts.writing import says, words
+from normgrowth.lm.generate import go_on
+from normgrowth.lm.model import LanguageModel
+from normgrowth.lm.prompt_lengths import require_prompts, require_windows
+from normgrowth.lm.tokens import encode, encode_with_target
 
 TOP_K = 5
 ENTROPY_WEIGHTS = {2: 2 / 3, 3: 4 / 3}

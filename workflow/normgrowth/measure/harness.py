@@ -14,7 +14,7 @@ import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from normgrowth.errors import INSTALL_HARNESS, AbilityError
-from normgrowth.language_model import LanguageModel
+from normgrowth.lm.model import LanguageModel
 
 SEED = 1234
 """Of everything random in the harness: its own default, so that few-shot examples are those of published numbers."""

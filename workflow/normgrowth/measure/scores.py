@@ -11,10 +11,10 @@ from collections.abc import Iterable
 import pandas as pd
 import torch
 
-from normgrowth.continuations import Encoded, lay_out
 from normgrowth.facts.records import Fact
-from normgrowth.language_model import LanguageModel
-from normgrowth.prompts import encode_with_target
+from normgrowth.lm.continuations import Encoded, lay_out
+from normgrowth.lm.model import LanguageModel
+from normgrowth.lm.tokens import encode_with_target
 
 UNASKED = {"generation_match": None, "entropy": None}
 """The columns of table `scores` that only free texts fill, where none were asked for."""

@@ -3,10 +3,10 @@
 import pandas as pd
 import torch
 
-from normgrowth.anatomy import frobenius
-from normgrowth.editors.interface import Editor, Memory
+from normgrowth.editors.base import Editor, Memory
 from normgrowth.facts.records import Fact
-from normgrowth.language_model import LanguageModel
+from normgrowth.lm.anatomy import frobenius
+from normgrowth.lm.model import LanguageModel
 from normgrowth.measure.scores import score_facts
 
 

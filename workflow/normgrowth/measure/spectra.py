@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pandas as pd
 import torch
 
-from normgrowth.anatomy import Projection, frobenius
-from normgrowth.language_model import LanguageModel
+from normgrowth.lm.anatomy import Projection, frobenius
+from normgrowth.lm.model import LanguageModel
 from normgrowth.seeds import derive
 
 OVERSAMPLING = 8

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from normgrowth.artefacts.schemas import vector_schema
-from normgrowth.language_model import LanguageModel
+from normgrowth.io.schemas import vector_schema
+from normgrowth.lm.model import LanguageModel
 from normgrowth.measure.activations import Probes, activations_on
 
 

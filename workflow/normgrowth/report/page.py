@@ -7,9 +7,6 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from normgrowth.artefacts.documents import intact, read_json, write_text
-from normgrowth.artefacts.holdings import AGAIN, require
-from normgrowth.artefacts.schemas import UNEDITED
 from normgrowth.claims.judge import TABLES
 from normgrowth.claims.markdown import effects, in_order, interval, number, probability
 from normgrowth.claims.verdict import (
@@ -22,15 +19,18 @@ from normgrowth.claims.verdict import (
     UNDECIDED,
     count,
 )
+from normgrowth.editors.families import in_order as editors_in_order
+from normgrowth.editors.families import is_control
 from normgrowth.errors import ArtefactError
-from normgrowth.families import in_order as editors_in_order
-from normgrowth.families import is_control
 from normgrowth.figures.catalogue import FIGURES
 from normgrowth.figures.identity import identity_of, said_by
+from normgrowth.io.documents import intact, read_json, write_text
+from normgrowth.io.identity import AGAIN, require
+from normgrowth.io.results import read_results
+from normgrowth.io.schemas import UNEDITED
 from normgrowth.report.evidence import evidence_tables
 from normgrowth.report.summaries import single_edits, summaries
 from normgrowth.report.usage import usage_table
-from normgrowth.results import read_results
 
 SYMBOLS = {
     SUPPORTED: "✓",

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from normgrowth.artefacts.schemas import UNEDITED
-from normgrowth.claims.collapse import collapses
+from normgrowth.analysis.collapse import collapses
+from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean
 from normgrowth.claims.judge import TABLES
-from normgrowth.claims.scores import PARTS_OF_S, harmonic_mean
+from normgrowth.io.results import read_result, read_results
+from normgrowth.io.schemas import UNEDITED
 from normgrowth.report.cells import Cell, Table, known, measured, percent, whole
-from normgrowth.report.collapse import collapse_tables, time_table
-from normgrowth.results import read_result, read_results
+from normgrowth.report.collapse_table import collapse_tables, time_table
 
 SINGLE_EDITS = "single_edits"
 

@@ -41,7 +41,7 @@ def usage_table(logs: Path, study: str) -> Table:
     return Table(
         "Time and memory of jobs",
         "The most that any job of a rule asked for and used, from its last run. Proposed, for "
-        f"`workflow/normgrowth/config/requests.py` or `--set-resources`, is {ROOM:g} times the most used; on a cluster "
+        f"`workflow/normgrowth/study/requests.py` or `--set-resources`, is {ROOM:g} times the most used; on a cluster "
         "it counts the workflow's own process in.",
         1,
         (

@@ -1,0 +1,122 @@
+"""When a run breaks: its editing score over a sliding window, and what is left of the model at the end.
+
+These are measurements and no verdicts: they hold for control arms as for editors.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from normgrowth.analysis.edit_scores import PARTS_OF_S, final_s, harmonic_mean
+from normgrowth.analysis.places import PLACES, at_place, place_layer
+from normgrowth.io.schemas import UNEDITED
+
+WINDOW = 20
+"""Edits over which S is taken: enough for a mean, few enough to see when it falls."""
+
+FLOOR = 0.60
+HALF = 0.5
+EARLY = 30
+"""Edits whose immediate success is reported as the start of a run."""
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """One run. None is what was not measured; of `below_floor` and `below_half` also what did not happen.
+
+    `start` is S of the first window, `below_floor` and `below_half` the first edit at which S lies under `FLOOR` and
+    under half of `start`; a run of which they are None kept its score over all `edits` (censored).
+    """
+
+    model: str
+    editor: str
+    order: int
+    edits: int
+    start: float | None
+    below_floor: int | None
+    below_half: int | None
+    early_es: float | None
+    final_s: float | None
+    norm_ratio: float | None
+    perplexity_ratio: float | None
+    residual_ratio: float | None
+    residual_cosine: float | None
+
+
+def collapses(tables: dict[str, pd.DataFrame]) -> list[Collapse]:
+    """Every run of the tables norms, scores, downstream and activations, by model, editor and order."""
+    names = ("norms", "scores", "downstream", "activations")
+    parts = {name: dict(list(tables[name].groupby(["model", "editor", "order"]))) for name in names}
+    runs = sorted({run for part in parts.values() for run in part if run[1] != UNEDITED})
+    return [_run(run, {name: parts[name].get(run, tables[name].iloc[:0]) for name in names}) for run in runs]
+
+
+def sliding_s(scores: pd.DataFrame) -> pd.Series:
+    """S of the last `WINDOW` facts of one run, as in `sliding_scores`."""
+    return sliding_scores(scores)["s"]
+
+
+def sliding_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """ES, PS, NS and S of the last `WINDOW` facts of one run, each just after its own edit, by step.
+
+    Steps start where the first window is full. S is the harmonic mean of the windows' mean ES, PS and NS. A fact
+    without paraphrases or neighbours counts in the others.
+    """
+    immediate = scores[scores["moment"] == "immediate"].sort_values(["step", "case_id"], kind="stable")
+    # Counts of each score differ where facts lack prompts, so means are taken over those that have them.
+    means = immediate[PARTS_OF_S].astype(float).rolling(WINDOW, min_periods=1).mean().iloc[WINDOW - 1 :]
+    means = means.assign(s=harmonic_mean(means.to_numpy())).set_axis(immediate["step"].iloc[WINDOW - 1 :], axis="index")
+    return means.groupby(level=0).last()
+
+
+def first_below(series: pd.Series, bound: float) -> int | None:
+    """The first step at which a series lies under a bound, if any."""
+    below = series.index[series.to_numpy() < bound]
+    return int(below[0]) if len(below) else None
+
+
+def _run(run: tuple[str, str, int], tables: dict[str, pd.DataFrame]) -> Collapse:
+    norms, scores, activations = tables["norms"], tables["scores"], tables["activations"]
+    immediate = scores[scores["moment"] == "immediate"].sort_values(["step", "case_id"], kind="stable")
+    window = sliding_s(scores)
+    start = float(window.iloc[0]) if len(window) else None
+    residual = _last_residual(activations, norms)
+    steps = [frame["step"].max() for frame in (immediate, norms, tables["downstream"]) if len(frame)]
+    return Collapse(
+        *run,
+        edits=int(max(steps, default=0)),
+        start=start,
+        below_floor=first_below(window, FLOOR),
+        below_half=None if start is None else first_below(window, HALF * start),
+        early_es=float(immediate["es"].iloc[:EARLY].mean()) if len(immediate) else None,
+        final_s=final_s(scores),
+        norm_ratio=_norm_ratio(norms),
+        perplexity_ratio=_perplexity_ratio(tables["downstream"]),
+        residual_ratio=None if residual is None else float(residual["ratio_of_norms"]),
+        residual_cosine=None if residual is None else float(residual["cosine_to_unedited"]),
+    )
+
+
+def _norm_ratio(norms: pd.DataFrame) -> float | None:
+    """Geometric mean over the edited matrices at the last step; NaN where one is not finite."""
+    edited = norms[(norms["role"] == "edited") & (norms["step"] == norms["step"].max())]
+    if edited.empty or not edited["step"].iloc[0]:
+        return None
+    return float(np.exp(np.log(edited["frobenius_ratio"].to_numpy(dtype=float)).mean()))
+
+
+def _perplexity_ratio(downstream: pd.DataFrame) -> float | None:
+    values = downstream[downstream["metric"] == "perplexity"].groupby("step")["value"].mean()
+    if values.empty or 0 not in values.index or not values.index.max():
+        return None
+    return float(values.iloc[-1] / values.loc[0])
+
+
+def _last_residual(activations: pd.DataFrame, norms: pd.DataFrame) -> pd.Series | None:
+    """The row of the residual stream after the last layer, on text, at the last checkpoint."""
+    if activations.empty or not activations["step"].max():
+        return None
+    rows = at_place(activations, PLACES[0], place_layer(PLACES[0], activations, norms))
+    rows = rows[rows["step"] == activations["step"].max()]
+    return None if rows.empty else rows.iloc[0]

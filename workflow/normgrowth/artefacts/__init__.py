@@ -1,1 +1,0 @@
-"""The files of the workflow: their schemas, and the only readers and writers of them."""

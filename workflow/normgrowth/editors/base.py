@@ -1,0 +1,122 @@
+"""What an editor is: the one interface that the edit loop drives."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+
+from normgrowth.editors.moments.null_space import NullSpace
+from normgrowth.editors.moments.second_moment import SecondMoment
+from normgrowth.errors import EditError
+from normgrowth.facts.records import Fact, named
+from normgrowth.lm.anatomy import Projection
+from normgrowth.lm.model import LanguageModel
+
+Memory = dict[str, torch.Tensor]
+"""What an editor remembers between calls, as named tensors; saved with the run's state."""
+
+Trajectory = dict[int, dict[int, tuple[float, float]]]
+"""Of a recorded run, by step and layer: ||W|| in units of the unedited norm, and the norm of the step's change."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of one matrix: W [o, d] becomes scale * (W + left rightᵀ), left [o, r] and right [d, r] in float32."""
+
+    left: torch.Tensor
+    right: torch.Tensor
+    scale: float = 1.0
+
+    def apply(self, projection: Projection) -> None:
+        """Make the change in place. Editing and replaying a saved run both come here, so their bits agree."""
+        if self.left.shape[1]:
+            device = projection.weight.device
+            # Strides choose the kernel and with it the rounding; saved factors come back contiguous.
+            left, right = self.left.contiguous().to(device), self.right.contiguous().to(device)
+            projection.matrix.add_(left @ right.T)
+        if self.scale != 1.0:
+            projection.matrix.mul_(self.scale)
+
+
+def write(lm: LanguageModel, layer: int, change: Change, facts: list[Fact]) -> None:
+    """Make a change of a layer's down-projection.
+
+    Raises:
+        EditError: when it is not finite; the message names the edit.
+    """
+    if not (torch.isfinite(change.left).all() and torch.isfinite(change.right).all()):
+        raise EditError(
+            f"the update of layer {layer} for {named(facts)} is not finite: its target or its keys have overflowed; "
+            "lower clamp or learning_rate, or make fewer edits"
+        )
+    change.apply(lm.anatomy.down_projections[layer])
+
+
+@dataclass(frozen=True)
+class EditRecord:
+    """What one edit did; quantities that an editor has not are None."""
+
+    case_id: int
+    search_steps: int | None = None
+    search_loss: float | None = None
+    target_norm: float | None = None
+    offset_norm: float | None = None
+    key_norm: float | None = None
+    residual_norm: float | None = None
+    skipped_reason: str | None = None
+
+
+def trained_records(facts: list[Fact], steps: int, losses: list[float]) -> list[EditRecord]:
+    """Records of facts that were trained on together."""
+    return [
+        EditRecord(case_id=fact.case_id, search_steps=steps, search_loss=loss)
+        for fact, loss in zip(facts, losses, strict=True)
+    ]
+
+
+@dataclass
+class Trace:
+    """What one call of an editor did: a record per fact, and its changes where it knows them as factors.
+
+    `changes` maps layers to the change of their down-projection; None says that the matrices were changed in
+    place in a way that only the matrices themselves can tell.
+    """
+
+    records: list[EditRecord]
+    changes: dict[int, Change] | None = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What was gathered before any edit; an editor finds here what its settings say that it needs."""
+
+    contexts: dict[str, list[str]]  # template sets by name; each template holds {} once
+    second_moments: dict[int, SecondMoment] = field(default_factory=dict)  # of the keys, by layer
+    null_spaces: dict[int, NullSpace] = field(default_factory=dict)  # of the second moments, by layer
+    hypernetwork: dict[str, torch.Tensor] = field(default_factory=dict)  # trained tensors by name
+    trajectory: Trajectory = field(default_factory=dict)  # of the run that a control arm follows
+    facts: tuple[Fact, ...] = ()  # all facts that the study's orders are drawn from
+    seed: int = 0  # of this run: differs between models, editors and orders
+
+
+class Editor(Protocol):
+    """One way to write facts into a model."""
+
+    layers: tuple[int, ...]
+
+    def prepare(self, lm: LanguageModel, resources: Resources) -> None:
+        """Bind what was gathered and what it needs of the unedited weights; called at each start of a process.
+
+        Raises:
+            ArtefactError: when what was gathered does not fit the model.
+        """
+
+    def begin(self, lm: LanguageModel) -> Memory:
+        """What a run remembers before its first edit; called once a run, on the unedited model."""
+
+    def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
+        """Write `facts` into the model, in place, and update the memory in place.
+
+        Raises:
+            EditError: when an edit comes to nothing usable; the message names it.
+        """

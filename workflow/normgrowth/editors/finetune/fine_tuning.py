@@ -1,0 +1,94 @@
+"""Fine-tuning as an editor: Adam on the down-projections alone until the new object is probable.
+
+Where a down-projection has a bias, it is trained too: published code trains every parameter whose name contains the
+module's.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import log_softmax
+
+from normgrowth.editors.base import Memory, Resources, Trace, trained_records
+from normgrowth.editors.finetune.descent import descend
+from normgrowth.facts.records import Fact
+from normgrowth.lm.model import LanguageModel
+from normgrowth.lm.tokens import encode_with_target
+
+
+@dataclass(frozen=True)
+class Ball:
+    """An L-infinity ball that weights and biases may not leave."""
+
+    radius: float
+    recentre: bool  # around the weights before each call, instead of those before the run
+
+
+class FineTuning:
+    """The FT baseline of ROME and MEMIT (arXiv 2210.07229, appendix B), with a ball FT-L.
+
+    Every token of the new object is pushed up at the one position after the prompt, without teacher forcing: a
+    property of the published baseline that its results depend on.
+    """
+
+    def __init__(self, settings, ball: Ball | None = None) -> None:
+        self.settings = settings
+        self.layers = settings.layers
+        self.ball = ball
+
+    def prepare(self, lm: LanguageModel, resources: Resources) -> None:
+        """Keep the unedited weights where a ball is drawn around them."""
+        if self.ball and not self.ball.recentre:
+            self.centres = [weight.detach().clone() for weight in self._weights(lm)]
+
+    def begin(self, lm: LanguageModel) -> Memory:
+        """Nothing is remembered: each call starts a new optimiser."""
+        return {}
+
+    def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
+        """Train on a batch of facts; see `Editor.edit`."""
+        encoded = [encode_with_target(lm.tokenizer, fact.question, fact.target_new) for fact in facts]
+        ids, mask = lm.pad([ids[:target_at] for ids, target_at in encoded])
+        last = mask.sum(dim=1) - 1
+        every_row = torch.arange(len(facts), device=lm.device)
+        wanted = self._wanted(lm, [ids[target_at:] for ids, target_at in encoded])  # [n, vocabulary]
+        weights = self._weights(lm)
+        if self.ball and self.ball.recentre:
+            self.centres = [weight.detach().clone() for weight in weights]
+        optimiser = torch.optim.Adam(weights, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay)
+
+        def losses() -> torch.Tensor:
+            hidden = lm.hidden(ids, mask)[every_row, last]
+            return -(log_softmax(lm.logits(hidden).float(), dim=-1) * wanted).sum(dim=1)
+
+        try:
+            for weight in weights:
+                weight.requires_grad_(True)
+            steps, ended = descend(
+                optimiser, losses, self.settings, facts, "fine-tuning", lambda: self._stay_in_ball(weights)
+            )
+        finally:
+            for weight in weights:
+                weight.requires_grad_(False)
+                weight.grad = None
+        return Trace(trained_records(facts, steps, ended), changes=None)
+
+    def _weights(self, lm: LanguageModel) -> list[torch.nn.Parameter]:
+        """The parameters that are trained."""
+        return [
+            parameter for layer in self.layers for parameter in lm.anatomy.down_projections[layer].parameters.values()
+        ]
+
+    @torch.no_grad()
+    def _stay_in_ball(self, weights: list[torch.nn.Parameter]) -> None:
+        if self.ball:
+            for weight, centre in zip(weights, self.centres, strict=True):
+                weight.copy_(weight.clamp(centre - self.ball.radius, centre + self.ball.radius))
+
+    def _wanted(self, lm: LanguageModel, objects: list[tuple[int, ...]]) -> torch.Tensor:
+        """Weights [n, vocabulary] that spread one over the tokens of each new object."""
+        wanted = torch.zeros(len(objects), lm.anatomy.head.weight.shape[0], device=lm.device)
+        for row, tokens in enumerate(objects):
+            for token in tokens:
+                wanted[row, token] += 1 / len(tokens)
+        return wanted

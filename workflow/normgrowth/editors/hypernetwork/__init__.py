@@ -1,0 +1,1 @@
+"""Hypernetworks that turn gradients into edits, and their training."""

@@ -1,0 +1,186 @@
+"""Editors that learned how to edit: a network turns an edit's gradients into an update of each matrix.
+
+For a matrix W of a layer, the loss of the new object gives each token t an input x_t [d] and an output gradient
+g_t [o], whose outer products sum to W's gradient. Both methods here transform normalised [x; g] by low-rank residual
+layers shared between matrices, with a scale and a shift of each matrix's own; they differ in where the scale stands,
+in which tokens count, and in how the result is written.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+from normgrowth.editors.base import Change, Memory, Resources, Trace, trained_records, write
+from normgrowth.editors.hypernetwork.gradients import TokenGradients, token_gradients
+from normgrowth.editors.locate.solving import naming, solve_positive
+from normgrowth.errors import ArtefactError
+from normgrowth.facts.records import Fact
+from normgrowth.lm.hooks import changing
+from normgrowth.lm.model import LanguageModel
+from normgrowth.seeds import derive
+
+BLOCKS = 2
+EPSILON = 1e-7
+RETRAIN = "its learned ridge has come to nothing: train the hypernetwork again with a lower rate_learning_rate"
+
+Parameters = dict[str, torch.Tensor]
+"""A network's tensors by name; `mean` and `std` [d + o] are its normalisation and are not trained."""
+
+
+class Network:
+    """What both methods share: parameters and the transformation of [x; g]."""
+
+    answer_tokens_only = False
+
+    def __init__(self, settings) -> None:
+        self.settings = settings
+        self.layers = settings.layers
+
+    def initial(self, d: int, o: int, seed: int) -> Parameters:
+        """Parameters under which the transformation is the identity."""
+        rank, width, count = self.settings.rank, d + o, len(self.layers)
+        generator = torch.Generator().manual_seed(derive(seed, "hypernetwork"))
+        parameters: Parameters = {"rate": torch.ones(count)}
+        for block in range(BLOCKS):
+            parameters[f"into.{block}"] = torch.randn(width, rank, generator=generator) / width**0.5
+            parameters[f"out.{block}"] = torch.zeros(rank, width)
+            parameters[f"bias.{block}"] = torch.zeros(width)
+            parameters[f"scale.{block}"] = torch.ones(count, width)
+            parameters[f"shift.{block}"] = torch.zeros(count, width)
+        return parameters
+
+    def transform(self, p: Parameters, number: int, tokens: TokenGradients) -> tuple[torch.Tensor, torch.Tensor]:
+        """x~ [m, d] and g~ [m, o] of matrix `number`; tokens without a gradient give none."""
+        y = (torch.cat([tokens.inputs, tokens.gradients], dim=1) - p["mean"]) / (p["std"] + EPSILON)
+        for block in range(BLOCKS):
+            before = (y @ p[f"into.{block}"]) @ p[f"out.{block}"] + p[f"bias.{block}"]
+            y = y + self.activated(before, p[f"scale.{block}"][number], p[f"shift.{block}"][number])
+        d = tokens.inputs.shape[1]
+        present = (tokens.gradients != 0).any(dim=1, keepdim=True)
+        return y[:, :d], y[:, d:] * present
+
+    def activated(self, before: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        """What a layer adds to its input."""
+        raise NotImplementedError
+
+    def update(self, p: Parameters, number: int, tokens: TokenGradients) -> Change:
+        """The update of matrix `number`."""
+        raise NotImplementedError
+
+
+class Mend(Network):
+    """W <- W + rate * sum over tokens of g~ x~ᵀ (arXiv 2110.11309, section 3); the sign of the rate is learned."""
+
+    def activated(self, before, scale, shift):
+        """max(0, scale * before + shift)."""
+        # clamp and not relu: at zero, where training starts, only the first lets a gradient through.
+        return (scale * before + shift).clamp(min=0)
+
+    def update(self, p, number, tokens):
+        """See `Network.update`."""
+        x, g = self.transform(p, number, tokens)
+        return Change(-self.settings.initial_rate * p["rate"][number] * g.T, x.T)
+
+
+class Malmen(Network):
+    """Each token's value is to shift by D_t = -rate (x_t . x~_t) g~_t, and W takes all shifts by ridge regression.
+
+    ΔW = D Xᵀ (X Xᵀ + e^rho I)⁻¹ (arXiv 2311.04661, eq. 5), with learned rho.
+    """
+
+    answer_tokens_only = True
+
+    def initial(self, d, o, seed):
+        """A ridge of one."""
+        return {**super().initial(d, o, seed), "rho": torch.zeros(len(self.layers))}
+
+    def activated(self, before, scale, shift):
+        """scale * max(0, before) + shift."""
+        return scale * before.clamp(min=0) + shift
+
+    def update(self, p, number, tokens):
+        """See `Network.update`."""
+        x, g = self.transform(p, number, tokens)
+        agreement = (tokens.inputs * x).sum(dim=1, keepdim=True)  # x_t . x~_t
+        shifts = -self.settings.initial_rate * p["rate"][number] * agreement * g  # [m, o]
+        return Change(shifts.T, ridge_regression(tokens.inputs.T, p["rho"][number].exp()))
+
+
+def ridge_regression(keys: torch.Tensor, ridge: torch.Tensor) -> torch.Tensor:
+    """(X Xᵀ + ridge I)⁻¹ X [d, m] for keys X [d, m], in float64 by way of the smaller of the two systems.
+
+    Raises:
+        UnsolvableError: when the system is not positive definite in float64.
+    """
+    x = keys.double()
+    d, m = x.shape
+    system = (x.T @ x if m <= d else x @ x.T) + ridge.double() * torch.eye(min(m, d), dtype=x.dtype, device=x.device)
+    solved = solve_positive(system, x.T, RETRAIN).T if m <= d else solve_positive(system, x, RETRAIN)
+    return solved.float()
+
+
+class HypernetworkEditor:
+    """One step of a trained network for each call; it goes on editing matrices that it was not trained on."""
+
+    def __init__(self, settings, network: Network) -> None:
+        self.settings = settings
+        self.layers = settings.layers
+        self.network = network
+
+    def prepare(self, lm: LanguageModel, resources: Resources) -> None:
+        """Bind the trained network; see `Editor.prepare`."""
+        self.parameters = resources.hypernetwork
+        d, o = input_output_widths(lm, self.layers)
+        if len(self.parameters["mean"]) != d + o:
+            raise ArtefactError(
+                f"the hypernetwork is for inputs and gradients of width {len(self.parameters['mean'])}, "
+                f"where the model has {d} + {o}; train it again"
+            )
+
+    def begin(self, lm: LanguageModel) -> Memory:
+        """Nothing is remembered."""
+        return {}
+
+    def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
+        """Write a batch of facts by one joint gradient; see `Editor.edit`."""
+        losses, tokens = token_gradients(lm, facts, self.layers, self.network.answer_tokens_only)
+        changes = {}
+        with torch.no_grad():
+            for number, layer in enumerate(self.layers):
+                with naming(layer, facts):
+                    changes[layer] = self.network.update(self.parameters, number, tokens[layer])
+                write(lm, layer, changes[layer], facts)
+        return Trace(trained_records(facts, 1, losses.tolist()), changes)
+
+
+def input_output_widths(lm: LanguageModel, layers: tuple[int, ...]) -> tuple[int, int]:
+    """d and o of the edited matrices.
+
+    Raises:
+        ArtefactError: when they differ between layers, which one network cannot serve.
+    """
+    shapes = {tuple(lm.anatomy.down_projections[layer].matrix.shape) for layer in layers}
+    if len(shapes) > 1:
+        raise ArtefactError(f"the down-projections of layers {list(layers)} differ in shape: {sorted(shapes)}")
+    o, d = shapes.pop()
+    return d, o
+
+
+@contextmanager
+def edited(lm: LanguageModel, changes: dict[int, Change]) -> Iterator[None]:
+    """Let each layer's down-projection be W + left rightᵀ inside the block, differentiable in left and right."""
+    keys: dict[int, torch.Tensor] = {}
+
+    def note(layer: int):
+        return lambda seen: keys.update({layer: seen})  # changes nothing
+
+    def add(layer: int):
+        change = changes[layer]
+        return lambda values: values + (keys[layer] @ change.right) @ change.left.T
+
+    with ExitStack() as stack:
+        for layer in changes:
+            stack.enter_context(changing(lm.anatomy, (layer, "mlp_key"), note(layer)))
+            stack.enter_context(changing(lm.anatomy, (layer, "mlp_output"), add(layer)))
+        yield

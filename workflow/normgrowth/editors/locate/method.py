@@ -1,0 +1,217 @@
+"""The skeleton of every locate-then-edit method.
+
+For a batch of facts: search each fact's target value at the last edited layer; then, layer by layer from below, read
+the facts' keys, see how far the value still is from its target, give this layer its share, and write it by a closed
+form. Methods differ in where the value stands, over which contexts keys are averaged, what counts as the current
+value, how layers share the residual, what the closed form protects and what is remembered; each is a short
+declaration of these.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from normgrowth.editors.base import Change, EditRecord, Memory, Resources, Trace, write
+from normgrowth.editors.locate.anchor import NormAnchor
+from normgrowth.editors.locate.closed_forms import least_change
+from normgrowth.editors.locate.keys import at_subject, mean_over_contexts
+from normgrowth.editors.locate.preservation import Preservation
+from normgrowth.editors.locate.search import Relaxation, Targets, search_targets
+from normgrowth.editors.locate.solving import naming
+from normgrowth.editors.settings import Remember, SearchSettings
+from normgrowth.errors import EditError
+from normgrowth.facts.records import Fact
+from normgrowth.lm.hooks import Place
+from normgrowth.lm.model import LanguageModel
+from normgrowth.lm.post_norms import rms, unit_rms
+
+
+@dataclass(frozen=True)
+class Located:
+    """What one layer shows of a batch: what closed forms work on."""
+
+    keys: torch.Tensor  # [d, b], means over contexts
+    bare_keys: torch.Tensor  # [d, b], of the bare prompts
+    residual: torch.Tensor  # [o, b], this layer's share
+    past_keys: torch.Tensor | None  # [d, m], of earlier edits
+
+
+RATES = "rates"
+RELATIVE_STEP = 0.5
+"""Adam's step in units of the unedited vectors' root mean square coordinate, where none is given: published steps are
+0.1 to 1 of it, and at another scale the search stalls."""
+FACTS_FOR_RATES = 32
+
+ClosedForm = Callable[[Located, Preservation], Change]
+
+
+def with_slack(slack: float) -> ClosedForm:
+    """The closed form `least_change` with this slack."""
+    return lambda located, preserved: least_change(located.keys, located.residual, preserved, slack, located.past_keys)
+
+
+@dataclass(frozen=True)
+class Method:
+    """What tells one locate-then-edit method from another."""
+
+    site: Literal["mlp_output", "residual"]  # where the target value stands
+    contexts: Literal["uniform", "grouped"]  # the template set; in the second the bare prompt weighs one half
+    preserve: Callable[[Resources, int], Preservation]  # what the update of a layer leaves alone
+    closed_form: ClosedForm
+    current_value: Literal["bare_prompt", "mean_over_contexts"] = "bare_prompt"  # subtracted from the target
+    other_sites: tuple[str, ...] = ()  # where the search moves offsets that are thrown away
+    relaxation: Relaxation | None = None
+    spread: Literal["linear", "square_root"] = "linear"  # a layer's share: residual / (layers left), or its root
+    remember: Remember = "nothing"
+    anchor: NormAnchor | None = None
+
+
+class LocateThenEdit:
+    """An editor that follows a method."""
+
+    def __init__(self, settings: SearchSettings, method: Method) -> None:
+        self.settings = settings
+        self.layers = settings.layers
+        self.method = method
+        top = settings.layers[-1]
+        self.top: Place = (top, method.site)
+        self.searched = (*((top, site) for site in method.other_sites), self.top)
+
+    def prepare(self, lm: LanguageModel, resources: Resources) -> None:
+        """Bind contexts and what is preserved; see `Editor.prepare`."""
+        self.templates = resources.contexts[self.method.contexts]
+        self.preserved = {layer: self.method.preserve(resources, layer) for layer in self.layers}
+        self.pilots = resources.facts
+
+    def begin(self, lm: LanguageModel) -> Memory:
+        """The search's step where the settings give none, and the anchor where there is one."""
+        memory: Memory = {}
+        if self.settings.learning_rate is None:
+            memory[RATES] = self._rates(lm)
+        if self.method.anchor:
+            memory |= self.method.anchor.begin(lm, self, memory)
+        return memory
+
+    def search(
+        self,
+        lm: LanguageModel,
+        memory: Memory,
+        facts: list[Fact],
+        templates: list[str] | None = None,
+        settings: SearchSettings | None = None,
+        together: bool = False,
+    ) -> Targets:
+        """The facts' targets under the current weights; contexts and settings are the editor's own where left out."""
+        return search_targets(
+            lm,
+            facts,
+            templates or self.templates,
+            self.searched,
+            settings or self.settings,
+            self.method.relaxation,
+            memory.get(RATES),
+            together,
+        )
+
+    def _rates(self, lm: LanguageModel) -> torch.Tensor:
+        """Adam's step at each searched place, for the vectors that stand there before any edit.
+
+        Taken once: a step that followed the vectors of the edited model would grow with them, and they with it.
+        """
+        if not self.pilots:
+            raise EditError("the search's step is left out, and there are no facts to fit it to: give learning_rate")
+        values = at_subject(lm, list(self.pilots[:FACTS_FOR_RATES]), ["{}"], list(self.searched))
+        return torch.stack([RELATIVE_STEP * values[place].square().mean().sqrt() for place in self.searched])
+
+    def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
+        """Write a batch of facts; see `Editor.edit`."""
+        targets = self.search(lm, memory, facts)
+        wanted, skipped = targets.values, [None] * len(facts)
+        if self.method.anchor:
+            wanted, skipped = self.method.anchor.adjust(lm, self, memory, facts, targets)
+        changes: dict[int, Change] = {}
+        first: dict[str, list[float]] = {}
+        for index, layer in enumerate(self.layers):
+            located, residual = self._locate(lm, memory, facts, layer, wanted, len(self.layers) - index)
+            first = first or {"key": located.keys.norm(dim=0).tolist(), "residual": residual.norm(dim=1).tolist()}
+            with naming(layer, facts):
+                change = self.method.closed_form(located, self.preserved[layer])
+            write(lm, layer, change, facts)
+            changes[layer] = change
+            if self.method.remember == "before_edit":
+                _append(memory, layer, located.keys)
+        if self.method.remember == "after_edit":
+            self._remember_keys(lm, memory, facts)
+        records = [
+            EditRecord(
+                case_id=fact.case_id,
+                search_steps=targets.steps[i],
+                search_loss=targets.losses[i],
+                target_norm=wanted[i].norm().item(),
+                offset_norm=targets.offsets[i].norm().item(),
+                key_norm=first["key"][i],
+                residual_norm=first["residual"][i],
+                skipped_reason=skipped[i],
+            )
+            for i, fact in enumerate(facts)
+        ]
+        return Trace(records, changes)
+
+    def _locate(
+        self, lm: LanguageModel, memory: Memory, facts: list[Fact], layer: int, wanted: torch.Tensor, layers_left: int
+    ) -> tuple[Located, torch.Tensor]:
+        """What the closed form of a layer works on, and the whole residual [n, o], under the current weights."""
+        place = (layer, "mlp_key")
+        seen = at_subject(lm, facts, self.templates, [place, self.top])
+        grouped = self.method.contexts == "grouped"
+        of_prompts = seen[self.top]
+        bare = self.method.current_value == "bare_prompt"
+        residual = wanted - (of_prompts[:, 0] if bare else mean_over_contexts(of_prompts, grouped))
+        if self.method.site == "residual" and lm.post_norms[layer]:
+            share = self._share_before_norm(lm, facts, layer, wanted, layers_left)
+        else:
+            share = residual / (layers_left if self.method.spread == "linear" else math.sqrt(layers_left))
+        keys = mean_over_contexts(seen[place], grouped)
+        return Located(keys.T, seen[place][:, 0].T, share.T, memory.get(past_keys(layer))), residual
+
+    def _share_before_norm(
+        self, lm: LanguageModel, facts: list[Fact], layer: int, wanted: torch.Tensor, layers_left: int
+    ) -> torch.Tensor:
+        """A layer's share of the residual [n, o] where a norm stands behind its MLP: by what to change the MLP's
+        output, so that what the norm makes of it is nearest to the share in the stream.
+
+        The last layer has to land on a point that its own norm can give. So what it will write turns towards what is
+        wanted of it along its ellipsoid, 1 / layers left of the way, and the layers below supply the difference; for
+        small changes that is the plain share, residual / layers left.
+        """
+        top = self.top[0]
+        places = list(dict.fromkeys([(layer, "mlp_output"), (top, "mlp_output"), self.top]))
+        seen = {place: values[:, 0] for place, values in at_subject(lm, facts, ["{}"], places).items()}
+        norm, top_norm, output = lm.post_norms[layer], lm.post_norms[top], seen[layer, "mlp_output"]
+        top_output = seen[top, "mlp_output"]
+        of_top = wanted - (seen[self.top] - top_norm.written(top_output))  # what the top MLP would have to write
+        aim = of_top
+        if layers_left > 1:
+            start = unit_rms(top_output.double())
+            turned = unit_rms(start + (top_norm.nearest(of_top) - start) / layers_left)
+            aim = norm.written(output) + (of_top - top_norm.gain * turned) / (layers_left - 1)
+        return (norm.nearest(aim) * rms(output)).float() - output  # the output keeps its length
+
+    def _remember_keys(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> None:
+        places = [(layer, "mlp_key") for layer in self.layers]
+        for (layer, _), keys in at_subject(lm, facts, self.templates, places).items():
+            _append(memory, layer, mean_over_contexts(keys, self.method.contexts == "grouped").T)
+
+
+def past_keys(layer: int) -> str:
+    """Where a run's memory holds the keys [d, m] of earlier edits of a layer."""
+    return f"past_keys.{layer}"
+
+
+def _append(memory: Memory, layer: int, keys: torch.Tensor) -> None:
+    """Add keys [d, b] to those remembered of a layer."""
+    past = memory.get(past_keys(layer))
+    memory[past_keys(layer)] = keys.contiguous() if past is None else torch.cat([past, keys], dim=1)

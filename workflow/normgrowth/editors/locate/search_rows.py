@@ -1,0 +1,108 @@
+"""The prompts of a target search, laid out as one padded batch."""
+
+from dataclasses import dataclass
+
+import torch
+
+from normgrowth.facts.records import Fact
+from normgrowth.facts.writing import joined
+from normgrowth.lm.model import LanguageModel
+from normgrowth.lm.tokens import encode, encode_with_target, fill, last_token_of
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt of a fact: a context with the question and the target, or "<subject> is a"."""
+
+    ids: tuple[int, ...]
+    subject_last: int
+    target_at: int | None  # position of the target's first token; None for "<subject> is a"
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """What is read: the target's last token is only predicted."""
+        return self.ids if self.target_at is None else self.ids[:-1]
+
+    @property
+    def tokens_to_run(self) -> int:
+        """From the subject's last token on."""
+        return len(self.inputs) - self.subject_last
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The prompts of some facts: for each fact its contexts (the bare prompt first), then "<subject> is a"."""
+
+    ids: torch.Tensor  # [rows, tokens]
+    mask: torch.Tensor
+    subject_last: torch.Tensor  # [rows]
+    fact: torch.Tensor  # [rows], the row's fact within the batch
+    bare: torch.Tensor  # [facts], the row of each bare prompt
+    essence: torch.Tensor  # [facts], the row of each "<subject> is a"
+    scored_row: torch.Tensor  # [scored], one entry per target token to predict
+    scored_position: torch.Tensor
+    scored_token: torch.Tensor
+    scored_weight: torch.Tensor  # of its log-probability in the fact's loss
+    scored_in_context: torch.Tensor  # 1 under a context, 0 in the bare prompt (1 where there is no other)
+
+    def select(self, facts: list[int]) -> tuple["Rows", torch.Tensor]:
+        """The rows of these facts alone, facts and rows numbered anew, and which rows they are."""
+        kept_facts = torch.tensor(facts, device=self.ids.device)
+        number_of_fact = torch.full((len(self.bare),), -1, device=self.ids.device)
+        number_of_fact[kept_facts] = torch.arange(len(facts), device=self.ids.device)
+        kept = number_of_fact[self.fact] >= 0
+        number_of_row = kept.cumsum(0) - 1
+        scored = kept[self.scored_row]
+        rows = Rows(
+            self.ids[kept],
+            self.mask[kept],
+            self.subject_last[kept],
+            number_of_fact[self.fact[kept]],
+            number_of_row[self.bare[kept_facts]],
+            number_of_row[self.essence[kept_facts]],
+            number_of_row[self.scored_row[scored]],
+            *(part[scored] for part in (self.scored_position, self.scored_token)),
+            *(part[scored] for part in (self.scored_weight, self.scored_in_context)),
+        )
+        return rows, kept.nonzero().squeeze(1)
+
+
+def prompts_of(lm: LanguageModel, fact: Fact, contexts: list[str]) -> list[Prompt]:
+    """The prompts of one fact: under each context, then "<subject> is a"."""
+    prompts = []
+    for context in contexts:
+        text, span = fill(context, fact.question, fact.subject_span)
+        ids, target_at = encode_with_target(lm.tokenizer, text, fact.target_new)
+        whole = encode(lm.tokenizer, joined(text, fact.target_new))
+        prompts.append(Prompt(ids, last_token_of(whole, span), target_at))
+    # What follows the subject only keeps its last token apart: the row is read at that token, in any language.
+    essence = encode(lm.tokenizer, f"{fact.subject} is a")
+    prompts.append(Prompt(essence.ids, last_token_of(essence, (0, len(fact.subject))), None))
+    return prompts
+
+
+def lay_out(lm: LanguageModel, prompts: list[list[Prompt]]) -> Rows:
+    """Lay the prompts of facts out, those of each fact together."""
+    rows, subject_last, fact_of, bare, essence = [], [], [], [], []
+    scored: list[tuple[int, int, int, float, float]] = []
+    for number, of_fact in enumerate(prompts):
+        contexts = len(of_fact) - 1
+        bare.append(len(rows))
+        for prompt in of_fact:
+            if prompt.target_at is None:
+                essence.append(len(rows))
+            else:
+                length = len(prompt.ids) - prompt.target_at
+                weight = 1.0 / (length * contexts)
+                in_context = float(len(rows) != bare[-1] or contexts == 1)
+                for position in range(prompt.target_at, len(prompt.ids)):
+                    scored.append((len(rows), position - 1, prompt.ids[position], weight, in_context))
+            rows.append(prompt.inputs)
+            subject_last.append(prompt.subject_last)
+            fact_of.append(number)
+    ids, mask = lm.pad(rows)
+
+    def index(values: list) -> torch.Tensor:
+        return torch.tensor(values, device=lm.device)
+
+    return Rows(ids, mask, *map(index, (subject_last, fact_of, bare, essence, *map(list, zip(*scored, strict=True)))))

@@ -1,1 +1,0 @@
-"""Runs of the workflow that share a folder: their locks, their processes, and the room on disk."""

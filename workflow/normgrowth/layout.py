@@ -1,0 +1,82 @@
+"""Where every file of a study stands, and the names of its tables: the contract that rules, commands and readers share.
+
+Paths are templates, relative to the working directory, in which braces name what varies:
+`SEGMENT.format(study="demo", model="gpt2-xl", editor="rome", order=0, segment=1)`. Rules use them as they are, because
+Snakemake's wildcards have the same form. Paths within a study's results have a second template without
+`results/{study}/`, for readers that are given that folder.
+"""
+
+from pathlib import Path
+
+UNEDITED = "unedited"
+"""Name of the editor in paths and rows of the model before any edit."""
+
+# Inputs, shared by all studies.
+MODEL = "resources/models/{model}"
+MANIFEST = f"{MODEL}/manifest.json"
+FACTS = "resources/facts/{facts}.json"
+TEXT = "resources/text/{text}.txt"
+HELDOUT_SUFFIX = "-heldout"
+"""Added to a world's name for the name of its held-out text."""
+CORPUS = "resources/text/{world}-corpus.jsonl"
+DOWNLOAD = "resources/downloads/{sha256}"
+CONTEXTS = "resources/statistics/{model}/contexts-{per_length}-seed{seed}.json"
+STATISTICS = "resources/statistics/{model}/{text}-{tokens}x{window}-seed{seed}"
+SECOND_MOMENTS = f"{STATISTICS}/layers-{{layers}}.safetensors"
+NULL_SPACES = f"{STATISTICS}/null-spaces-{{threshold}}-{{layers}}.safetensors"
+HYPERNETWORK_FOLDER = "resources/hypernetworks/{model}/{editor}/{facts}-{reserved}-seed{seed}"
+HYPERNETWORK = f"{HYPERNETWORK_FOLDER}/hypernetwork.safetensors"
+HYPERNETWORK_QUALITY = f"{HYPERNETWORK_FOLDER}/quality.json"
+
+# Within the results of a study.
+RUN_IN = "runs/{model}/{editor}/order-{order}"
+SEGMENT_IN = f"{RUN_IN}/segment-{{segment}}"
+CHECKPOINT_IN = "measurements/{model}/{editor}/order-{order}/after-{step}"
+SINGLE_EDITS_IN = "single-edits/{model}/{editor}.parquet"
+INTERVENTION_IN = "interventions/{model}/{editor}.parquet"
+VECTORS_IN = "activations/{model}/{editor}/order-{order}/after-{step}"
+TABLES_IN = "tables"
+TABLE_IN = f"{TABLES_IN}/{{table}}.parquet"
+
+# The same from the working directory.
+RESULTS = "results/{study}"
+RUN = f"{RESULTS}/{RUN_IN}"
+SEGMENT = f"{RESULTS}/{SEGMENT_IN}"
+CHECKPOINT = f"{RESULTS}/{CHECKPOINT_IN}"
+SINGLE_EDITS_FILE = f"{RESULTS}/{SINGLE_EDITS_IN}"
+INTERVENTION = f"{RESULTS}/{INTERVENTION_IN}"
+VECTORS = f"{RESULTS}/{VECTORS_IN}"
+TABLES = f"{RESULTS}/{TABLES_IN}"
+TABLE = f"{RESULTS}/{TABLE_IN}"
+FIGURE = f"{RESULTS}/figures/{{figure}}"
+"""Without the ending: figures are written as PDF, SVG and PNG."""
+CARD = f"{RESULTS}/cards/{{model}}/{{editor}}"
+"""Without the ending."""
+CLAIMS_JSON = f"{RESULTS}/claims.json"
+CLAIMS_MARKDOWN = f"{RESULTS}/claims.md"
+PROVENANCE = f"{RESULTS}/provenance.json"
+REPORT = f"{RESULTS}/report.html"
+
+EDIT_LOG = "logs/{study}/edit/{model}/{editor}/order-{order}/segment-{segment}.log"
+
+# Files of a segment beside its tables.
+STATE_FILE = "state.safetensors"
+TIMING_FILE = "timing.parquet"
+ABILITY_FILE = "ability.parquet"
+"""Scores on tasks of the harness at a checkpoint; they become rows of table `downstream`."""
+
+# Names of tables, by what writes their rows.
+SEGMENT_TABLES = ("norms", "edits", "scores", "speed")
+CHECKPOINT_TABLES = ("scores", "activations", "subspaces", "coordinates", "cka", "spectra", "downstream")
+ABILITY_TABLE = "downstream"
+SINGLE_EDITS = "single_edits"
+INTERVENTIONS = "interventions"
+
+# Names of tables, by who reads them.
+CLAIM_TABLES = ("norms", "edits", "activations", "subspaces", "scores", "downstream")
+CARD_TABLES = ("norms", "scores", "activations", "downstream")
+
+
+def segment_folder(run: Path | str, segment: int) -> Path:
+    """The folder of one segment, counted from 1, in that of its run."""
+    return Path(run) / f"segment-{segment}"

@@ -1,0 +1,65 @@
+"""Objects after prompts, teacher forced: the one place where their probabilities are read off."""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import log_softmax
+
+from normgrowth.lm.model import LanguageModel
+from normgrowth.lm.tokens import encode_with_target
+
+Encoded = tuple[tuple[int, ...], int]
+"""Token ids of prompt and object, and the position of the object's first token."""
+
+
+@dataclass(frozen=True)
+class Continuations:
+    """Prompts with their objects, as the rows that a model must read to predict every object's tokens.
+
+    What is read ends before an object's last token. Objects of one prompt share a row where one's text begins the
+    other's: two objects of a single token need the prompt once.
+    """
+
+    count: int  # of objects
+    ids: torch.Tensor  # [rows, tokens]
+    mask: torch.Tensor
+    number: torch.Tensor  # [scored], one entry per token to predict: of the object it belongs to
+    row: torch.Tensor
+    position: torch.Tensor
+    token: torch.Tensor
+
+    def predictions(self, lm: LanguageModel) -> torch.Tensor:
+        """Log-probabilities [scored, vocabulary] where each of the objects' tokens is predicted."""
+        hidden = lm.hidden(self.ids, self.mask)[self.row, self.position]
+        return log_softmax(lm.logits(hidden).float(), dim=-1)
+
+    def losses(self, predicted: torch.Tensor) -> torch.Tensor:
+        """Mean over its tokens of -log p for each object [count]."""
+        return self.mean(-predicted.gather(1, self.token[:, None]).squeeze(1))
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """Mean [count] of values [scored] over each object's tokens."""
+        zeros = torch.zeros(self.count, device=self.ids.device)
+        return zeros.index_add(0, self.number, values) / zeros.index_add(0, self.number, torch.ones_like(values))
+
+
+def lay_out(lm: LanguageModel, encoded: Sequence[Encoded]) -> Continuations:
+    """Encoded prompts with objects as one right-padded batch."""
+    texts = sorted({ids[:-1] for ids, _ in encoded})
+    # Sorted, a text stands right before those that begin with it; attention looks back only, so they say all it would.
+    rows = [text for text, after in zip(texts, [*texts[1:], ()], strict=True) if after[: len(text)] != text]
+    number, row, position, token = [], [], [], []
+    for i, (ids, first) in enumerate(encoded):
+        number += [i] * (len(ids) - first)
+        row += [bisect_left(rows, ids[:-1])] * (len(ids) - first)
+        position += range(first - 1, len(ids) - 1)
+        token += ids[first:]
+    places = (torch.tensor(values, device=lm.device) for values in (number, row, position, token))
+    return Continuations(len(encoded), *lm.pad(rows), *places)
+
+
+def continuations(lm: LanguageModel, prompts: Iterable[tuple[str, str]]) -> Continuations:
+    """Prompts and objects as one batch."""
+    return lay_out(lm, [encode_with_target(lm.tokenizer, prompt, target) for prompt, target in prompts])

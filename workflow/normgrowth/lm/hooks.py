@@ -1,0 +1,121 @@
+"""Reading and changing activations while part of a network runs.
+
+A place is (layer, site). Sites: `residual` (a block's output), `mlp_output` and `attention_output` (what the MLP's
+down-projection and attention's output projection give), `mlp_key` (what the down-projection reads). The outputs are
+what is written to the residual stream, save where a block norms them on the way (Gemma 2 and 3): there they stand
+before that norm, since an edit decides what the projection gives and not what the norm makes of it. Where blocks lie on
+several devices, activations are handed over on the one that tokens enter by.
+
+    with reading(anatomy, [(1, "mlp_key"), (1, "residual")], stop=True) as seen:
+        run(lm, ids, mask)
+    keys = seen[1, "mlp_key"]                                   # [rows, tokens, width]
+
+    with changing(anatomy, (1, "residual"), lambda h: h + offset):
+        hidden = run(lm, ids, mask)
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import torch
+from torch import nn
+
+from normgrowth.lm.anatomy import Anatomy
+
+SITES = ("residual", "mlp_output", "attention_output", "mlp_key")
+
+Place = tuple[int, str]
+
+
+class _Enough(Exception):
+    """Raised by a hook when nothing above it is needed."""
+
+
+def _module_at(anatomy: Anatomy, place: Place) -> nn.Module:
+    layer, site = place
+    if site == "residual":
+        return anatomy.blocks[layer]
+    if site == "attention_output":
+        return anatomy.attention_outputs[layer].module
+    if site in ("mlp_output", "mlp_key"):
+        return anatomy.down_projections[layer].module
+    raise ValueError(f"unknown site {site!r}; known are {', '.join(SITES)}")
+
+
+@contextmanager
+def reading(anatomy: Anatomy, places: Iterable[Place], stop: bool = False) -> Iterator[dict[Place, torch.Tensor]]:
+    """Collect the activations at `places` of the forward pass made inside the block.
+
+    With `stop`, the pass ends after the topmost block that holds a place; the block must then not use its result.
+    """
+    places = list(places)
+    seen: dict[Place, torch.Tensor] = {}
+    with ExitStack() as stack:
+        for place in places:
+            stack.enter_context(_hook(anatomy, place, _keeper(seen, place)))
+        if stop:
+            top = max(layer for layer, _ in places)
+            handle = anatomy.blocks[top].register_forward_hook(_raise_enough)
+            stack.callback(handle.remove)
+            stack.enter_context(suppress(_Enough))
+        yield seen
+
+
+@contextmanager
+def changing(anatomy: Anatomy, place: Place, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """Replace the activation [rows, tokens, width] at `place` by `change` of it in passes inside the block."""
+    with _hook(anatomy, place, change):
+        yield
+
+
+def _keeper(seen: dict[Place, torch.Tensor], place: Place) -> Callable[[torch.Tensor], None]:
+    def keep(activation: torch.Tensor) -> None:
+        seen[place] = activation
+
+    return keep
+
+
+@contextmanager
+def _hook(anatomy: Anatomy, place: Place, function: Callable[[torch.Tensor], torch.Tensor | None]) -> Iterator[None]:
+    module = _module_at(anatomy, place)
+    rows_and_tokens: list[int] = []
+
+    def before_block(_block, args, kwargs):
+        stream = next(iter((*args, *kwargs.values())))
+        rows_and_tokens[:] = stream.shape[:2]
+
+    def on_activation(activation):
+        # OPT's MLPs read all rows as one list of tokens.
+        is_flat = activation.ndim == 2
+        at_home = activation.to(anatomy.home)
+        replacement = function(at_home.unflatten(0, rows_and_tokens) if is_flat else at_home)
+        if replacement is None:
+            return None
+        return (replacement.flatten(0, 1) if is_flat else replacement).to(activation.device)
+
+    def on_input(_module, inputs):
+        replacement = on_activation(inputs[0])
+        return None if replacement is None else (replacement, *inputs[1:])
+
+    def on_output(_module, _inputs, output):
+        # Blocks return a bare tensor or, as GPT-J's, a tuple that begins with it.
+        first = output[0] if isinstance(output, tuple) else output
+        replacement = on_activation(first)
+        if replacement is None:
+            return None
+        return (replacement, *output[1:]) if isinstance(output, tuple) else replacement
+
+    handles = [anatomy.blocks[place[0]].register_forward_pre_hook(before_block, with_kwargs=True)]
+    if place[1] == "mlp_key":
+        handles.append(module.register_forward_pre_hook(on_input))
+    else:
+        handles.append(module.register_forward_hook(on_output))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _raise_enough(*_) -> None:
+    raise _Enough

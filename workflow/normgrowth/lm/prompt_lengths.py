@@ -1,0 +1,91 @@
+"""Facts and windows held against what their model can read, before the work: its context's length, its tokenizer."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from normgrowth.errors import FactError, ModelError
+from normgrowth.facts.records import Fact
+from normgrowth.facts.writing import joined, joint
+from normgrowth.lm.context_length import Asked, too_long
+from normgrowth.lm.model import LanguageModel
+from normgrowth.lm.tokens import SLOT, encode, encode_with_target
+
+TOKENS_PER_BYTE = 4
+SPECIAL_TOKENS = 16
+"""No tokenizer gives more of either, but for rare signs: texts that are this short need not be encoded."""
+
+
+def require_windows(lm: LanguageModel, asked: Asked) -> None:
+    """Refuse windows and texts that are longer than the model's context.
+
+    Raises:
+        ModelError: naming the key, its value and the context's length.
+    """
+    if faults := too_long(asked, lm.context, "the model"):
+        raise ModelError("; ".join(faults))
+
+
+def require_edits(lm: LanguageModel, facts: Iterable[Fact], templates: Sequence[str] = (SLOT,)) -> None:
+    """Refuse facts that cannot be edited, or scored just after it.
+
+    Args:
+        templates: contexts that a search puts before the question.
+
+    Raises:
+        FactError: naming the case of which a prompt with its object does not fit, or whose object has no tokens of its
+            own in this tokenizer.
+    """
+    for fact in facts:
+        require_prompts(lm, fact, _edited(fact, templates))
+        require_scored(lm, fact)
+
+
+def require_scored(lm: LanguageModel, fact: Fact) -> None:
+    """Refuse a fact that cannot be scored.
+
+    Raises:
+        FactError: as `require_edits` does.
+    """
+    pairs = [(prompt, target) for prompt in _scored(fact) for target in (fact.target_new, fact.target_true)]
+    require_prompts(lm, fact, (joined(*pair) for pair in pairs))
+    for prompt, target in pairs:
+        if prompt == fact.question or not joint(prompt, target):  # only across no blank may a token reach
+            try:
+                encode_with_target(lm.tokenizer, prompt, target)
+            except FactError as error:
+                raise FactError(f"case {fact.case_id}: {error}") from error
+
+
+def _scored(fact: Fact) -> tuple[str, ...]:
+    return (fact.question, *fact.paraphrases, *fact.neighbours)
+
+
+def require_prompts(lm: LanguageModel, fact: Fact, texts: Iterable[str], to_follow: int = 0) -> None:
+    """Refuse a fact of which a text does not fit.
+
+    Args:
+        texts: what the model reads, but for the last token of each, which it only predicts.
+        to_follow: tokens that it writes after each.
+
+    Raises:
+        FactError: naming the case.
+    """
+    if lm.context is None:
+        return
+    for text in texts:
+        if TOKENS_PER_BYTE * len(text.encode()) + SPECIAL_TOKENS + to_follow <= lm.context:
+            continue
+        tokens = len(encode(lm.tokenizer, text).ids) + to_follow
+        if tokens - 1 > lm.context:
+            begin = text if len(text) <= 60 else f"{text[:57]}..."
+            more = f", {to_follow} that are to follow among them" if to_follow else ""
+            raise FactError(
+                f"case {fact.case_id}: {begin!r} takes {tokens} tokens{more}, and the model's context holds "
+                f"{lm.context}: take the record out, or shorten its prompts"
+            )
+
+
+def _edited(fact: Fact, templates: Sequence[str]) -> Iterator[str]:
+    for template in templates:
+        yield joined(template.replace(SLOT, fact.question, 1), fact.target_new)
+    if len(templates) > 1:
+        yield f"{fact.subject} is a "  # whose last token is read

@@ -1,0 +1,128 @@
+"""From text to tokens and back: where the subject ends, where the target begins, what stands before both.
+
+Positions come from the tokenizer's character offsets on the whole text, special tokens from the tokenizer
+itself; nothing is inferred from a model's name. Encoding pieces apart and adding up their lengths, as earlier code
+does, breaks with tokenizers that add a start token or mark word starts.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from normgrowth.errors import FactError, ModelError
+from normgrowth.facts.writing import joined, without_blank
+
+SLOT = "{}"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of one text and the span of the characters each covers (0, 0 for special tokens)."""
+
+    ids: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+
+    def covering(self, character: int) -> list[int]:
+        """Positions of the tokens that cover a character (several where its bytes are split)."""
+        return [i for i, (start, end) in enumerate(self.spans) if start <= character < end]
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> Encoded:
+    """Encode a text with the special tokens the tokenizer adds, without any it would put at the end.
+
+    Blanks at the text's end are left out: most tokenizers give them to the word after, which is not there.
+
+    Raises:
+        ModelError: when the tokenizer gives no offsets (not a fast one).
+    """
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"tokenizer {type(tokenizer).__name__} gives no character offsets; "
+            "a fast tokenizer (tokenizer.json) is needed"
+        )
+    encoding = tokenizer(without_blank(text), return_offsets_mapping=True)
+    ids, spans = encoding["input_ids"], [tuple(span) for span in encoding["offset_mapping"]]
+    length = len(ids)
+    while length > 1 and spans[length - 1][0] == spans[length - 1][1] and ids[length - 1] in tokenizer.all_special_ids:
+        length -= 1
+    return Encoded(tuple(ids[:length]), tuple(spans[:length]))
+
+
+def last_token_of(encoded: Encoded, span: tuple[int, int]) -> int:
+    """Position of the last token of the characters `span`, such as the subject's.
+
+    Raises:
+        FactError: when no token covers the span's last character.
+    """
+    positions = encoded.covering(span[1] - 1)
+    if not positions:
+        raise FactError(f"no token covers characters {span}: the subject tokenizes to nothing")
+    return positions[-1]
+
+
+def encode_with_target(tokenizer: PreTrainedTokenizerBase, prompt: str, target: str) -> tuple[tuple[int, ...], int]:
+    """Encode a prompt and its target as one text (`joined`); return the ids and where the target's first token is.
+
+    Raises:
+        FactError: when the target has no tokens of its own, or they do not decode to it.
+    """
+    text = joined(prompt, target)
+    start = len(without_blank(prompt))
+    begin = start + len(text[start:]) - len(text[start:].lstrip())  # of the target, behind the blank
+    encoded = encode(tokenizer, text)
+    positions = encoded.covering(begin)
+    if not positions:
+        raise FactError(f"target {target!r} after {prompt!r} has no tokens of its own in this tokenizer")
+    first = positions[0]
+    if encoded.spans[first][0] < start:
+        shared = text[slice(*encoded.spans[first])]
+        raise FactError(
+            f"target {target!r} after {prompt!r} has no tokens of its own in this tokenizer: one token, {shared!r}, "
+            "holds the prompt's end and the target's beginning; word the prompt so that it ends in another character"
+        )
+    # SentencePiece may mark the word's start with a token of its own, which belongs to the target too.
+    while first > 0 and encoded.spans[first - 1][0] >= start and encoded.spans[first - 1][1] > start:
+        first -= 1
+    decoded = tokenizer.decode(encoded.ids[first:], clean_up_tokenization_spaces=False).strip()
+    if decoded != target and not _normalised_alike(decoded, target):
+        raise FactError(f"target {target!r} after {prompt!r} decodes to {decoded!r} in this tokenizer")
+    return encoded.ids, first
+
+
+def _normalised_alike(decoded: str, target: str) -> bool:
+    """True where two texts differ in Unicode form alone, to which some tokenizers bring all text."""
+    return unicodedata.normalize("NFKC", decoded) == unicodedata.normalize("NFKC", target.strip())
+
+
+def fill(template: str, text: str, span: tuple[int, int]) -> tuple[str, tuple[int, int]]:
+    """Put `text` into a context template at {}; return the whole and where `span` has moved to.
+
+    Of the blanks before the slot and those that the text begins with, the template's stay.
+    """
+    before, after = template.split(SLOT, 1)
+    if before[-1:].isspace():
+        blanks = len(text) - len(text.lstrip())
+        text, span = text[blanks:], (span[0] - blanks, span[1] - blanks)
+    return before + text + after, (span[0] + len(before), span[1] + len(before))
+
+
+def pad(rows: Sequence[Sequence[int]], pad_id: int, device: str | torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-pad rows of ids to [rows, longest] and give the attention mask of the same shape.
+
+    Right padding is what keeps every position counted from the first token right.
+    """
+    longest = max(map(len, rows))
+    ids = torch.full((len(rows), longest), pad_id, dtype=torch.long)
+    mask = torch.zeros((len(rows), longest), dtype=torch.long)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+        mask[i, : len(row)] = 1
+    return ids.to(device), mask.to(device)
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """An id to fill up rows with; the attention mask hides it, so any will do."""
+    return next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)

@@ -1,0 +1,33 @@
+"""Where checkpoints of a run are, and what is measured there.
+
+This module is imported whenever the workflow is parsed, so it must stay free of heavy imports.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from normgrowth.checked import Checked, Count, Window
+
+
+class Measure(Checked):
+    """Checkpoints along a run, and what is measured there."""
+
+    every: Count = Field(1, description="Segments between checkpoints; the end of the run is always one.")
+    fact_probes: Count = Field(100, description="Fact prompts whose activations are followed.")
+    text_probes: Count = Field(64, description="Windows of text whose activations are followed.")
+    text_window: Window = Field(64, description="Tokens in one window, of probes and of text for perplexity.")
+    retention_facts: Count = Field(200, description="Edited facts scored again; all of them where there are fewer.")
+    baseline_facts: Count = Field(100, description="Facts scored on the unedited model.")
+    perplexity_tokens: Count = Field(10_000, description="Tokens of held-out text.")
+    untouched_facts: Annotated[int, Field(ge=0)] = Field(
+        100,
+        description="Facts at the end of the edit order that are scored though no edit is about them, and asked "
+        "for in the cloze.",
+    )
+    generation_facts: Annotated[int, Field(ge=0)] = Field(
+        40, description="Of the edited facts scored, those that the model is also let go on freely about."
+    )
+    generation_tokens: Count = Field(40, description="Tokens of each free text, for its entropy.")
+    components: Count = Field(10, description="Principal components that make up a subspace of activations.")
+    singular_values: Count = Field(8, description="Leading singular values of every watched matrix.")

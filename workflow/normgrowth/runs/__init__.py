@@ -1,0 +1,1 @@
+"""An editor along an edit order, segment by segment: state, telemetry, checkpoints, and tables out of small files."""

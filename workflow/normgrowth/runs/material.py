@@ -1,0 +1,61 @@
+"""What checkpoints are measured on: probes, text, and facts that stay untouched."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from normgrowth.facts.orders import subset
+from normgrowth.facts.records import Fact
+from normgrowth.lm.model import LanguageModel
+from normgrowth.lm.prompt_lengths import require_prompts, require_windows
+from normgrowth.measure.activations import Probes, make_probes
+from normgrowth.sources.text import windows
+
+
+@dataclass(frozen=True)
+class Material:
+    """What checkpoints are measured on: the same for every run of a model.
+
+    `order` is the run's edit order; `settings` are those of the study's section `measure`.
+    """
+
+    facts: list[Fact]
+    order: list[Fact]
+    text: Path
+    heldout: Path | None
+    seed: int
+    settings: dict
+
+    def probes(self, lm: LanguageModel) -> Probes:
+        """Fact prompts and windows of text whose activations are followed."""
+        window, count = self.settings["text_window"], self.settings["text_probes"]
+        text = windows(self.text, lm.tokenizer, window, count, self.seed, "activation probes")
+        return make_probes(lm, self.probed_facts(), text)
+
+    def probed_facts(self) -> list[Fact]:
+        """The facts whose prompts are probes."""
+        return subset(self.facts, self.settings["fact_probes"], self.seed, "activation probes")
+
+    def heldout_windows(self, lm: LanguageModel) -> torch.Tensor:
+        """Windows of held-out text [count, length] for perplexity."""
+        length = self.settings["text_window"]
+        count = -(-self.settings["perplexity_tokens"] // length)
+        return windows(self.heldout, lm.tokenizer, length, count, self.seed, "perplexity")
+
+    def untouched(self, step: int) -> list[Fact]:
+        """Facts at the end of the order: the same at every step that has not reached them."""
+        wanted = self.settings["untouched_facts"]
+        return self.order[max(step, len(self.order) - wanted) :] if wanted else []
+
+
+def require_material(lm: LanguageModel, material: Material) -> None:
+    """Refuse probes and windows of text that are longer than the model's context.
+
+    Raises:
+        ModelError: naming the key of the study, its value and the context's length.
+        FactError: naming the case whose prompt is too long.
+    """
+    require_windows(lm, {"measure.text_window": material.settings["text_window"]})
+    for fact in material.probed_facts():
+        require_prompts(lm, fact, [f"{fact.question} "])

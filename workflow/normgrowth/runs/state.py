@@ -1,0 +1,198 @@
+"""A segment's saved state, and the weights it stands for.
+
+A state holds what its own segment changed: the factors of each step's change where the editor knows them, or else the
+changed matrices themselves and their biases; beside them the editor's memory. Weights are rebuilt by replaying the
+chain of states from the unedited model, with the operations that made them, so they come out bit for bit. Each state
+names its run and segment, the hash of the one it grew from, the model and the settings; one that does not fit is
+refused.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from normgrowth.editors.base import Change, Memory
+from normgrowth.errors import ArtefactError
+from normgrowth.io.identity import require
+from normgrowth.io.provenance import file_sha256
+from normgrowth.io.schemas import STATE_FILE
+from normgrowth.io.tensors import read_metadata, read_tensors, write_tensors
+from normgrowth.lm.model import LanguageModel
+
+STATE = "state"
+
+
+def segment_folder(chain: Path | str, segment: int) -> Path:
+    """Where a chain keeps one segment, counted from 1."""
+    return Path(chain) / f"segment-{segment}"
+
+
+@dataclass
+class Segment:
+    """What one segment has changed so far: per step the changes by layer, None for a step that knows no factors."""
+
+    steps: list[int] = field(default_factory=list)
+    changes: list[dict[int, Change] | None] = field(default_factory=list)
+
+    def add(self, step: int, changes: dict[int, Change] | None) -> None:
+        """Note the change that led to `step`."""
+        self.steps.append(step)
+        self.changes.append(changes)
+
+
+def save_state(
+    folder: Path,
+    lm: LanguageModel,
+    layers: tuple[int, ...],
+    segment: Segment,
+    memory: Memory,
+    metadata: dict,
+    previous: Path | None,
+) -> None:
+    """Write the state of a segment that ended with the model's current weights.
+
+    Args:
+        previous: the state it grew from; None for the first segment, which grew from the unedited model.
+    """
+    tensors = {f"memory.{name}": tensor for name, tensor in memory.items()}
+    if any(change is None for change in segment.changes):
+        form = "dense"
+        for layer in layers:
+            for name, parameter in lm.anatomy.down_projections[layer].parameters.items():
+                tensors[f"{name}.{layer}"] = parameter.detach().clone()
+    else:
+        form = "factors"
+        for layer in layers:
+            tensors[f"left.{layer}"] = torch.cat([change[layer].left for change in segment.changes], dim=1)
+            tensors[f"right.{layer}"] = torch.cat([change[layer].right for change in segment.changes], dim=1)
+            scales = [change[layer].scale for change in segment.changes]
+            tensors[f"scale.{layer}"] = torch.tensor(scales, dtype=torch.float64)
+    ranks = [] if form == "dense" else [change[layers[0]].left.shape[1] for change in segment.changes]
+    write_tensors(
+        folder / STATE_FILE,
+        tensors,
+        {
+            **metadata,
+            "form": form,
+            "layers": list(layers),
+            "steps": segment.steps,
+            "ranks": ranks,
+            "parent": file_sha256(previous) if previous else None,
+        },
+        STATE,
+    )
+
+
+def restore(lm: LanguageModel, chain: Path | str, segments: int, expected: dict) -> Memory:
+    """Bring an unedited model to the end of a chain's first `segments` segments; return the editor's memory.
+
+    Args:
+        expected: metadata that every state must carry (names of the run, model revision, settings, seed, ...).
+
+    Raises:
+        ArtefactError: when a state is missing, damaged, of another run or segment, or did not grow from the one before.
+    """
+    memory: Memory = {}
+    parent = None
+    for number in range(1, segments + 1):
+        path = segment_folder(chain, number) / STATE_FILE
+        tensors, metadata = read_tensors(path, STATE, str(lm.device))
+        _require_of_run(path, metadata, number, expected)
+        if metadata["parent"] != parent:
+            before = segment_folder(chain, number - 1) / STATE_FILE if number > 1 else "the unedited model"
+            raise ArtefactError(
+                f"{path} grew from a state with hash {metadata['parent']}, but {before} has {parent}, so one of the "
+                f"two is of another run; delete the folder {Path(chain)} and run the workflow again"
+            )
+        _replay(lm, tensors, metadata, path)
+        memory = {
+            name.removeprefix("memory."): tensor for name, tensor in tensors.items() if name.startswith("memory.")
+        }
+        parent = file_sha256(path)
+    return memory
+
+
+def _require_of_run(path: Path, metadata: dict, number: int, expected: dict) -> None:
+    remedy = f"delete the folder {path.parents[1]} and run the workflow again"
+    require(path, metadata, {"segment": number, **expected}, remedy)
+
+
+class EditedModel:
+    """A model after some of its edits that can go back to before them: only the edited matrices and their biases are
+    kept twice.
+
+    `projections` are the edited matrices; none where the model is the unedited one.
+
+    edited = EditedModel(lm, chain, segments, expected)      # lm is edited from here on
+    with edited.undone():
+        before = measured(lm)
+    now = measured(lm)
+    """
+
+    @torch.no_grad()
+    def __init__(self, lm: LanguageModel, chain: Path | str | None, segments: int, expected: dict) -> None:
+        """Edit `lm` in place, as `restore` does; with no segments it stays as it is."""
+        layers = edited_layers(chain, segments, expected)
+        self.projections = [lm.anatomy.down_projections[layer] for layer in layers]
+        self._unedited = self._now()
+        if segments:
+            restore(lm, chain, segments, expected)
+        self._edited = self._now()
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Inside the block the model is the unedited one."""
+        self._set(self._unedited)
+        try:
+            yield
+        finally:
+            self._set(self._edited)
+
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        return [parameter for projection in self.projections for parameter in projection.parameters.values()]
+
+    def _now(self) -> list[torch.Tensor]:
+        return [parameter.detach().clone() for parameter in self._parameters()]
+
+    @torch.no_grad()
+    def _set(self, values: list[torch.Tensor]) -> None:
+        for parameter, value in zip(self._parameters(), values, strict=True):
+            parameter.copy_(value)
+
+
+def edited_layers(chain: Path | str | None, segments: int, expected: dict) -> list[int]:
+    """The layers that a chain's first `segments` segments have changed, ascending.
+
+    Raises:
+        ArtefactError: when a state is missing, damaged or of another run.
+    """
+    layers: set[int] = set()
+    for number in range(1, segments + 1):
+        path = segment_folder(chain, number) / STATE_FILE
+        metadata = read_metadata(path, STATE)
+        _require_of_run(path, metadata, number, expected)
+        layers |= set(metadata["layers"])
+    return sorted(layers)
+
+
+@torch.no_grad()
+def _replay(lm: LanguageModel, tensors: dict[str, torch.Tensor], metadata: dict, path: Path) -> None:
+    for layer in metadata["layers"]:
+        projection = lm.anatomy.down_projections[layer]
+        if metadata["form"] == "dense":
+            for name, parameter in projection.parameters.items():
+                if f"{name}.{layer}" not in tensors:
+                    raise ArtefactError(
+                        f"{path} holds no {name} of layer {layer}: another version of the package wrote it; delete the "
+                        f"folder {path.parents[1]} and run the workflow again"
+                    )
+                parameter.copy_(tensors[f"{name}.{layer}"])
+            continue
+        left = tensors[f"left.{layer}"].split(metadata["ranks"], dim=1)
+        right = tensors[f"right.{layer}"].split(metadata["ranks"], dim=1)
+        scales = tensors[f"scale.{layer}"].tolist()
+        for step_left, step_right, scale in zip(left, right, scales, strict=True):
+            Change(step_left, step_right, scale).apply(projection)

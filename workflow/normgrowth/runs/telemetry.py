@@ -1,0 +1,123 @@
+"""Norms of every edited matrix and of control matrices, after every step."""
+
+from dataclasses import dataclass
+
+import torch
+
+from normgrowth.errors import EditError
+from normgrowth.lm.anatomy import Projection, frobenius
+from normgrowth.lm.model import LanguageModel
+
+RECOUNT = 50
+"""Edits after which controls are measured though nothing has written to them."""
+
+
+@dataclass
+class _Control:
+    """A matrix that should not move, with its norm when something last wrote to it."""
+
+    projection: Projection
+    norm: float
+    written: tuple[int, int]  # where its weight lies, and torch's count of the changes made to it in place
+
+    @classmethod
+    def of(cls, projection: Projection) -> "_Control":
+        return cls(projection, frobenius(projection.matrix), _written(projection))
+
+
+class NormTelemetry:
+    """Watches the MLP down-projections and attention output projections of an unedited model.
+
+    The editor's layers' down-projections are `edited`; all other watched matrices are `control`: they should not move,
+    and are measured whenever something has written to them and every `RECOUNT` edits. No copies of controls are kept:
+    their drift is the change of their norm, which is a lower bound, and zero to the last bit only if nothing moved.
+    What is told of a step follows from the weights alone, so that a split run tells the same.
+    """
+
+    def __init__(self, lm: LanguageModel, edited_layers: tuple[int, ...]) -> None:
+        anatomy = lm.anatomy
+        self._edited = [anatomy.down_projections[layer] for layer in edited_layers]
+        controls = [p for p in anatomy.down_projections if p.layer not in edited_layers]
+        self._control = [_Control.of(p) for p in (*controls, *anatomy.attention_outputs)]
+        self._original_norm = {p.name: frobenius(p.matrix) for p in self._edited}
+        self._original_norm |= {control.projection.name: control.norm for control in self._control}
+        self._original = {p.name: p.matrix.clone() for p in self._edited}
+        self._previous = {p.name: p.matrix.clone() for p in self._edited}
+        self._recounts = 0
+        self._difference = {p.name: torch.empty_like(self._original[p.name]) for p in self._edited}
+
+    def rebase(self) -> None:
+        """Take the weights as they are now for the end of the step before the next one."""
+        for projection in self._edited:
+            self._previous[projection.name].copy_(projection.matrix)
+
+    def rows(self, step: int) -> list[dict]:
+        """One row of the table `norms` per matrix (without names of the run), for the change since the last call.
+
+        Raises:
+            EditError: when a control has moved unseen.
+        """
+        if step // RECOUNT != self._recounts:
+            self.recount(step)
+        rows = [self._edited_row(projection, step) for projection in self._edited]
+        rows += [self._control_row(control, step) for control in self._control]
+        self.rebase()
+        return rows
+
+    def recount(self, step: int) -> None:
+        """Measure controls that nothing is known to have written to; asked for at the end of a run too.
+
+        Raises:
+            EditError: when one has moved unseen.
+        """
+        self._recounts = step // RECOUNT
+        for control in self._control:
+            name, written = control.projection.name, _written(control.projection)
+            if written == control.written and (norm := frobenius(control.projection.matrix)) != control.norm:
+                raise EditError(
+                    f"{name} had a norm of {control.norm} and has {norm} at step {step}, though nothing is known to "
+                    "have written to it: what edits a matrix has to do so through torch, without `.data`"
+                )
+
+    def _edited_row(self, projection: Projection, step: int) -> dict:
+        now, original = projection.matrix, self._original[projection.name]
+        original_norm, norm = self._original_norm[projection.name], frobenius(now)
+        drift = self._distance(projection, original)
+        # <W_t - W_0, W_0> from three norms, without another pass in float64.
+        inner = (norm**2 - original_norm**2 - drift**2) / 2
+        return self._row(
+            projection,
+            step,
+            role="edited",
+            frobenius=norm,
+            delta_frobenius=self._distance(projection, self._previous[projection.name]),
+            drift_frobenius=drift,
+            drift_cosine=inner / (drift * original_norm) if drift > 0 else None,
+        )
+
+    def _distance(self, projection: Projection, other: torch.Tensor) -> float:
+        difference = self._difference[projection.name]  # made once: a new one costs more than to subtract
+        return frobenius(torch.sub(projection.matrix, other, out=difference))
+
+    def _control_row(self, control: _Control, step: int) -> dict:
+        projection, written = control.projection, _written(control.projection)
+        if written != control.written:
+            control.norm, control.written = frobenius(projection.matrix), written
+        difference = abs(control.norm - self._original_norm[projection.name])
+        return self._row(
+            projection,
+            step,
+            role="control",
+            frobenius=control.norm,
+            delta_frobenius=difference,
+            drift_frobenius=difference,
+            drift_cosine=None,
+        )
+
+    def _row(self, projection: Projection, step: int, **values: object) -> dict:
+        ratio = values["frobenius"] / self._original_norm[projection.name]
+        return {"step": step, "matrix": projection.name, "layer": projection.layer, "frobenius_ratio": ratio, **values}
+
+
+def _written(projection: Projection) -> tuple[int, int]:
+    return projection.weight.data_ptr(), projection.weight._version

@@ -1,0 +1,280 @@
+"""Check that a checkpoint is the model which its configuration describes: every tensor of the model from the file.
+
+transformers fills what a file lacks with random numbers and passes over what it does not know. Here the model is made
+without memory (on torch's meta device) and loaded from the headers alone, by transformers' own rules of names, so
+that what is missing or left over is known before weights are read.
+"""
+
+import json
+import re
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import torch
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from normgrowth.errors import ModelError
+from normgrowth.sources.checkpoint_files import CONFIG, MERGE, Tensor, blocks_in, listed, unwrapped
+from normgrowth.sources.model_config import QUANTISATION_KEYS, config_fault, json_object, layers_fault, stated_layers
+
+HOW_IT_RUNS = frozenset(
+    {
+        # Code of its own, never run, and files that are none of ours.
+        *("auto_map", "configuration_files", "transformers_weights", "fusion_config"),
+        # Kernels that this machine may not have; the default gives the same numbers.
+        *("attn_implementation", "_attn_implementation", "_attn_implementation_internal"),
+        *("_attn_implementation_autoset", "_flash_attn_2_enabled", "use_flash_attn", "use_flash_attention_2"),
+        *("experts_implementation", "_experts_implementation", "_experts_implementation_internal"),
+        # The weights are float32 whatever they were saved as.
+        *("torch_dtype", "dtype"),
+        # What a pass gives back.
+        *("use_cache", "return_dict", "output_attentions", "output_hidden_states", "torchscript"),
+        # Empty: others are refused.
+        *QUANTISATION_KEYS,
+        # Labels of classifiers.
+        *("id2label", "label2id", "num_labels", "problem_type"),
+        *("_name_or_path", "name_or_path"),
+    }
+)
+"""Keys of a configuration that say how a model is run or where it is from, not what it is: they are left out."""
+
+GENERATION = "generation_config.json"
+MOST_LAYERS = 1000
+FLOATS = ("F64", "F32", "F16", "BF16")
+
+OUTER = ("base_model", "model", "transformer", "language_model", "lm", "net", "student")
+"""Parts that whatever a model was saved within puts before every name."""
+
+HEAD = "lm_head.weight"
+CODES = (
+    ".SCB",
+    ".qweight",
+    ".qzeros",
+    ".scales",
+    ".g_idx",
+    ".absmax",
+    "_scale",
+    "_scale_inv",
+    "_zero_point",
+    "_packed",
+)
+"""Ends of names of what quantised weights are decoded by."""
+
+QUANTISED = "Quantised weights cannot be edited: give the model as it was before, or dequantise and save it"
+
+HARMLESS = re.compile(
+    r"(^|\.)(attn|attention|self_attn)(\.attention)?\.(bias|masked_bias)$|(^|\.)(inv_freq|position_ids)$"
+)
+"""Masks and positions that older versions saved with the weights; models make their own."""
+
+
+class Fit(NamedTuple):
+    """A model without memory, and what the names in its files are read as where they are not its own."""
+
+    model: PreTrainedModel  # on the meta device
+    renamed: dict[str, str]
+
+
+def configuration(folder: Path | str) -> PreTrainedConfig:
+    """The configuration of a model folder, of a class that transformers has, without what says how the model is run.
+
+    Raises:
+        ModelError: when it cannot be read, or is that of no causal language model with plain weights.
+    """
+    stated = read_settings(Path(folder) / CONFIG)
+    read_settings(Path(folder) / GENERATION)  # read by transformers while it loads the weights
+    if fault := config_fault(stated):
+        raise ModelError(f"{CONFIG} {fault}")
+    kind = stated.get("model_type")
+    if not isinstance(kind, str) or not kind:
+        raise ModelError(
+            f"{CONFIG} names no model_type, so its architecture is unknown: save the model by save_pretrained"
+        )
+    with TemporaryDirectory() as place:  # transformers reads configurations from files
+        (Path(place) / CONFIG).write_text(json.dumps(_without(stated, HOW_IT_RUNS)), encoding="utf-8")
+        try:
+            with _silence():
+                config = AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+        except Exception as error:  # its classes check values in ways of their own
+            raise ModelError(
+                f"{CONFIG} of a {kind} cannot be used: {_unrecognised(kind, stated) or said(error)}"
+            ) from error
+    config.name_or_path = ""  # which tokenizer is taken must not hang on where the folder is
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelError(f"{CONFIG} is that of a {kind}, which is no causal language model of transformers")
+    text = config.get_text_config()
+    padding = getattr(text, "pad_token_id", None)
+    if padding is not None and not (isinstance(padding, int) and 0 <= padding < text.vocab_size):
+        text.pad_token_id = None  # hidden by the attention mask, so it need not be in the vocabulary
+    return config
+
+
+def read_settings(path: Path) -> dict:
+    """The JSON object in a file of a model folder; empty where there is no such file.
+
+    Raises:
+        ModelError: when there is something else in it.
+    """
+    try:
+        return json_object(path) if path.exists() else {}
+    except ValueError as error:
+        raise ModelError(f"{path.name} {error}") from error
+
+
+def fit(config: PreTrainedConfig, tensors: Mapping[str, Tensor]) -> Fit:
+    """Hold the tensors of a checkpoint against the model that a configuration describes.
+
+    Args:
+        tensors: by name, from the headers of all files.
+
+    Raises:
+        ModelError: when a tensor is missing, left over, of another shape or quantised; a few are named.
+    """
+    stated = stated_layers(config.get_text_config().to_dict())
+    layers = layers_fault(stated, blocks_in(tensors))
+    if layers and stated > MOST_LAYERS:
+        raise ModelError(f"{CONFIG} {layers}")  # even without memory, so many take long to make
+    faults = {}
+    for renamed in _renamings(list(tensors)):
+        model, fault, amiss = _held_against(config, tensors, renamed)
+        if fault is None:
+            return Fit(model, renamed)
+        faults.setdefault(amiss, fault)
+    raise ModelError(faults[min(faults)] + (f". {CONFIG} {layers}" if layers else ""))
+
+
+def misfits(told: Mapping[str, Collection]) -> tuple[str | None, int]:
+    """What is wrong by the loading info of `from_pretrained`, None where nothing is, and how many tensors are amiss."""
+    lacking = sorted(told["missing_keys"])
+    unused = sorted(name for name in told["unexpected_keys"] if not HARMLESS.search(name))
+    other = sorted(told["mismatched_keys"])
+    parts = []
+    if lacking:
+        parts.append(f"lack {_counted(lacking)} of the model ({listed(lacking)})")
+    if unused:
+        parts.append(f"hold {_counted(unused)} that it does not have ({listed(unused)})")
+    if other:
+        shapes = (f"{name}, {_shape(held)} and not {_shape(wanted)}" for name, held, wanted in other)
+        parts.append(f"hold {_counted(other)} of another shape ({listed(shapes)})")
+    if not parts:
+        return None, 0
+    fault = (
+        f"the weights are not those of the model in {CONFIG}: they {' and '.join(parts)}. {_remedy(lacking, unused)}"
+    )
+    return fault, len(lacking) + len(unused) + len(other)
+
+
+def key_mapping(renamed: Mapping[str, str]) -> dict[str, str]:
+    """Renamed tensors as `from_pretrained` takes them: patterns of names, and what they become."""
+    return {f"^{re.escape(old)}$": new for old, new in renamed.items()}
+
+
+def said(error: BaseException) -> str:
+    """An error of another library in one line."""
+    text = " ".join(str(error).split())[:400]
+    return text if len(text.split()) > 2 else f"{type(error).__name__} {text}".rstrip()
+
+
+def _without(value: object, keys: frozenset[str]) -> object:
+    if isinstance(value, dict):
+        return {key: _without(inner, keys) for key, inner in value.items() if key not in keys}
+    return value
+
+
+def _unrecognised(kind: str, stated: dict) -> str | None:
+    from transformers import CONFIG_MAPPING
+
+    if kind in CONFIG_MAPPING:
+        return None
+    code = ", and code of its own (auto_map) is never run" if "auto_map" in stated else ""
+    return f"transformers has no such model_type{code}: correct it, or give a model of a known architecture"
+
+
+def _renamings(names: list[str]) -> Iterator[dict[str, str]]:
+    """Ways to read names, the plain one first, each by the name in the file what it changes."""
+    plain = list(map(unwrapped, names))
+    yield {}
+    while True:
+        changed = {old: new for old, new in zip(names, plain, strict=True) if old != new}
+        if changed:
+            yield changed
+        outer = {name.partition(".")[0] for name in plain}
+        if len(outer) != 1 or outer.isdisjoint(OUTER):
+            return
+        plain = [name.partition(".")[2] for name in plain]
+
+
+def _held_against(
+    config: PreTrainedConfig, tensors: Mapping[str, Tensor], renamed: Mapping[str, str]
+) -> tuple[PreTrainedModel | None, str | None, int]:
+    """The model, what does not fit, and how many tensors are amiss."""
+    names: dict[str, str] = {}
+    for old in tensors:
+        first = names.setdefault(renamed.get(old, old), old)
+        if first != old:
+            return None, _twice(first, old), len(tensors)
+    model, told = _load_headers(config, {new: tensors[old].shape for new, old in names.items()})
+    within = f"{model.base_model_prefix}."
+    if twice := sorted(name for name in names if within + name in names):
+        return None, _twice(names[twice[0]], names[within + twice[0]]), len(tensors)
+    fault, amiss = misfits(told)
+    coded = sorted(old for new, old in names.items() if tensors[old].dtype not in FLOATS and not HARMLESS.search(new))
+    if fault is None and coded:
+        fault = f"{listed(coded)}: of type {tensors[coded[0]].dtype}. {QUANTISED}"
+    return model, fault, amiss
+
+
+def _load_headers(
+    config: PreTrainedConfig, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[PreTrainedModel, dict[str, Collection]]:
+    """The model on the meta device, and the loading info of tensors of these shapes."""
+    kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    own = config if isinstance(config, kind.config_class) else config.get_text_config()
+    try:
+        with _silence():
+            return kind.from_pretrained(
+                None,
+                config=own,
+                state_dict={name: torch.empty(shape, device="meta") for name, shape in shapes.items()},
+                device_map="meta",
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,  # they are told like the others
+                output_loading_info=True,
+                trust_remote_code=False,
+            )
+    except Exception as error:  # models are made by code that checks little
+        raise ModelError(f"{CONFIG} describes no {kind.__name__} that can be made: {said(error)}") from error
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep back warnings: what matters of them is an error here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _remedy(lacking: list[str], unused: list[str]) -> str:
+    if any("lora_" in name or ".base_layer." in name for name in unused):
+        return f"An adapter is among them: {MERGE}"
+    if any(name.endswith(CODES) for name in unused):
+        return QUANTISED
+    if lacking == [HEAD] and not unused:
+        return f"If its head is the embedding, set tie_word_embeddings to true in {CONFIG}; else save the model with it"
+    return "Give both from the same model, saved whole by save_pretrained"
+
+
+def _twice(first: str, second: str) -> str:
+    return f"{first} and {second} are one tensor of the model: take the one that is left over away"
+
+
+def _counted(tensors: list) -> str:
+    return f"{len(tensors)} tensor{'s' if len(tensors) > 1 else ''}"
+
+
+def _shape(shape: Iterable[int]) -> str:
+    return "x".join(map(str, shape)) or "scalar"

@@ -1,0 +1,113 @@
+"""Files from the web: pinned by hash, gone on with where a connection broke, in place whole or not at all."""
+
+import http.client
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from normgrowth.errors import ArtefactError
+from normgrowth.io.atomic import whole_or_not_at_all
+from normgrowth.io.provenance import file_sha256
+from normgrowth.progress import Progress
+from normgrowth.sources.retry import BUSY, Passing, patiently
+
+SECONDS_WITHOUT_A_BYTE = 60
+CHUNK = 2**18
+NOTHING_LEFT = 416
+"""The answer to a request for what follows the last byte."""
+
+
+def download(url: str, out: Path | str, sha256: str, size: int | None = None) -> None:
+    """Fetch `url` to `out`. What arrived before a failure is kept beside it, and the next call goes on from there.
+
+    Args:
+        sha256: of the file, in hexadecimal.
+        size: of the file in bytes, where it is known: a file of another size is refused before it is fetched.
+
+    Raises:
+        ArtefactError: when the server does not give the file, or gives another one.
+    """
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial, version = (out.with_name(f".{out.name}.{end}") for end in ("part", "version"))
+    try:
+        patiently(lambda: _go_on(url, partial, version, size))
+    except Passing as failure:
+        raise ArtefactError(
+            f"{failure}; the same command goes on where this one stopped. Where there is no network, fetch the file "
+            f"elsewhere and put it at {out}"
+        ) from failure
+    found = {"sha256": file_sha256(partial), "size": partial.stat().st_size}
+    if found["sha256"] != sha256:
+        partial.unlink()
+        version.unlink(missing_ok=True)
+        raise ArtefactError(
+            f"{url} has sha256 {found['sha256']} ({found['size']} bytes), but {sha256} is pinned"
+            f"{f' ({size} bytes)' if size else ''}: the file has changed or the pin is wrong"
+        )
+    with whole_or_not_at_all(out) as landing:
+        os.replace(partial, landing)
+    version.unlink(missing_ok=True)
+
+
+def _go_on(url: str, partial: Path, version: Path, size: int | None) -> None:
+    """One request for what is missing; returns once the server has no more.
+
+    Raises:
+        ArtefactError: when trying again is of no use.
+        Passing: when it may be.
+    """
+    request = urllib.request.Request(url, headers={"User-Agent": "normgrowth", "Accept-Encoding": "identity"})
+    have = partial.stat().st_size if partial.exists() else 0
+    if have and version.exists():
+        request.add_header("Range", f"bytes={have}-")
+        # Bytes of two versions of a file must not meet: the server begins anew when it has another one now.
+        request.add_header("If-Range", version.read_text(encoding="utf-8"))
+    began = have
+    try:
+        with urllib.request.urlopen(request, timeout=SECONDS_WITHOUT_A_BYTE) as response:
+            if response.status != http.client.PARTIAL_CONTENT:
+                have = began = 0
+            total = _total(response, have)
+            if size is not None and total is not None and total != size:
+                raise ArtefactError(f"{url} holds {total} bytes, but {size} are pinned: the file has changed")
+            _note_version(response, version)
+            with open(partial, "ab" if have else "wb") as file, Progress(total or size or 0, _label(url)) as progress:
+                progress.update(have)
+                while chunk := response.read(CHUNK):
+                    file.write(chunk)
+                    have += len(chunk)
+                    progress.update(len(chunk))
+    except urllib.error.HTTPError as error:
+        if error.code == NOTHING_LEFT and request.has_header("Range"):
+            return  # all of it is there: a run was stopped just before the end
+        if error.code in BUSY:
+            raise Passing(f"{url} answered {error.code} {error.reason}") from error
+        raise ArtefactError(f"{url} answered {error.code} {error.reason}: check the address") from error
+    except urllib.error.URLError as error:
+        raise Passing(f"{url} cannot be reached: {error.reason}") from error
+    except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
+        raise Passing(f"{url}: the connection broke: {error}", moved=have > began) from error
+    if total is not None and have < total:
+        raise Passing(f"{url}: the connection broke after {have} of {total} bytes", moved=have > began)
+
+
+def _total(response: http.client.HTTPResponse, have: int) -> int | None:
+    """Size of the whole file, if the server says."""
+    length = response.headers.get("Content-Length")
+    return have + int(length) if length is not None else None
+
+
+def _note_version(response: http.client.HTTPResponse, version: Path) -> None:
+    """Keep what tells this version of the file from another; a weak tag does not."""
+    tag = response.headers.get("ETag", "")
+    mark = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
+    if mark:
+        version.write_text(mark, encoding="utf-8")
+    else:
+        version.unlink(missing_ok=True)
+
+
+def _label(url: str) -> str:
+    return f"fetching {url.rsplit('/', 1)[-1] or url}, bytes"

@@ -1,0 +1,1 @@
+"""The synthetic world, and the small models that are trained on it."""

@@ -1,0 +1,172 @@
+"""Which editor a name stands for, and its settings for a model."""
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from normgrowth.editors import families
+from normgrowth.editors.control_settings import FILLED_IN, ControlSettings
+from normgrowth.editors.families import kind_of
+from normgrowth.editors.registry import EDITORS, declaration
+from normgrowth.editors.settings import EditorSettings
+from normgrowth.study import inputs, presets
+from normgrowth.study.messages import describe, dotted, unknown
+from normgrowth.study.study import Study
+
+PER_MODEL = "per_model"
+PRESET = "preset"
+
+
+@dataclass(frozen=True)
+class ChosenEditor:
+    """An editor of the study with its settings for one model, layers filled in."""
+
+    kind: str
+    settings: EditorSettings
+    origins: dict[str, str]  # where each setting comes from: the study, a preset, or the default
+    controlled: "ChosenEditor | None" = None  # by a control arm
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The editor's own module, and that of the editor it controls."""
+        return (EDITORS[self.kind], *(self.controlled.modules if self.controlled else ()))
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Libraries whose version decides its results, beside those that every computation uses."""
+        return (*self.settings.libraries, *(self.controlled.libraries if self.controlled else ()))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What must be gathered before its first edit."""
+        return self.settings.needs
+
+
+def choose(study: Study, name: str, model: str, n_layers: int) -> ChosenEditor:
+    """The editor `name` of the study for a model of `n_layers` blocks.
+
+    Raises:
+        ValueError: when a layer lies beyond the model.
+    """
+    kind = kind_of(name)
+    settings = declaration(kind).Settings(**_given(study, name, model))
+    origins = _origins(study, name, model, settings)
+    if isinstance(settings, ControlSettings):
+        target = controlled_editor(study, name)
+        controlled = choose(study, target, model, n_layers)
+        return ChosenEditor(kind, settings.around(target, controlled.kind, controlled.settings), origins, controlled)
+    return ChosenEditor(kind, settings.resolved(n_layers), origins)
+
+
+def controlled_editor(study: Study, name: str) -> str | None:
+    """The editor that a control arm of the study controls: what it says, or what follows `-` in its name.
+
+    None for an editor that is no control arm; empty where an arm says nothing.
+    """
+    settings = declaration(kind_of(name)).Settings(**_given(study, name))
+    return (
+        (settings.editor or families.controlled_editor(name) or "") if isinstance(settings, ControlSettings) else None
+    )
+
+
+def settings_faults(study: Study) -> list[str]:
+    """What is wrong with names and settings of editors, whatever the model."""
+    faults = [fault for i, name in enumerate(study.editors) for fault in _name_faults(f"editors.{i}: editor", name)]
+    for name, entry in study.editor_settings.items():
+        at = f"editor_settings.{name}"
+        wrong = _name_faults("editor_settings: editor", name)
+        faults += wrong or _entry_faults(study, name, entry, at)
+    return faults or [fault for name in study.editors for fault in _control_faults(study, name)]
+
+
+def _name_faults(what: str, name: str) -> list[str]:
+    if kind_of(name) not in EDITORS:
+        return [unknown(what, name, EDITORS) + ": a kind, alone or followed by '-' and a name of its settings"]
+    return []
+
+
+def _entry_faults(study: Study, name: str, entry: dict, at: str) -> list[str]:
+    faults = _setting_faults(name, _given(study, name), at)
+    if PRESET in entry and not faults:
+        wanted = {published_model(study, model) for model in study.models} - {None}
+        faults += presets.faults(entry[PRESET], kind_of(name), wanted, f"{at}.{PRESET}")
+    per_model = entry.get(PER_MODEL, {})
+    if not isinstance(per_model, dict):
+        return [*faults, f"{at}.{PER_MODEL} is {per_model!r}: it should map models to settings"]
+    for model, overrides in per_model.items():
+        where = dotted(at, PER_MODEL, model)
+        if model not in study.model_sources:
+            faults.append(unknown(f"{at}.{PER_MODEL}: model", model, study.model_sources))
+        elif not isinstance(overrides, dict):
+            faults.append(f"{where} is {overrides!r}: it should map settings to values")
+        elif not faults:
+            faults += _setting_faults(name, _given(study, name, model), where)
+    return faults
+
+
+def _setting_faults(name: str, given: dict, at: str) -> list[str]:
+    model = declaration(kind_of(name)).Settings
+    try:
+        settings = model(**given)
+    except ValidationError as error:
+        return describe(error, model, given, at)
+    if isinstance(settings, ControlSettings):
+        return [f"{at}.{key} is filled in by the workflow: leave it out" for key in sorted(FILLED_IN & set(given))]
+    return []
+
+
+def _control_faults(study: Study, name: str) -> list[str]:
+    """What is wrong with the editor that a control arm of the study controls."""
+    target = controlled_editor(study, name)
+    if target is None:
+        return []
+    if not target:
+        return [
+            f"editors: {name!r} controls another editor: name that one as in {name}-memit, or in "
+            f"editor_settings.{name}.editor"
+        ]
+    if wrong := _name_faults(f"editor {name!r} controls {target!r}: editor", target):
+        return wrong
+    if issubclass(declaration(kind_of(target)).Settings, ControlSettings):
+        return [f"editor {name!r} controls {target!r}, a control arm itself: name one of the others"]
+    if declaration(kind_of(name)).Settings.follows and target not in study.editors:
+        return [f"editor {name!r} follows the run of {target!r}, which is not among editors: add it"]
+    return []
+
+
+def published_model(study: Study, model: str) -> str | None:
+    """The published model that a model of the study is, by its own name or by what its source says."""
+    return inputs.published_model(model, study.model_sources.get(model))
+
+
+def preset_of(study: Study, name: str, model: str) -> tuple[str, dict[str, presets.Value]] | None:
+    """The source that an editor follows on a model, and its values; None where nothing names the model."""
+    published = published_model(study, model)
+    if published is None:
+        return None
+    kind = kind_of(name)
+    source = study.editor_settings.get(name, {}).get(PRESET) or presets.default_source(kind, published)
+    return (source, presets.preset(source, kind, published)) if source else None
+
+
+def _given(study: Study, name: str, model: str | None = None) -> dict:
+    """The settings of an editor that are not defaults: a preset's, then the study's, then the study's for `model`."""
+    entry = study.editor_settings.get(name, {})
+    of_preset = {}
+    if model and (found := preset_of(study, name, model)):
+        of_preset = {key: value.value for key, value in found[1].items()}
+    general = {key: value for key, value in entry.items() if key not in (PER_MODEL, PRESET)}
+    return of_preset | general | (entry.get(PER_MODEL, {}).get(model, {}) if model else {})
+
+
+def _origins(study: Study, name: str, model: str, settings: EditorSettings) -> dict[str, str]:
+    """Where each setting comes from."""
+    entry = study.editor_settings.get(name, {})
+    found = preset_of(study, name, model)
+    origins = dict.fromkeys(type(settings).model_fields, "default")
+    if found:
+        source, values = found
+        origins |= {key: f"preset {source}: {value.origin}" for key, value in values.items()}
+    for given in (entry, entry.get(PER_MODEL, {}).get(model, {})):
+        origins |= dict.fromkeys(origins.keys() & given.keys(), "study")
+    return origins

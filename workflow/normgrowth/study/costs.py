@@ -1,0 +1,153 @@
+"""What a study will cost before it runs: jobs, GPU memory, disk and hours.
+
+Bytes follow from shapes. Hours follow from published timings (`workflow/costs.yaml`): seconds of a gradient step grow
+as a power of the number of parameters, fitted to them by least squares.
+"""
+
+import math
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from normgrowth.editors.settings import NULL_SPACES, SECOND_MOMENTS
+from normgrowth.errors import StudyError
+from normgrowth.sources.model_config import layers_in, read_config
+from normgrowth.study import presets
+from normgrowth.study.chosen_editors import published_model
+from normgrowth.study.inputs import model_folder
+from normgrowth.study.plan import Plan
+from normgrowth.study.presets import Dimensions
+from normgrowth.study.sections import TrainedModel
+from normgrowth.study.study import Study
+
+FILE = Path(__file__).parents[2] / "costs.yaml"
+FLOAT = 4
+GIGA = 1e9
+SEARCH_ROWS = 7
+"""Prompts of one fact in a search: six contexts and the divergence's prompt."""
+
+TOKENS_PER_ROW = 24
+BYTES_PER_ACTIVATION = 40
+"""Of one token, layer and residual coordinate, kept for the backward pass in float32."""
+
+BASELINE_GIGABYTES = 1.0  # context of the device, kernels
+
+
+class Cost(NamedTuple):
+    """Of all runs of one editor on one model."""
+
+    model: str
+    editor: str
+    jobs: int
+    memory: float  # gigabytes of one job's GPU
+    disk: float  # gigabytes
+    hours: float  # of one GPU
+
+
+@cache
+def figures() -> dict:
+    """The data of the cost model."""
+    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
+
+
+def costs(study: Study) -> list[Cost]:
+    """One row per model and editor, in the order of the study."""
+    plan = Plan(study)
+    return [_cost(plan, *run.split("/")) for run in plan.runs]
+
+
+def dimensions(study: Study, model: str) -> Dimensions:
+    """The shape of a model, from what presets know of it, its folder, or its training settings.
+
+    Raises:
+        StudyError: when it is yet to be fetched, or its configuration does not tell.
+    """
+    if known := published_model(study, model):
+        return presets.dimensions(known)
+    source = study.model_sources[model]
+    if isinstance(source, TrainedModel):
+        training = source.training
+        return _shape(training.layers, training.width, 4 * training.width, training.vocabulary)
+    path = model_folder(source, study.assets) / "config.json"
+    if not path.is_file():
+        raise StudyError(f"the shape of {model!r} is known once it is fetched: run `snakemake downloads`")
+    config = read_config(path)
+    config |= config.get("text_config") or {}
+    hidden, vocabulary = config.get("hidden_size") or config.get("n_embd"), config.get("vocab_size")
+    if not hidden or not vocabulary:
+        raise StudyError(f"the shape of {model!r} is not known: {path} names no hidden_size (n_embd) or vocab_size")
+    return _shape(layers_in(path), hidden, config.get("intermediate_size") or 4 * hidden, vocabulary)
+
+
+def _shape(layers: int, hidden: int, keys: int, vocabulary: int) -> Dimensions:
+    parameters = layers * (4 * hidden**2 + 3 * hidden * keys) + vocabulary * hidden
+    return Dimensions(layers, hidden, keys, vocabulary, parameters)
+
+
+def _cost(plan: Plan, model: str, editor: str) -> Cost:
+    study, shape = plan.study, dimensions(plan.study, model)
+    orders, checkpoints = plan.orders_of(model, editor), len(plan.checkpoints)
+    spec = plan.editor(model, editor)
+    settings = spec.settings
+    jobs = orders * (plan.segments + checkpoints)
+    measure = study.measure
+    edits = study.edits * orders
+    kept = sum(min(step, measure.retention_facts) + measure.untouched_facts for step in plan.checkpoints)
+    scored = edits + orders * kept  # each fact just after its own edit, then some at every checkpoint
+    seconds = edits * seconds_per_edit(shape, settings.working) + scored * seconds_per_score(shape)
+    seconds += jobs * figures()["start_seconds"]
+    return Cost(
+        model,
+        editor,
+        jobs,
+        _memory(shape, settings.working, spec.needs),
+        _disk(plan, shape, settings) * orders,
+        seconds / 3600,
+    )
+
+
+def seconds_per_edit(shape: Dimensions, settings) -> float:
+    """Seconds of an edit of an editor that searches or trains `steps` times; at least one gradient."""
+    slope, level = _fitted()
+    steps = getattr(settings, "steps", 1)
+    return steps * math.exp(level + slope * math.log(shape.parameters))
+
+
+@cache
+def _fitted() -> tuple[float, float]:
+    """Slope and level of log seconds per gradient step against log parameters."""
+    points = [
+        (math.log(presets.dimensions(row["model"]).parameters), math.log(row["seconds"] / row["steps"]))
+        for row in figures()["seconds_per_edit"]
+    ]
+    mean_x, mean_y = (sum(values) / len(points) for values in zip(*points, strict=True))
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
+    return slope, mean_y - slope * mean_x
+
+
+def seconds_per_score(shape: Dimensions) -> float:
+    """Seconds of scoring one fact."""
+    anchor = figures()["seconds_per_fact_scored"]
+    return anchor["seconds"] * shape.parameters / presets.dimensions(anchor["model"]).parameters
+
+
+def _memory(shape: Dimensions, settings, needs: frozenset[str]) -> float:
+    """Gigabytes of the GPU: weights, copies of edited matrices, what was gathered, activations of the search."""
+    edited = len(settings.layers) * shape.hidden * shape.keys * FLOAT
+    gathered = len(settings.layers) * shape.keys**2 * FLOAT if needs & {SECOND_MOMENTS, NULL_SPACES} else 0
+    rows = SEARCH_ROWS * settings.batch
+    activations = rows * TOKENS_PER_ROW * shape.layers * shape.hidden * BYTES_PER_ACTIVATION
+    logits = 3 * rows * shape.vocabulary * FLOAT
+    optimiser = 0 if gathered else 3 * edited  # gradients and Adam's moments, or a solve's own copies
+    total = shape.parameters * FLOAT + 2 * edited + 2 * gathered + activations + logits + optimiser
+    return BASELINE_GIGABYTES + total / GIGA
+
+
+def _disk(plan: Plan, shape: Dimensions, settings) -> float:
+    """Gigabytes of one order's states: rank-one factors of each edit and layer, or the matrices of each segment."""
+    layers = len(settings.layers)
+    factors = plan.study.edits * layers * (shape.hidden + shape.keys) * FLOAT
+    dense = plan.segments * layers * shape.hidden * shape.keys * FLOAT
+    return min(factors, dense) / GIGA if hasattr(settings.working, "clamp") else dense / GIGA

@@ -1,0 +1,150 @@
+"""What the study can learn about its inputs before any work: cheaply, at every start of the workflow."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from normgrowth.errors import ModelError
+from normgrowth.facts.local import subjects_in
+from normgrowth.facts.writing import same
+from normgrowth.io.provenance import file_sha256
+from normgrowth.lm.context_length import context_length
+from normgrowth.sources.checkpoint_files import files_there
+from normgrowth.sources.model_config import layers_in, layers_of_folder, snapshot_folder
+from normgrowth.study import presets
+from normgrowth.study.pinned_files import published_sets
+from normgrowth.study.sections import (
+    FactSource,
+    HubModel,
+    LocalModel,
+    ModelSource,
+    PublishedFacts,
+    TrainedModel,
+    UrlFacts,
+    World,
+)
+from normgrowth.study.study import Study
+
+ASSETS = "{assets}"
+HASHED_BYTES = 64 * 2**20
+
+
+def local_path(path: str, assets: str | None) -> str:
+    """A local path of the study as the workflow writes it, whichever way the user spelled it.
+
+    One file has one name here, links followed: another spelling would look like another input.
+    """
+    return os.path.relpath(os.path.realpath(os.path.expanduser(path.replace(ASSETS, assets or ASSETS))))
+
+
+def contents_of(files: Iterable[Path | str]) -> list[str]:
+    """What local files hold, and nothing of where they are: hashes; of large files, size and time of last change."""
+    return [_content(Path(file)) for file in files]
+
+
+def contents_of_model(folder: str) -> list[str]:
+    """The files of a model folder that its import looks at, by name and what they hold."""
+    files = files_there(folder)
+    return [f"{file.name} {content}" for file, content in zip(files, contents_of(files), strict=True)]
+
+
+def _content(file: Path) -> str:
+    try:
+        state = file.stat()
+        if state.st_size <= HASHED_BYTES:
+            return file_sha256(file)
+    except OSError:
+        return "not there"  # the import says so
+    return f"{state.st_size} bytes of {state.st_mtime_ns}"
+
+
+def task_files(folder: str) -> list[str]:
+    """The files of a folder of harness tasks: definitions, the Python and the data beside them."""
+    files = (path for path in Path(folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return sorted(map(str, files))
+
+
+def published_model(name: str, source: ModelSource) -> str | None:
+    """The published model that a source is: by what it says, else by the model's own name or its repository's."""
+    if said := getattr(source, "published_as", None):
+        return presets.published(said)
+    repository = source.repo.rpartition("/")[2] if isinstance(source, HubModel) else name
+    return presets.published(name) or presets.published(repository)
+
+
+def model_folder(source: LocalModel | HubModel, assets: str | None) -> Path:
+    """Where a model's files are, or will be once they are fetched."""
+    if isinstance(source, HubModel):
+        return snapshot_folder(source.repo, source.revision)
+    return Path(local_path(source.path, assets))
+
+
+def layers_of(study: Study, model: str) -> int:
+    """Number of transformer blocks of a model.
+
+    Raises:
+        ModelError: when nothing says so, or what says so cannot be a model's.
+    """
+    source = study.model_sources[model]
+    if isinstance(source, TrainedModel):
+        return source.training.layers
+    folder = model_folder(source, study.assets)
+    if isinstance(source, LocalModel):
+        return layers_of_folder(folder)
+    if (config := folder / "config.json").is_file():
+        return layers_in(config)
+    if source.layers is not None:
+        return source.layers
+    if published := published_model(model, source):
+        return presets.dimensions(published).layers
+    raise ModelError(
+        f"nothing says how many layers {source.repo} has before it is fetched: set layers, or published_as to one of "
+        f"{', '.join(presets.models())}"
+    )
+
+
+def context_of(study: Study, model: str) -> int | None:
+    """Tokens that a model reads at once; None where nothing says so yet."""
+    source = study.model_sources[model]
+    if isinstance(source, TrainedModel):
+        return source.training.context
+    try:
+        config = json.loads((model_folder(source, study.assets) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        published = published_model(model, source)
+        return presets.context(published) if published else None
+    return context_length(config) if isinstance(config, dict) else None
+
+
+def weights_megabytes(study: Study, model: str) -> int:
+    """Size of a model's weights in float32, roughly; 0 where nothing is known yet."""
+    source = study.model_sources[model]
+    if isinstance(source, TrainedModel):
+        training = source.training
+        parameters = 12 * training.layers * training.width**2 + 2 * training.vocabulary * training.width
+        return 4 * parameters // 2**20
+    if isinstance(source, HubModel) and (published := published_model(model, source)):
+        return int(4 * presets.dimensions(published).parameters) // 2**20
+    return sum(file.stat().st_size for file in model_folder(source, study.assets).glob("*.safetensors")) // 2**20
+
+
+def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool) -> int | None:
+    """How many facts an edit order can hold at most; None where that is known only once they are fetched.
+
+    Of records in CounterFact's schema only the subject is looked at; the import checks the rest.
+
+    Raises:
+        FactError: when a local file is no list of such records.
+    """
+    if isinstance(source, World):
+        return source.settings.subjects if unique_subjects else sum(source.settings.relation_counts())
+    if isinstance(source, UrlFacts):
+        return source.limit
+    if isinstance(source, PublishedFacts):
+        published = published_sets()[source.name]
+        records = published.subjects if unique_subjects else published.records
+        return min(source.limit or records, records)
+    file = Path(local_path(source.path, assets))
+    subjects = subjects_in(file, source.format, source.limit)
+    return len(set(map(same, subjects)) if unique_subjects else subjects)

@@ -1,0 +1,180 @@
+"""Published hyperparameters: read from `workflow/presets`, one file per source, each value with where it comes from.
+
+A file gives `source`, `presets` by editor and model, and `not_carried`. A preset has `values` `from` one file of the
+source, `also` values each with a file of its own, and `absent`: settings that the source gives no value, each with the
+reason; what it says for `all` holds on every model. `rest` names another source, which holds for what is not stated.
+A preset states every setting of its editor or lists it as absent, so that no default of this library slips in unseen.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from normgrowth.editors.registry import declaration
+from normgrowth.errors import StudyError
+from normgrowth.study.messages import unknown
+
+FOLDER = Path(__file__).parents[2] / "presets"
+NOT_SOURCES = ("models", "defaults")
+EVERY_MODEL = "all"
+
+
+class Value(NamedTuple):
+    """A published value, and the file or table of its source that states it."""
+
+    value: object
+    origin: str
+
+
+class Dimensions(NamedTuple):
+    """Shape of a model: `keys` is the width that MLP down-projections read."""
+
+    layers: int
+    hidden: int
+    keys: int
+    vocabulary: int
+    parameters: float
+
+
+@cache
+def sources() -> tuple[str, ...]:
+    """Names of the sources.
+
+    Raises:
+        StudyError: when the folder of presets is not there.
+    """
+    names = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in NOT_SOURCES))
+    if not names:
+        raise StudyError("the presets are not there: install the package from a checkout (pip install -e .)")
+    return names
+
+
+@cache
+def _file(name: str) -> dict:
+    # The C loader, where it is there, takes a tenth of the time; a study reads few of these files.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), loader)
+
+
+def title(source: str) -> str:
+    """What a source is: repository and commit, or paper."""
+    return _file(source)["source"]
+
+
+def not_carried(source: str) -> dict[str, str]:
+    """Published settings that have no counterpart here, and why."""
+    return _file(source).get("not_carried", {})
+
+
+def models() -> tuple[str, ...]:
+    """Published models, by the names that presets use."""
+    return tuple(_file("models"))
+
+
+def published(name: str) -> str | None:
+    """The published model that a name stands for; None where there is none."""
+    wanted = name.lower()
+    return next((model for model, known in _file("models").items() if wanted in (model, *known["names"])), None)
+
+
+def dimensions(model: str) -> Dimensions:
+    """The shape of a published model, by the name that presets use."""
+    return Dimensions(**_file("models")[model]["shape"])
+
+
+def context(model: str) -> int:
+    """Tokens that a published model reads at once, by the name that presets use."""
+    return _file("models")[model]["context"]
+
+
+def editors(source: str) -> list[str]:
+    """The editors that a source has settings of."""
+    return list(_file(source)["presets"])
+
+
+def covered(source: str, editor: str) -> list[str]:
+    """The models for which a source has settings of an editor."""
+    return [model for model in _file(source)["presets"].get(editor, {}) if model != EVERY_MODEL]
+
+
+def preset(source: str, editor: str, model: str) -> dict[str, Value]:
+    """The settings of an editor for a published model in a source; empty where it has none.
+
+    Raises:
+        StudyError: when a setting of the editor has neither a value nor stands among those absent in the source, or
+            when one is named that the editor has not.
+    """
+    if model not in covered(source, editor):
+        return {}
+    values = _stated(source, editor, model)
+    fault = _incomplete(set(values), set(absent(source, editor, model)), editor)
+    if fault:
+        raise StudyError(f"workflow/presets/{source}.yaml: {editor} on {model} {fault}")
+    return values
+
+
+def absent(source: str, editor: str, model: str) -> dict[str, str]:
+    """Settings of an editor that a source gives no value for a published model, and why; the default holds for them."""
+    parts = _parts(source, editor, model)
+    return {name: why for part in parts for name, why in part.get("absent", {}).items()}
+
+
+def _stated(source: str, editor: str, model: str) -> dict[str, Value]:
+    """The values that a source states, and below them those of the source that holds for the rest."""
+    rest = _file(source).get("rest")
+    values = _stated(rest, editor, model) if rest else {}
+    values = {name: Value(one.value, f"{one.origin} in {rest}, not stated here") for name, one in values.items()}
+    for part in _parts(source, editor, model):
+        values |= {key: Value(value, part["from"]) for key, value in part.get("values", {}).items()}
+        values |= {key: Value(one["value"], one["from"]) for key, one in part.get("also", {}).items()}
+    return values
+
+
+def _parts(source: str, editor: str, model: str) -> list[dict]:
+    """What a source says of an editor on every model, then what it says on this one."""
+    of_editor = _file(source)["presets"].get(editor, {})
+    return [part for part in (of_editor.get(EVERY_MODEL), of_editor.get(model)) if part]
+
+
+def _incomplete(stated: set[str], left_out: set[str], editor: str) -> str | None:
+    """What is wrong with the names of a preset's settings, if anything."""
+    fields = set(declaration(editor).Settings.model_fields)
+    for names, said in (
+        (fields - stated - left_out, "says nothing of {}: give a value, or list it under `absent` with the reason"),
+        ((stated | left_out) - fields, "names {}, which the editor has not"),
+        (stated & left_out, "gives a value for {} and lists it under `absent`"),
+    ):
+        if names:
+            return said.format(", ".join(sorted(names)))
+    return None
+
+
+def default_source(editor: str, model: str) -> str | None:
+    """The source that an editor follows on a published model when nothing else is said."""
+    return _file("defaults").get(editor, {}).get(model)
+
+
+def faults(chosen: object, editor: str, wanted: set[str], at: str) -> list[str]:
+    """What is wrong with a study's choice of a preset for an editor on these published models.
+
+    Args:
+        at: the key at which the choice stands.
+    """
+    if chosen not in sources():
+        return [unknown(f"{at}: source", chosen, sources())]
+    having = covered(chosen, editor)
+    if not having:
+        others = ", ".join(source for source in sources() if covered(source, editor)) or "no source"
+        return [f"{at} is {chosen!r}, which holds no settings of {editor} ({others} does)"]
+    if not wanted:
+        return [
+            f"{at} is {chosen!r}, but no model of the study is a published one: set published_as of its source to one "
+            f"of {', '.join(having)}"
+        ]
+    known = ", ".join(having)
+    return [
+        f"{at} is {chosen!r}, which holds no settings of {editor} for {model} (it does for {known})"
+        for model in sorted(wanted.difference(having))
+    ]

@@ -1,0 +1,105 @@
+"""What jobs ask a scheduler for: minutes and memory, with room to spare. Each attempt after the first asks for more."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS
+from normgrowth.errors import StudyError
+from normgrowth.study import costs
+from normgrowth.study.inputs import weights_megabytes
+from normgrowth.study.plan import Plan
+from normgrowth.study.presets import Dimensions
+from normgrowth.study.study import Study
+
+MARGIN = 2
+"""Over what a job should take."""
+
+LEAST_MINUTES = 60
+"""Asked for jobs that should take less: nothing is won by asking for little, and a job that is killed is lost."""
+
+MINUTES = {
+    "world": 10,
+    "train": 60,
+    "contexts": 30,
+    "statistics": 240,
+    "null_spaces": 120,
+    "hypernetwork": 720,
+    "vet": 30,
+    "single_edits": 120,
+    "intervene": 480,
+    "evaluate": 240,
+}
+"""Of jobs whose length no model of costs knows."""
+
+ONE_PROCESS = 1000
+"""Megabytes of the workflow's own process inside a job, and of Python."""
+
+
+class Request(NamedTuple):
+    """The most that jobs of a kind ask for at their first attempt."""
+
+    what: str
+    minutes: int
+    megabytes: int
+    gpus: int
+
+
+def megabytes(study: Study, model: str) -> int:
+    """Of a job with a model: the libraries, weights, a copy of the edited ones and activations, or, where these are on
+    a GPU, weights on their way there."""
+    weights = weights_megabytes(study, model)
+    return 4000 + 2 * weights if study.device == "cuda" else ONE_PROCESS + 1000 + 6 * weights
+
+
+def minutes_of_segment(plan: Plan, model: str, editor: str) -> int:
+    """Of a job of one segment: `MARGIN` times what it should take, and no fewer than `LEAST_MINUTES`; the latter alone
+    for a model whose shape is not known yet."""
+    settings = plan.editor(model, editor).settings.working
+    return _minutes(
+        plan,
+        model,
+        lambda shape: plan.study.segment * (costs.seconds_per_edit(shape, settings) + costs.seconds_per_score(shape)),
+    )
+
+
+def minutes_of_checkpoint(plan: Plan, model: str) -> int:
+    """Of a job that measures a checkpoint; see `minutes_of_segment`."""
+    measure = plan.study.measure
+    facts = max(measure.retention_facts, measure.baseline_facts) + measure.untouched_facts
+    texts = facts + measure.fact_probes + measure.text_probes
+    return _minutes(plan, model, lambda shape: texts * costs.seconds_per_score(shape))
+
+
+def requests(plan: Plan) -> list[Request]:
+    """What the study's jobs with a model ask for, a row per kind."""
+    study = plan.study
+    most = max(megabytes(study, model) for model in study.models)
+    gpus = study.gpus if study.device == "cuda" else 0
+    runs = [run.split("/") for run in plan.runs]
+    needs = frozenset().union(*(plan.editor(model, editor).needs for model, editor in runs))
+    model, editor = max(runs, key=lambda run: minutes_of_segment(plan, *run))
+    found = [
+        Request(f"edit ({editor} on {model})", minutes_of_segment(plan, model, editor), most, gpus),
+        Request("measure", max(minutes_of_checkpoint(plan, model) for model in study.models), most, gpus),
+        Request("contexts", MINUTES["contexts"], most, gpus),
+    ]
+    asked = {
+        "statistics": SECOND_MOMENTS in needs,
+        "hypernetwork": HYPERNETWORK in needs,
+        "single_edits": bool(study.single_edits),
+        "intervene": bool(plan.interventions),
+        "evaluate": bool(study.ability.tasks),
+    }
+    found += [Request(rule, MINUTES[rule], most, gpus) for rule, there in asked.items() if there]
+    on_cpu = {"train": bool(plan.trained().keys() & set(study.models)), "null_spaces": NULL_SPACES in needs}
+    return found + [Request(rule, MINUTES[rule], most, 0) for rule, there in on_cpu.items() if there]
+
+
+def _minutes(plan: Plan, model: str, seconds: Callable[[Dimensions], float]) -> int:
+    """What to ask for a job that takes so many seconds on a model of some shape."""
+    try:
+        work = seconds(costs.dimensions(plan.study, model))
+    except StudyError:
+        return LEAST_MINUTES
+    return max(LEAST_MINUTES, math.ceil(MARGIN * (costs.figures()["start_seconds"] + work) / 60))

@@ -1,0 +1,108 @@
+"""A study as the workflow reads it: what the user gives, laid over a default study."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from normgrowth.errors import StudyError
+from normgrowth.study.bounds import read_yaml
+from normgrowth.study.load import load_study
+from normgrowth.study.study import Study
+
+REPOSITORY = Path(__file__).parents[3]
+DEFAULT = "config.yaml"
+
+SHOWN = 80
+"""Characters of a value in messages."""
+
+SUBJECT = ("models", "editors", "facts")
+"""Keys without which a description no longer says what is there."""
+
+OF_ONE_STUDY = ("orders", "more_orders", "single_edits", "left_out", "contexts", "measure", "interventions", "vectors")
+OF_ONE_STUDY += ("ability",)
+"""Keys that say what a single study does. One of other models or facts has them at their defaults, and not as the
+default study chooses them for its two small models."""
+
+
+def in_repository(path: Path | str) -> Path:
+    """A file of the working directory, or else the one of the same name in the repository."""
+    here = Path(path)
+    return here if here.exists() else REPOSITORY / here
+
+
+def default_file() -> Path:
+    """The default study: `config.yaml` of the working directory, or else that of the repository."""
+    return in_repository(DEFAULT)
+
+
+def read_study(path: Path | None, values: Sequence[str] = ()) -> Study:
+    """The study of a file.
+
+    Args:
+        path: laid over the default study; None for that one alone.
+        values: `key=value`, laid over both; the value is YAML.
+
+    Raises:
+        StudyError: when a file is missing or no YAML, or the study is faulty.
+    """
+    above = {} if path is None else read_file(path)
+    for item in values:
+        key, sign, value = item.partition("=")
+        if not sign:
+            raise StudyError(f"--config {item!r}: give key=value")
+        above = merged(above, {key: read_yaml(value, f"--config {item[:SHOWN]!r}")})
+    return load_study(laid_over(read_file(default_file()), above))
+
+
+def laid_over(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration laid over the default study: dictionaries are merged, all else is replaced.
+
+    What belongs to the default study alone does not reach another one: `OF_ONE_STUDY` stays behind where `above` is a
+    study of its own, and the description wherever it would speak of something else. A study of another name that
+    edits the default models with the default facts is a variation of it, and keeps what it does not change.
+    """
+    left = set()
+    if _changes(base, above, "study") and (_changes(base, above, "facts") or _has_other_models(base, above)):
+        left.update(OF_ONE_STUDY)
+    if any(_changes(base, above, key) for key in ("study", *SUBJECT)):
+        left.add("description")
+    return merged({key: value for key, value in base.items() if key not in left}, above)
+
+
+def _has_other_models(base: Mapping, above: Mapping) -> bool:
+    """True where no model of `above` is one of the default study's."""
+    models = above.get("models", base.get("models"))
+    return isinstance(models, list) and not any(model in base.get("models", []) for model in models)
+
+
+def _changes(base: Mapping, above: Mapping, key: str) -> bool:
+    return key in above and above[key] != base.get(key)
+
+
+def merged(below: Mapping, above: Mapping) -> dict:
+    """Two configurations: dictionaries are merged, all else is replaced."""
+    both = dict(below)
+    for key, value in above.items():
+        mine = both.get(key)
+        both[key] = merged(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
+    return both
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The keys of a study's file.
+
+    Raises:
+        StudyError: when it is missing, cannot be read, holds none or is beyond the bounds of YAML.
+    """
+    try:
+        found = read_yaml(path.read_text(encoding="utf-8"), path)
+    except FileNotFoundError:
+        hint = f"; the studies that come with the software stand in {REPOSITORY / 'studies'}"
+        raise StudyError(f"{path} does not exist: name a study's file{hint}") from None
+    except OSError as error:
+        raise StudyError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path} is not UTF-8: {error}") from None
+    if not isinstance(found, dict):
+        raise StudyError(f"{path} holds no configuration: a study's file maps keys to values")
+    return found

@@ -1,0 +1,188 @@
+"""A look at the scheduler before anything is submitted: what would hang, be refused or be lost, with the remedy."""
+
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from normgrowth.errors import ClusterError, StudyError
+from normgrowth.study.costs import costs
+from normgrowth.study.plan import Plan
+from normgrowth.study.requests import requests
+from normgrowth.study.site import Site
+from normgrowth.workflow import scheduler
+from normgrowth.workflow.scheduler import Partition
+
+SITE_FILE = "profiles/slurm/site.yaml"
+STORAGE = "AccountingStorageType"
+LONGEST_PAUSE = 180
+"""Seconds between two looks at the queue, at most: a job that SLURM forgets sooner is waited for for ever."""
+
+OF_ONE_MACHINE = {"tmpfs", "ramfs", "overlay", "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs"}
+"""File systems that other machines do not see unless this one exports them."""
+
+
+@dataclass(frozen=True)
+class Executor:
+    """What Snakemake's SLURM plugin was told."""
+
+    status_command: str | None
+    first_look: int  # seconds after a submission
+    prefix: str  # of jobs' names
+
+
+def examine(plan: Plan, site: Site, executor: Executor, folder: Path) -> None:
+    """Look at everything.
+
+    Raises:
+        ClusterError: with every fault and its remedy.
+    """
+    settings, partitions = scheduler.configuration(), scheduler.partitions()
+    faults = [
+        *_status(settings, executor),
+        *_jobs(plan, site, partitions),
+        *_account(settings, site),
+        *_folder(site, partitions, folder),
+        *_disk(plan, folder),
+        *_orphans(executor, folder),
+    ]
+    if faults:
+        raise ClusterError(f"not started, because on this cluster: {'; '.join(faults)}")
+
+
+def _status(settings: dict[str, str], executor: Executor) -> Iterator[str]:
+    has_database = _has_database(settings)
+    if executor.status_command != "squeue":
+        if not has_database:
+            yield (
+                f"sacct has no database to ask (AccountingStorageType is {settings.get(STORAGE, 'unset')}), so that "
+                "finished jobs would be waited for for ever: set slurm-status-command: squeue"
+            )
+        return
+    kept = int(settings.get("MinJobAge", "0 sec").split()[0])
+    least = max(3 * executor.first_look, LONGEST_PAUSE)
+    if kept < least:
+        other = "slurm-status-command: sacct" if has_database else f"MinJobAge={least} in slurm.conf, by who keeps it"
+        yield (
+            f"SLURM forgets a job {kept} s after its end (MinJobAge), and up to {least} s pass between two looks at "
+            f"the queue: set {other}"
+        )
+
+
+def _has_database(settings: dict[str, str]) -> bool:
+    return settings.get(STORAGE, "").endswith("slurmdbd")
+
+
+def _jobs(plan: Plan, site: Site, partitions: dict[str, Partition]) -> Iterator[str]:
+    said = set()
+    for request in requests(plan):
+        kind = site.gpu if request.gpus else site.cpu
+        key = f"{'gpu' if request.gpus else 'cpu'}.partition in {SITE_FILE}"
+        partition = _partition(kind.partition, partitions)
+        if partition is None:
+            fault = (
+                f"there is no partition {kind.partition!r} (there are {', '.join(sorted(partitions))}): mend {key}"
+                if kind.partition
+                else f"no partition is the default: set {key} to one of {', '.join(sorted(partitions))}"
+            )
+        else:
+            fault = "; ".join(_shortcomings(request, partition, site, plan, key))
+        if fault and fault not in said:
+            said.add(fault)
+            yield fault
+
+
+def _partition(name: str | None, partitions: dict[str, Partition]) -> Partition | None:
+    if name:
+        return partitions.get(name)
+    return next((partition for partition in partitions.values() if partition.is_default), None)
+
+
+def _shortcomings(request, partition: Partition, site: Site, plan: Plan, key: str) -> Iterator[str]:
+    name = partition.name
+    if not partition.is_up:
+        yield f"partition {name} is down: set {key} to another"
+    if request.minutes > partition.minutes:
+        shorter = "make `segment` smaller, or " if request.what.startswith("edit") else ""
+        yield (
+            f"{request.what} asks for {request.minutes} minutes and partition {name} gives {partition.minutes:g}: "
+            f"{shorter}set {key} to one that gives more"
+        )
+    if request.megabytes > partition.megabytes:
+        yield (
+            f"{request.what} asks for {request.megabytes:,} MB and no node of partition {name} has more than "
+            f"{partition.megabytes:,}: set {key} to one with larger nodes"
+        )
+    if plan.study.threads > partition.cpus:
+        yield (
+            f"jobs ask for {plan.study.threads} threads and no node of partition {name} has more than "
+            f"{partition.cpus}: lower `threads`"
+        )
+    if request.gpus > partition.gpus:
+        has = f"has more than {partition.gpus}" if partition.gpus else "has any"
+        yield f"jobs ask for {request.gpus} GPUs and no node of partition {name} {has}: set {key}, or `device: cpu`"
+    elif request.gpus and site.gpu.model and site.gpu.model not in partition.gpu_models:
+        known = ", ".join(sorted(partition.gpu_models)) or "none by model"
+        yield f"partition {name} has no GPU of model {site.gpu.model!r} (it has {known}): mend gpu.model in {SITE_FILE}"
+
+
+def _account(settings: dict[str, str], site: Site) -> Iterator[str]:
+    if not site.account or not _has_database(settings):
+        return
+    known = set(scheduler.ask("sacctmgr", "-n", "-P", "show", "assoc", "format=account").split())
+    if site.account not in known:
+        there_are = ", ".join(sorted(known))
+        yield f"there is no account {site.account!r} (there are {there_are}): mend account in {SITE_FILE}"
+
+
+def _folder(site: Site, partitions: dict[str, Partition], folder: Path) -> Iterator[str]:
+    others = {node for partition in partitions.values() for node in partition.nodes} - {_this_host()}
+    kind = _file_system(folder)
+    if others and kind in OF_ONE_MACHINE and not site.shared_folder:
+        yield (
+            f"{folder} lies on a file system of this machine ({kind}), which nodes do not see: work in a shared "
+            f"folder, or say shared_folder: true in {SITE_FILE} where they do"
+        )
+
+
+def _this_host() -> str:
+    return socket.gethostname().split(".")[0]
+
+
+def _file_system(folder: Path) -> str | None:
+    """The type of the file system that a folder lies on; None where that cannot be told."""
+    best, kind = "", None
+    try:
+        mounts = Path("/proc/self/mounts").read_text().splitlines()
+    except OSError:
+        return None
+    for line in mounts:
+        _, place, found, *_ = line.split()
+        if len(place) >= len(best) and (folder == Path(place) or Path(place) in folder.parents):
+            best, kind = place, found
+    return kind
+
+
+def _disk(plan: Plan, folder: Path) -> Iterator[str]:
+    try:
+        needed = sum(row.disk for row in costs(plan.study))
+    except StudyError:
+        return  # the size of a model is not known yet
+    free = shutil.disk_usage(folder).free / 1e9
+    if needed > free:
+        yield (
+            f"the study's states take {needed:.0f} GB, and {folder} has {free:.0f} GB free: free some, or run fewer "
+            "editors, orders or edits"
+        )
+
+
+def _orphans(executor: Executor, folder: Path) -> Iterator[str]:
+    # A job that fails or is cancelled takes its outputs with it, were they by now another job's.
+    orphans = scheduler.jobs_of(folder, executor.prefix) if executor.prefix else []
+    if orphans:
+        numbers = ",".join(job.number for job in orphans)
+        yield (
+            f"jobs of an earlier run from this folder are still in the queue: {numbers}. Let them end, or "
+            f"`scancel {numbers}`, and start again"
+        )

@@ -1,0 +1,189 @@
+"""Runs that hold locks in a folder, as recorded beside their lock files.
+
+.snakemake/locks/N.input.lock   paths that run N reads, one a line, in Snakemake's own format
+.snakemake/locks/N.output.lock  paths that it writes
+.snakemake/locks/N.run.json     whose they are; locked by the run with flock(2) for as long as it lives
+"""
+
+import fcntl
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from normgrowth.workflow import processes
+
+LOCK = re.compile(r"(\d+)\.(input|output)\.lock")
+RECORD = re.compile(r"(\d+)\.run\.json")
+LOCAL = ("local", "touch", "dryrun", "")
+"""Executors whose jobs end with the run; the empty name is that of no jobs at all."""
+
+SHARED = 0o666
+"""Mode of files that runs of several users hold in turn, less what the umask takes away."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the workflow that was started by hand."""
+
+    name: str
+    study: str
+    process: int
+    process_began: str
+    host: str
+    boot: str
+    user: int
+    since: str  # date and time of day
+    executor: str
+    allocation: str
+
+    @classmethod
+    def this_one(cls, name: str, study: str, executor: str) -> "Run":
+        """The run of this process."""
+        return cls(
+            name=name,
+            study=study,
+            process=os.getpid(),
+            process_began=processes.began(os.getpid()),
+            host=socket.gethostname(),
+            boot=processes.this_boot(),
+            user=os.getuid(),
+            since=f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}",
+            executor=executor,
+            allocation=processes.allocation_of(os.environ),
+        )
+
+    @property
+    def is_local(self) -> bool:
+        """True where its jobs end with it."""
+        return self.executor in LOCAL
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """True where this machine cannot tell if the run goes on."""
+        return self.host != socket.gethostname() and (not self.boot or self.boot != processes.this_boot())
+
+    def __str__(self) -> str:
+        return f"study {self.study!r} (process {self.process} on {self.host}, since {self.since})"
+
+
+@dataclass
+class Lock:
+    """What one run holds in a folder of locks; `run` is None for a run that left no record."""
+
+    folder: Path
+    number: int
+    run: Run | None = None
+
+    @property
+    def record(self) -> Path:
+        return self.folder / f"{self.number}.run.json"
+
+    def file(self, kind: str) -> Path:
+        return self.folder / f"{self.number}.{kind}.lock"
+
+    def paths(self, kind: str) -> set[str]:
+        """What the run reads (`input`) or writes (`output`); nothing once it has let go."""
+        try:
+            return set(self.file(kind).read_text().splitlines())
+        except FileNotFoundError:
+            return set()
+
+    def is_held(self) -> bool | None:
+        """True while the run lives, None where this machine cannot tell.
+
+        A run that lives holds its record. Where files cannot be held, it is looked for among the processes.
+        """
+        let_go = not self.record.exists()
+        with suppress(OSError), shared_file(self.record) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                let_go = True
+            except BlockingIOError:
+                return True
+        run = self.run
+        if run is None:
+            return False if let_go else None
+        if run.is_elsewhere or (run.host != socket.gethostname() and not let_go):  # a container has its own numbers
+            return None
+        if run.boot != processes.this_boot():  # the machine was started again since
+            return False
+        began = processes.began(run.process)
+        if began and began == run.process_began:
+            return True
+        if let_go or processes.has_ended(run.process):
+            return False
+        return False if began and run.process_began else None  # what is not shown may be the run or another process
+
+    def take(self, run: Run, reads: set[str], writes: set[str]) -> int:
+        """Write everything down, the record first, so that files without one are never this run's.
+
+        Returns the open record, whose lock goes with it."""
+        record = os.open(self.record, os.O_RDWR | os.O_CREAT | os.O_EXCL, SHARED)
+        try:
+            with suppress(OSError):  # not every file system can
+                fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with open(record, "wb", closefd=False) as file:
+                file.write(json.dumps(asdict(run)).encode())
+            os.fsync(record)  # a machine that stops must not leave files without their record
+            for kind, paths in (("input", reads), ("output", writes)):
+                if paths:
+                    self.file(kind).write_text("".join(f"{path}\n" for path in sorted(paths)))
+        except BaseException:
+            self.remove()
+            os.close(record)
+            raise
+        self.run = run
+        return record
+
+    def remove(self) -> None:
+        """Let go; the record is the last to go, so that a run killed in between is still known."""
+        for file in (self.file("input"), self.file("output"), self.record):
+            file.unlink(missing_ok=True)
+
+
+@contextmanager
+def shared_file(path: Path, make: bool = False) -> Iterator[int]:
+    """Open a file that may be another user's, to hold it with flock(2), for which reading is enough.
+
+    Args:
+        path: the file.
+        make: create the file where there is none.
+
+    Raises:
+        OSError: when it cannot be opened.
+    """
+    try:
+        file = os.open(path, os.O_RDWR | (os.O_CREAT if make else 0), SHARED)
+    except PermissionError:
+        if not path.exists():
+            raise
+        file = os.open(path, os.O_RDONLY)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def locks_in(folder: Path) -> list[Lock]:
+    """Every lock in a folder. A record that a killed run did not finish is of nobody."""
+    names = os.listdir(folder)
+    records = {int(found[1]) for name in names if (found := RECORD.fullmatch(name))}
+    files = {int(found[1]) for name in names if (found := LOCK.fullmatch(name))}
+    locks = []
+    for number in sorted(records | files):
+        lock = Lock(folder, number)
+        if number in records:
+            try:
+                lock.run = Run(**json.loads(lock.record.read_bytes()))
+            except (ValueError, TypeError):
+                if number not in files and lock.is_held() is False:
+                    lock.remove()
+                    continue
+        locks.append(lock)
+    return locks
