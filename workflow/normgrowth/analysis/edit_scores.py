@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from normgrowth.claims.verdict import last_common_step
+from normgrowth.analysis.effects import last_common_step
 
 PARTS_OF_S = ["es", "ps", "ns"]
 

@@ -11,6 +11,7 @@ from itertools import permutations
 from math import factorial
 
 import numpy as np
+import pandas as pd
 from scipy.special import bdtr, bdtrc, betaincinv, ndtri, stdtr, stdtridf, stdtrit
 
 from normgrowth.analysis.intervals import CONFIDENCE, Interval, bootstrap_draws, percentile_interval
@@ -291,3 +292,10 @@ def _two_sources(mean: float, between: float, orders: int, within: float, units:
     of_orders, of_units = stdtrit(orders - 1, level), stdtrit(max(units - 1, 1), level)
     quantile = np.sqrt((between * of_orders**2 + within * of_units**2) / variance)
     return student(mean, np.sqrt(variance), float(stdtridf(level, quantile)), units)
+
+
+def last_common_step(frame: pd.DataFrame) -> int | None:
+    """The last step after 0 that was measured in every order of `frame`; None where there is none."""
+    steps = [set(chain.loc[chain["step"] > 0, "step"]) for _, chain in frame.groupby("order")]
+    common = set.intersection(*steps) if steps else set()
+    return int(max(common)) if common else None

@@ -9,7 +9,7 @@ import numpy as np
 
 from normgrowth.analysis import effects
 from normgrowth.analysis.collapse import FLOOR, first_below, sliding_s
-from normgrowth.analysis.effects import Effect
+from normgrowth.analysis.effects import Effect, last_common_step
 from normgrowth.claims.performance import by_window, final_difference, perplexity_ratio, text_change
 from normgrowth.claims.verdict import (
     COLLAPSED,
@@ -25,7 +25,6 @@ from normgrowth.claims.verdict import (
     Tests,
     Verdict,
     decide,
-    last_common_step,
     scope,
     with_interval,
 )

@@ -7,7 +7,7 @@ import pandas as pd
 
 from normgrowth.analysis import effects
 from normgrowth.analysis.edit_scores import PARTS_OF_S, final_scores, harmonic_mean, paired
-from normgrowth.analysis.effects import Effect
+from normgrowth.analysis.effects import Effect, last_common_step
 from normgrowth.analysis.intervals import Interval
 from normgrowth.claims.verdict import (
     COLLAPSED,
@@ -19,7 +19,6 @@ from normgrowth.claims.verdict import (
     Verdict,
     count,
     decide,
-    last_common_step,
     scope,
     with_interval,
 )

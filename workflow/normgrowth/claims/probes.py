@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from normgrowth.analysis.effects import last_common_step
 from normgrowth.analysis.intervals import Interval
 from normgrowth.analysis.places import SITES, Place, at_place, effect_at, interval_at, judged_places, place_layer
 from normgrowth.claims.verdict import (
@@ -14,7 +15,6 @@ from normgrowth.claims.verdict import (
     Verdict,
     count,
     decide,
-    last_common_step,
     scope,
     with_interval,
 )

@@ -192,13 +192,6 @@ def counts(statuses: list[str]) -> dict[str, int]:
     return {status: statuses.count(status) for status in STATUSES if status in statuses}
 
 
-def last_common_step(frame: pd.DataFrame) -> int | None:
-    """The last step after 0 that was measured in every order of `frame`; None where there is none."""
-    steps = [set(chain.loc[chain["step"] > 0, "step"]) for _, chain in frame.groupby("order")]
-    common = set.intersection(*steps) if steps else set()
-    return int(max(common)) if common else None
-
-
 def with_interval(interval: Interval, digits: int = 3, plus: str = "") -> str:
     """`1.43 (95% interval 1.39 to 1.47)`, the bare number where it is exact, or the number with a note."""
     shown = f"{interval.estimate:{plus}.{digits}g}"

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from normgrowth.analysis.effects import last_common_step
 from normgrowth.analysis.places import interval_at
-from normgrowth.claims.verdict import last_common_step
 from normgrowth.figures import heat, panels
 from normgrowth.figures.grid import MANY, blocks
 from normgrowth.figures.style import Style

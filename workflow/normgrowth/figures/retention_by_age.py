@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean
-from normgrowth.claims.verdict import last_common_step
+from normgrowth.analysis.effects import last_common_step
 from normgrowth.figures import panels
 from normgrowth.figures.grid import THIN_WIDTH, lay_out
 from normgrowth.figures.style import Style
