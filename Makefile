@@ -28,9 +28,11 @@ bench: $(ENV)/ready  ## Time the library beside a plain implementation, on a ran
 	@python benchmarks/speed.py $(if $(ASSETS),--assets $(ASSETS))
 
 .PHONY: check
-check: $(ENV)/ready  ## Check style, workflow and generated files
+check: $(ENV)/ready  ## Check style, types, layers, workflow and generated files
 	@ruff check
 	@ruff format --check -q
+	@lint-imports --no-logo
+	@mypy
 	@snakefmt --check Snakefile workflow/rules
 	@snakemake --lint
 	@python -m pytest tests/test_reference.py
