@@ -8,7 +8,7 @@ import pytest
 from normgrowth.cli import main
 from normgrowth.errors import ArtefactError, ModelError
 from normgrowth.sources import retry
-from normgrowth.sources.files import download
+from normgrowth.sources.downloads import download
 from normgrowth.sources.hub import fetch_model
 from normgrowth.sources.loading import load_model
 from normgrowth.sources.manifest import read_manifest, revision

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from normgrowth.errors import ArtefactError
 from normgrowth.io.atomic import whole_or_not_at_all
-from normgrowth.io.damage import damaged, unreadable
-from normgrowth.io.digests import check_beside, write_beside
+from normgrowth.io.digests import check_beside, damaged, unreadable, write_beside
 from normgrowth.io.provenance import file_sha256
 
 DOWNLOADS = "downloads"

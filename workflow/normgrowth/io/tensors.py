@@ -11,8 +11,7 @@ from safetensors.torch import save_file
 
 from normgrowth.errors import ArtefactError
 from normgrowth.io.atomic import whole_or_not_at_all
-from normgrowth.io.damage import damaged
-from normgrowth.io.digests import BLANK, KEY, check_seal, safetensors_header, seal
+from normgrowth.io.digests import BLANK, KEY, check_seal, damaged, safetensors_header, seal
 from normgrowth.io.identity import Named
 
 # One metadata entry holds everything as JSON: with several, their order in the file is not fixed.

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from normgrowth.errors import FactError, ModelError
+from normgrowth.facts.orthography import joined, separator
 from normgrowth.facts.records import Fact
-from normgrowth.facts.writing import joined, joint
 from normgrowth.lm.context_length import Asked, too_long
 from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.tokens import SLOT, encode, encode_with_target
@@ -48,7 +48,7 @@ def require_scored(lm: LanguageModel, fact: Fact) -> None:
     pairs = [(prompt, target) for prompt in _scored(fact) for target in (fact.target_new, fact.target_true)]
     require_prompts(lm, fact, (joined(*pair) for pair in pairs))
     for prompt, target in pairs:
-        if prompt == fact.question or not joint(prompt, target):  # only across no blank may a token reach
+        if prompt == fact.question or not separator(prompt, target):  # only across no blank may a token reach
             try:
                 encode_with_target(lm.tokenizer, prompt, target)
             except FactError as error:

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from normgrowth.errors import FactError, ModelError
-from normgrowth.facts.writing import joined, without_blank
+from normgrowth.facts.orthography import joined, without_blank
 
 SLOT = "{}"
 

@@ -24,8 +24,8 @@ from normgrowth.sources.checkpoint_files import (
     adapter_fault,
     shards_of,
 )
+from normgrowth.sources.downloads import BUSY, Passing, patiently
 from normgrowth.sources.model_config import commit_fault, hub_cache, snapshot_folder
-from normgrowth.sources.retry import BUSY, Passing, patiently
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from normgrowth.errors import ArtefactError
-from normgrowth.facts.writing import stripped
+from normgrowth.facts.orthography import stripped
 from normgrowth.io.encodings import read_unicode
 from normgrowth.seeds import derive
 

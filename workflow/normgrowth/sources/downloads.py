@@ -10,7 +10,7 @@ from normgrowth.errors import ArtefactError
 from normgrowth.io.atomic import whole_or_not_at_all
 from normgrowth.io.provenance import file_sha256
 from normgrowth.progress import Progress
-from normgrowth.sources.retry import BUSY, Passing, patiently
+from normgrowth.sources.downloads import BUSY, Passing, patiently
 
 SECONDS_WITHOUT_A_BYTE = 60
 CHUNK = 2**18

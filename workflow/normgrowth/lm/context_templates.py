@@ -7,7 +7,7 @@ are sampled once from the unedited model under a seed and are data like any othe
 
 from collections.abc import Sequence
 
-from normgrowth.facts.writing import full_stop
+from normgrowth.facts.orthography import full_stop
 from normgrowth.lm.generate import go_on
 from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.tokens import SLOT, encode
