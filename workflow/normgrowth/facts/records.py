@@ -147,7 +147,7 @@ def _without_blanks_around(prompt: str, subject: str) -> tuple[str, str]:
 
 
 def _targets_bring_a_blank(new: str, true: str, prompts: Iterable[str], where: str) -> bool:
-    """True where the targets begin with a blank that would not follow their prompts without it.
+    """Test for targets that begin with a blank which would not follow their prompts without it.
 
     Raises:
         FactError: when only one of the two does, so that they would be compared behind different texts.

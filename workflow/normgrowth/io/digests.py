@@ -21,7 +21,7 @@ KEY = "sha256_of_file"
 """Name under which JSON metadata holds the digest of its own file."""
 
 BLANK = "0" * 64
-"""What stands in a digest's place while the digest is worked out."""
+"""Placeholder of a digest while the digest is worked out."""
 
 SUFFIX = ".sha256"
 DAMAGED_SUFFIX = ".damaged"

@@ -20,9 +20,13 @@ MAGIC = b"PAR1"
 
 
 def write_table(path: Path | str, frame: pd.DataFrame, schema: pa.Schema | str, provenance: dict | None = None) -> None:
-    """Write `frame` to `path` under a schema of `io.schemas`, given by itself or by its name.
+    """Write `frame`, which has the columns of `schema`, to `path`.
 
     Equal frames and provenance give equal bytes: nothing of the time or the machine is added.
+
+    Args:
+        schema: of `io.schemas`, or its name there.
+        provenance: JSON values for the file's metadata.
 
     Raises:
         ArtefactError: when columns are missing, unknown or of another kind, or the disk is full.
@@ -59,7 +63,7 @@ def write_row_groups(
 
 
 def read_table(path: Path | str, name: str | None = None) -> pd.DataFrame:
-    """Read a table; with `name`, require the columns of that schema (wall times may be absent).
+    """Read a table; with `name`, require the columns of `SCHEMAS[name]` (wall times may be absent).
 
     Raises:
         ArtefactError: when the file is missing, of another schema or damaged, be it by a single bit.
@@ -102,7 +106,7 @@ def read_table_if_whole(path: Path | str) -> pd.DataFrame | None:
 
 
 def read_results(folder: Path | str, names: Iterable[str], study: str | None = None) -> dict[str, pd.DataFrame]:
-    """Tables of a finished study by name, from `<folder>/<name>.parquet`, each checked against its schema.
+    """Tables of a finished study by name, from `<folder>/<name>.parquet`, with the columns of `SCHEMAS[name]`.
 
     Args:
         study: the study that all rows must be of; None for any.

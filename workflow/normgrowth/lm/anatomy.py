@@ -30,7 +30,7 @@ class Projection:
     @property
     def weight(self) -> nn.Parameter:
         """The parameter as stored: [outputs, inputs] for Linear, [inputs, outputs] for Conv1D."""
-        return weight_of(self.module)
+        return self.module.get_parameter("weight")
 
     @property
     def matrix(self) -> torch.Tensor:
@@ -45,13 +45,15 @@ class Projection:
 
     @property
     def is_transposed(self) -> bool:
-        """True where the parameter is stored as [inputs, outputs]."""
+        """Storage of the parameter as [inputs, outputs], as Conv1D has it."""
         return isinstance(self.module, Conv1D)
 
 
-def weight_of(module: nn.Module) -> nn.Parameter:
+def weight_of(module: nn.Module) -> torch.Tensor:
     """The weight of a linear map, a norm or an embedding."""
-    return module.get_parameter("weight")
+    weight = module.weight
+    assert isinstance(weight, torch.Tensor)
+    return weight
 
 
 def frobenius(matrix: torch.Tensor) -> float:

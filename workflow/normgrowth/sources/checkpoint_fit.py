@@ -80,7 +80,7 @@ class Fit(NamedTuple):
 
 
 class Misfit(NamedTuple):
-    """What is wrong with a checkpoint, in words, and how many tensors are amiss."""
+    """Fault of a checkpoint, in words, and the number of tensors that are amiss."""
 
     fault: str
     tensors: int
@@ -164,7 +164,7 @@ def fit(config: PreTrainedConfig, tensors: Mapping[str, Tensor]) -> Fit:
 
 
 def misfits(told: LoadingInfo) -> Misfit | None:
-    """What is wrong by the loading info of `from_pretrained`; None where nothing is."""
+    """Fault of a checkpoint by the loading info of `from_pretrained`; None where there is none."""
     lacking = sorted(told["missing_keys"])
     unused = sorted(name for name in told["unexpected_keys"] if not HARMLESS.search(name))
     other = sorted(told["mismatched_keys"])
