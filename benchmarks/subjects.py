@@ -15,7 +15,7 @@ from normgrowth.lm.model import LanguageModel, language_model
 from normgrowth.sources.text import documents, windows
 from normgrowth.sources.toy.small_model import train_tokenizer
 from normgrowth.sources.toy.toy_settings import TrainingSettings, WorldSettings
-from normgrowth.sources.toy.world import write_world
+from normgrowth.sources.toy.world import WorldFiles, write_world
 
 SHAPES = {
     "gpt2-7m": ("gpt2", {"n_embd": 256, "n_layer": 6, "n_head": 8, "n_positions": 256}),
@@ -76,7 +76,7 @@ def random_model(shape: str, device: str = "cpu", count: int = 512, **sizes) -> 
     kind, values = SHAPES[shape]
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / name for name in ("facts.json", "text.txt", "heldout.txt", "corpus.jsonl")]
-        write_world(WorldSettings(subjects=200, text_characters=max(400_000, 8 * WINDOW * count)), *paths)
+        write_world(WorldSettings(subjects=200, text_characters=max(400_000, 8 * WINDOW * count)), WorldFiles(*paths))
         text = "\n\n".join(documents(paths[1]))
         tokenizer = train_tokenizer(TrainingSettings(vocabulary=1200), [text])
         config = AutoConfig.for_model(kind, **{**values, "vocab_size": VOCABULARY[shape], **NO_TOKENS, **sizes})

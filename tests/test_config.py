@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from normgrowth.errors import StudyError
-from normgrowth.io.schemas import UNEDITED as UNEDITED_IN_TABLES
+from normgrowth.layout import UNEDITED as UNEDITED_IN_TABLES
 from normgrowth.sources.toy.toy_settings import WorldSettings
 from normgrowth.sources.toy.world import build_world
 from normgrowth.study.inputs import editable_facts, local_path

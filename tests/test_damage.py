@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from normgrowth.errors import ArtefactError
-from normgrowth.io.damage import damaged
+from normgrowth.io.digests import damaged
 from normgrowth.io.tables import read_table, write_table
 from normgrowth.io.tensors import read_tensors, write_tensors
 from tests.test_artefacts import one_row

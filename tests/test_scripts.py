@@ -11,7 +11,7 @@ from normgrowth.editors.finetune.fine_tuning import FineTuning
 from normgrowth.editors.ft import Settings
 from normgrowth.editors.locate.search_rows import lay_out, prompts_of
 from normgrowth.errors import FactError
-from normgrowth.lm.contexts import _templates
+from normgrowth.lm.context_templates import _templates
 from normgrowth.lm.continuations import continuations
 from normgrowth.lm.prompt_lengths import require_edits
 from normgrowth.lm.tokens import encode, encode_with_target, last_token_of

@@ -7,7 +7,7 @@ import torch
 
 from normgrowth.cli import main
 from normgrowth.errors import ModelError
-from normgrowth.lm.contexts import sample_contexts
+from normgrowth.lm.context_templates import sample_contexts
 from normgrowth.lm.generate import go_on
 from normgrowth.lm.tokens import encode, pad_id
 from normgrowth.sources.loading import load_model

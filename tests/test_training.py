@@ -10,11 +10,11 @@ from pydantic import ValidationError
 from normgrowth.errors import QualityError, StudyError
 from normgrowth.sources.loading import load_model
 from normgrowth.sources.manifest import read_manifest
-from normgrowth.sources.toy.pretraining import pack, train_model
+from normgrowth.sources.toy.pretraining import TrainingFiles, pack, train_model
 from normgrowth.sources.toy.small_model import new_model, train_tokenizer
 from normgrowth.sources.toy.toy_settings import TrainingSettings, WorldSettings
 from normgrowth.sources.toy.vetting import causal_trace, make_quiz, recall, vet
-from normgrowth.sources.toy.world import write_world
+from normgrowth.sources.toy.world import WorldFiles, write_world
 from tests import small_models
 
 TINY = {
@@ -36,13 +36,13 @@ def world(tmp_path_factory):
         subjects=24, relations=2, objects_per_relation=2, fewest_relations=2, most_relations=2, repetitions=1,
         text_characters=1000, heldout_characters=1000,
     )  # fmt: skip
-    write_world(settings, facts, text, heldout, corpus)
-    return corpus, facts, heldout
+    write_world(settings, WorldFiles(facts, text, heldout, corpus))
+    return TrainingFiles(corpus, facts, heldout)
 
 
 def train(settings, world, folder):
     notes = []
-    figures = train_model(settings, *world, folder, progress=lambda n, note: notes.append((n, note)))
+    figures = train_model(settings, world, folder, progress=lambda n, note: notes.append((n, note)))
     return figures, notes
 
 

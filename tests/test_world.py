@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from normgrowth.facts.records import check_records, read_facts
 from normgrowth.sources.toy.toy_settings import NEIGHBOURS, WorldSettings
 from normgrowth.sources.toy.vocabulary import RELATIONS
-from normgrowth.sources.toy.world import build_world, corpus, fact_records, running_text, write_world
+from normgrowth.sources.toy.world import WorldFiles, build_world, corpus, fact_records, running_text, write_world
 
 SMALL = WorldSettings(
     subjects=28, relations=3, objects_per_relation=2, fewest_relations=2, most_relations=3, repetitions=1,
@@ -30,7 +30,7 @@ def records(world):
 def write(settings, folder):
     folder.mkdir(exist_ok=True)
     paths = [folder / name for name in ("facts.json", "text.txt", "heldout.txt", "corpus.jsonl")]
-    write_world(settings, *paths)
+    write_world(settings, WorldFiles(*paths))
     return paths
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from normgrowth.cli import main
 from normgrowth.errors import FactError
+from normgrowth.facts.importing import convert_zsre
+from normgrowth.facts.orthography import caseless_key
 from normgrowth.facts.records import read_facts
-from normgrowth.facts.writing import same
-from normgrowth.facts.zsre import read_zsre
 from tests import small_models
 
 PUBLISHED = sorted((Path(__file__).parents[2] / "shared" / "data" / "zsre").glob("*.json"))
@@ -53,12 +53,12 @@ def test_a_record_becomes_a_counterfactual_edit(tmp_path):
 )
 def test_what_is_wrong_is_named(tmp_path, change, said):
     with pytest.raises(FactError, match=said):
-        read_zsre(write(tmp_path, RECORD, RECORD | change))
+        convert_zsre(write(tmp_path, RECORD, RECORD | change))
 
 
 def test_a_file_with_nothing_to_edit(tmp_path):
     with pytest.raises(FactError, match="holds no record with an alternative to the true answer"):
-        read_zsre(write(tmp_path, RECORD | {"alt": "Graz"}))
+        convert_zsre(write(tmp_path, RECORD | {"alt": "Graz"}))
 
 
 @pytest.mark.parametrize(
@@ -104,12 +104,14 @@ def test_what_is_left_out_is_said(tmp_path, capsys, change, reason):
     ],
 )
 def test_the_subject_is_found_as_words_of_its_own(tmp_path, change, prompt, subject):
-    (record,) = read_zsre(write(tmp_path, RECORD | change))
+    (record,), _ = convert_zsre(write(tmp_path, RECORD | change))
     assert (record["requested_rewrite"]["prompt"], record["requested_rewrite"]["subject"]) == (prompt, subject)
 
 
 def test_answers_and_rephrasings_that_say_nothing_are_passed_over(tmp_path):
-    (record,) = read_zsre(write(tmp_path, RECORD | {"answers": [" ", " Graz "], "rephrase": RECORD["src"].upper()}))
+    (record,), _ = convert_zsre(
+        write(tmp_path, RECORD | {"answers": [" ", " Graz "], "rephrase": RECORD["src"].upper()})
+    )
     assert record["requested_rewrite"]["target_true"] == {"str": "Graz"}
     assert record["paraphrase_prompts"] == []
 
@@ -118,9 +120,9 @@ def test_the_other_schema_is_recognised(tmp_path):
     with pytest.raises(
         FactError, match="not in zsRE's schema; the record is in CounterFact's: set `format: counterfact`"
     ):
-        read_zsre(write(tmp_path, *small_models.records()))
+        convert_zsre(write(tmp_path, *small_models.records()))
     with pytest.raises(FactError, match=r"\(format zsre has the fields alt, answers, src, subject\)"):
-        read_zsre(write(tmp_path, {"a": 1}))
+        convert_zsre(write(tmp_path, {"a": 1}))
 
 
 @pytest.mark.skipif(not PUBLISHED, reason="the published files are not beside the repository")
@@ -131,4 +133,4 @@ def test_published_records_are_facts(tmp_path, path):
     facts, raw = read_facts(out), json.loads(path.read_text())
     assert 0.95 * len(raw) < len(facts) < len(raw)
     assert all(fact.question == raw[fact.case_id]["src"] for fact in facts)
-    assert not any(same(fact.target_new) in map(same, raw[fact.case_id]["answers"]) for fact in facts)
+    assert not any(caseless_key(fact.target_new) in map(caseless_key, raw[fact.case_id]["answers"]) for fact in facts)

@@ -13,7 +13,7 @@ from normgrowth.claims.comparisons import Comparison, compare_editors
 from normgrowth.claims.published import Conditions, against_published
 from normgrowth.claims.verdict import ALL, COLLAPSED, NOT_MEASURED, Evidence, Verdict, corrected, counts
 from normgrowth.editors.families import controlled_editor, family_of, is_control, kind_of
-from normgrowth.io.schemas import UNEDITED
+from normgrowth.layout import UNEDITED
 
 TABLES = ("norms", "edits", "activations", "subspaces", "scores", "downstream")
 """The tables that claims are judged from; `edits` says which runs there are."""

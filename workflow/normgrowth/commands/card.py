@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.figures import card
     from normgrowth.figures.render import draw, save
     from normgrowth.figures.style import Style
-    from normgrowth.io.results import read_results
+    from normgrowth.io.tables import read_results
 
     style = Style(read_style(arguments.style))
     tables = read_results(arguments.tables, card.TABLES, arguments.study)

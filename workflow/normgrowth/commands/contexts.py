@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Sample from the unedited model and write both template sets."""
     from normgrowth.commands.common import load
     from normgrowth.io.documents import write_json
-    from normgrowth.lm.contexts import sample_contexts
+    from normgrowth.lm.context_templates import sample_contexts
     from normgrowth.lm.prompt_lengths import require_windows
     from normgrowth.sources.manifest import revision
 

@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Read the tables the figure needs, draw it, and write it as PDF, SVG and PNG."""
     from normgrowth.figures.render import draw, save
     from normgrowth.figures.style import Style
-    from normgrowth.io.results import read_results
+    from normgrowth.io.tables import read_results
 
     style = Style(read_style(arguments.style))
     tables = read_results(arguments.tables, FIGURES[arguments.figure].tables, arguments.study)

@@ -14,6 +14,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Fetch it, or go on with what an earlier run had to leave."""
-    from normgrowth.sources.files import download
+    from normgrowth.sources.downloads import download
 
     download(arguments.url, arguments.out, arguments.sha256, arguments.bytes)

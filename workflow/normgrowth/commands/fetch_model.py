@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.lm.context_length import context_length, from_words, too_long
     from normgrowth.sources.checkpoint_files import CONFIG
     from normgrowth.sources.hub import fetch_model
-    from normgrowth.sources.links import link_model
+    from normgrowth.sources.loading import link_model
     from normgrowth.sources.model_config import layers_in, read_config
 
     files = fetch_model(arguments.repo, arguments.revision)

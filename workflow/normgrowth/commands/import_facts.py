@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Check all records, then write them; those in CounterFact's schema stay as they are."""
     from normgrowth.errors import FactError
-    from normgrowth.facts.local import take_facts
+    from normgrowth.facts.importing import take_facts
     from normgrowth.io.documents import write_json
 
     taken = take_facts(arguments.path, arguments.format, arguments.limit)

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Check and link what loading needs."""
     from normgrowth.sources.checkpoint_files import model_files
-    from normgrowth.sources.links import link_model
+    from normgrowth.sources.loading import link_model
 
     # Of where it is, the manifest says nothing: a folder that was moved is the same model.
     link_model(model_files(arguments.path), arguments.out, {"kind": "local"}, f"model folder {arguments.path}")

@@ -41,7 +41,7 @@ def documents_in(paths: Iterable[Path], column: str) -> Iterator[str]:
     Raises:
         ArtefactError: when a file is no Parquet or damaged, or has no such column of text.
     """
-    from normgrowth.facts.writing import is_blank
+    from normgrowth.facts.orthography import is_blank
 
     for path in paths:
         for text in _column_of(path, column):
@@ -101,7 +101,7 @@ def read_text(path: Path) -> str:
         ArtefactError: when the file is missing, empty or no text.
     """
     from normgrowth.errors import ArtefactError
-    from normgrowth.facts.writing import stripped
+    from normgrowth.facts.orthography import stripped
     from normgrowth.io.encodings import read_unicode
 
     text = stripped(read_unicode(path, "text file", ArtefactError))

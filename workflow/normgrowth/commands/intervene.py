@@ -67,8 +67,8 @@ def _trained(arguments: argparse.Namespace, settings):
 
 
 def _trained_once(lm, arguments: argparse.Namespace, settings, seed: int, progress):
+    from normgrowth.facts.orthography import joined
     from normgrowth.facts.records import read_facts
-    from normgrowth.facts.writing import joined
     from normgrowth.lm.prompt_lengths import require_prompts, require_windows
     from normgrowth.sources.text import windows
     from normgrowth.training import trainers

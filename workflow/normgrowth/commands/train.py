@@ -21,12 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Train, check what editing needs, and write the model folder with its manifest."""
     from normgrowth.progress import Progress
-    from normgrowth.sources.toy.pretraining import train_model
+    from normgrowth.sources.toy.pretraining import TrainingFiles, train_model
     from normgrowth.sources.toy.toy_settings import TrainingSettings
 
     make_repeatable(arguments.threads)
     settings = TrainingSettings(**json.loads(arguments.settings))
     with Progress(settings.token_budget, f"training {settings.architecture}, tokens") as progress:
-        train_model(
-            settings, arguments.corpus, arguments.facts, arguments.heldout, arguments.out, progress=progress.update
-        )
+        files = TrainingFiles(arguments.corpus, arguments.facts, arguments.heldout)
+        train_model(settings, files, arguments.out, progress=progress.update)

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Build the world from its seed and write its four files."""
     from normgrowth.sources.toy.toy_settings import WorldSettings
-    from normgrowth.sources.toy.world import write_world
+    from normgrowth.sources.toy.world import WorldFiles, write_world
 
     settings = WorldSettings(**json.loads(arguments.settings))
-    write_world(settings, arguments.facts, arguments.text, arguments.heldout, arguments.corpus)
+    write_world(settings, WorldFiles(arguments.facts, arguments.text, arguments.heldout, arguments.corpus))

@@ -1,4 +1,4 @@
-"""JSON files of records: what is no list of objects is refused in one line that says what it is and the remedy."""
+"""JSON files of facts: reading a list of records, and refusing anything else with what it is and the remedy."""
 
 import json
 import math
@@ -64,7 +64,7 @@ def _parsed(text: str, path: Path | str) -> object:
 
 
 def _instead(value: object) -> str:
-    """What a file holds in place of a list of records."""
+    """Description of what a file holds in place of a list of records, as the end of a message."""
     if isinstance(value, list):
         return "but its list is empty"
     if not isinstance(value, dict):

@@ -1,23 +1,24 @@
 """Seeded edit orders: which fact is edited at which step."""
 
 from normgrowth.errors import FactError
+from normgrowth.facts.orthography import caseless_key
 from normgrowth.facts.records import Fact
-from normgrowth.facts.writing import same
 from normgrowth.seeds import derive
 
 
 def reserved_facts(facts: list[Fact], seed: int, count: int) -> list[Fact]:
-    """The seeded facts that stand in no edit order: hypernetworks are trained on them."""
+    """Seeded choice of `count` facts that stand in no edit order: hypernetworks are trained on them."""
     return subset(facts, count, seed, "reserved")
 
 
 def edit_order(
     facts: list[Fact], seed: int, order: int, unique_subjects: bool = False, reserved: int = 0
 ) -> list[Fact]:
-    """The facts in order number `order` under the study's seed, those of `reserved_facts` left out.
+    """Facts in order number `order` under the study's seed, those of `reserved_facts` left out.
 
     A fact's place depends on its case_id alone, so it stays where it is relative to others when facts are added.
-    With `unique_subjects` only the first fact of each subject stays; case and Unicode form make no other subject.
+    With `unique_subjects` only the first fact of each subject stays; subjects that differ in case or Unicode form alone
+    are one subject.
     """
     kept_out = {fact.case_id for fact in reserved_facts(facts, seed, reserved)}
     ordered = [fact for fact in facts if fact.case_id not in kept_out]
@@ -26,7 +27,7 @@ def edit_order(
         return ordered
     first_of_subject: dict[str, Fact] = {}
     for fact in ordered:
-        first_of_subject.setdefault(same(fact.subject), fact)
+        first_of_subject.setdefault(caseless_key(fact.subject), fact)
     return list(first_of_subject.values())
 
 
@@ -42,7 +43,7 @@ def steps_of(order: list[Fact], first: int, last: int) -> list[Fact]:
 
 
 def subset(facts: list[Fact], count: int, seed: int, purpose: str) -> list[Fact]:
-    """A seeded choice of at most `count` facts, in their own order; a larger `count` only adds to it."""
+    """Seeded choice of at most `count` facts, in the order given; a larger `count` only adds to it."""
     chosen = sorted(facts, key=lambda fact: derive(seed, purpose, fact.case_id))[:count]
     keep = {fact.case_id for fact in chosen}
     return [fact for fact in facts if fact.case_id in keep]

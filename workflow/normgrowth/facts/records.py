@@ -3,14 +3,25 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from normgrowth.errors import FactError
 from normgrowth.facts.json_files import read_records
-from normgrowth.facts.writing import ends_of, is_blank, joint, same, starts_with_letter, stripped, with_blank
+from normgrowth.facts.orthography import (
+    caseless_key,
+    ends_of,
+    is_blank,
+    separator,
+    starts_with_letter,
+    stripped,
+    with_blank,
+)
 
 SUBJECT_SLOT = "{}"
 LARGEST_CASE_ID = 2**63 - 1
-"""What a column of whole numbers in a table holds."""
+"""Largest number of a table's column of whole numbers."""
+
+V = TypeVar("V")
 
 OUTER_FIELDS = ("case_id", "requested_rewrite", "paraphrase_prompts", "neighborhood_prompts")
 ZSRE_FIELDS = {"subject", "src", "alt", "answers"}
@@ -20,8 +31,8 @@ ZSRE_FIELDS = {"subject", "src", "alt", "answers"}
 class Fact:
     """One counterfactual edit: after it, the model should complete `question` with `target_new`.
 
-    Neither the subject nor the targets have blanks at their ends. How a prompt and a target are joined is said by
-    `normgrowth.facts.writing.joined`. `neighbours` are prompts about other subjects for which `target_true` holds.
+    Neither the subject nor the targets have blanks at their ends. `normgrowth.facts.orthography.joined` joins a prompt
+    and a target. `neighbours` are prompts about other subjects for which `target_true` holds.
     """
 
     case_id: int
@@ -32,7 +43,7 @@ class Fact:
     target_true: str
     paraphrases: tuple[str, ...]
     neighbours: tuple[str, ...]
-    generation_prompts: tuple[str, ...] = ()  # about the subject, to be gone on with freely
+    generation_prompts: tuple[str, ...] = ()  # about the subject, for free generation
 
     @property
     def question(self) -> str:
@@ -80,6 +91,11 @@ def subject_of(record: dict, where: str) -> str:
 
 
 def _fact(record: dict, where: str) -> Fact:
+    """The fact of a record, each field checked; `where` begins messages.
+
+    Raises:
+        FactError: naming the field at fault.
+    """
     case_id = _field(record, "case_id", int, where, OUTER_FIELDS)
     if abs(case_id) > LARGEST_CASE_ID:
         raise FactError(f"{where}: field 'case_id' is too large a number: a table holds at most {LARGEST_CASE_ID}")
@@ -97,7 +113,7 @@ def _fact(record: dict, where: str) -> Fact:
         _field(_field(rewrite, name, dict, inside), "str", str, f"{inside}.{name}")
         for name in ("target_new", "target_true")
     )
-    if same(new) == same(true):
+    if caseless_key(new) == caseless_key(true):
         alike = "" if new == true else f" but for case, blanks or Unicode form ({true!r})"
         raise FactError(f"{inside}: target_new and target_true are both {new!r}{alike}: there is nothing to edit")
     if _targets_bring_a_blank(new, true, [prompt.replace(SUBJECT_SLOT, subject), *paraphrases, *neighbours], inside):
@@ -131,14 +147,14 @@ def _without_blanks_around(prompt: str, subject: str) -> tuple[str, str]:
 
 
 def _targets_bring_a_blank(new: str, true: str, prompts: Iterable[str], where: str) -> bool:
-    """True where the targets begin with a blank that would not follow their prompts without it.
+    """Test for targets that begin with a blank which would not follow their prompts without it.
 
     Raises:
         FactError: when only one of the two does, so that they would be compared behind different texts.
     """
     begin = [target[0].isspace() for target in (new, true)]
     bare = [stripped(target) for target in (new, true)]
-    if not any(begin) or all(joint(prompt, target) for prompt in prompts for target in bare):
+    if not any(begin) or all(separator(prompt, target) for prompt in prompts for target in bare):
         return False
     if not all(begin):
         with_, without = ("target_new", "target_true") if begin[0] else ("target_true", "target_new")
@@ -148,7 +164,12 @@ def _targets_bring_a_blank(new: str, true: str, prompts: Iterable[str], where: s
     return True
 
 
-def _field(record: object, name: str, kind: type, where: str, expected: Iterable[str] = ()):
+def _field(record: object, name: str, kind: type[V], where: str, expected: Iterable[str] = ()) -> V:
+    """The value of a record's field, which must be of a kind.
+
+    Raises:
+        FactError: when the field is missing, of another kind or an empty text; `expected` are the schema's fields.
+    """
     if not isinstance(record, dict):
         raise FactError(f"{where} is {type(record).__name__}, not an object")
     if name not in record:
@@ -156,13 +177,13 @@ def _field(record: object, name: str, kind: type, where: str, expected: Iterable
     value = record[name]
     if not isinstance(value, kind) or isinstance(value, bool):
         raise FactError(f"{where}: field {name!r} is {type(value).__name__}, not {kind.__name__}")
-    if kind is str and is_blank(value):
+    if isinstance(value, str) and is_blank(value):
         raise FactError(f"{where}: field {name!r} is empty")
     return value
 
 
 def _hint(record: dict, expected: Iterable[str]) -> str:
-    """What a record without a field seems to be instead."""
+    """Likely schema of a record that lacks a field, as the end of a message."""
     if record.keys() >= ZSRE_FIELDS:
         return "; the record is in zsRE's schema: set `format: zsre`"
     return f" (format counterfact has the fields {', '.join(expected)})" if expected else ""
@@ -177,5 +198,5 @@ def _prompts(record: dict, name: str, where: str) -> tuple[str, ...]:
 
 
 def named(facts: Iterable[Fact]) -> str:
-    """The facts as an error message names them: 'case 3, 17'."""
+    """Facts as an error message names them: 'case 3, 17'."""
     return "case " + ", ".join(str(fact.case_id) for fact in facts)

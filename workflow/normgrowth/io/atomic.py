@@ -24,7 +24,7 @@ def whole_or_not_at_all(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     require_place(path)
-    # Several machines may write to one folder, each with processes of the same numbers.
+    # Several machines may write to one folder, and their process numbers may coincide.
     partial = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from normgrowth.errors import ArtefactError
 from normgrowth.io.atomic import whole_or_not_at_all
-from normgrowth.io.damage import damaged, unreadable
-from normgrowth.io.digests import check_beside, write_beside
+from normgrowth.io.digests import check_beside, damaged, unreadable, write_beside
 from normgrowth.io.provenance import file_sha256
 
 DOWNLOADS = "downloads"
+"""Folder of downloads; stated here, since every job would otherwise run again when any path of `layout` changes."""
 
 
 def write_json(path: Path | str, value: object) -> None:
@@ -44,7 +44,7 @@ def with_digest(path: Path | str) -> Iterator[Path]:
 
 
 def intact(path: Path | str) -> Path:
-    """The path of a file that the workflow wrote, once its bytes are found to be those that were written.
+    """Path of a file that the workflow wrote, once its bytes are found to be those that were written.
 
     Commands declare it as the type of arguments that name such files, so that each is checked before any work.
 
@@ -57,7 +57,7 @@ def intact(path: Path | str) -> Path:
 
 
 def as_named(path: Path | str) -> Path:
-    """The path of a file, once its bytes are found to have the SHA-256 that is its name, where it is a download.
+    """Path of a file; of a download once its bytes are found to have the SHA-256 that is its name.
 
     Downloads stand under their SHA-256 in a folder `downloads`; any other file is a user's own and is taken as it is.
 

@@ -1,4 +1,4 @@
-"""Text files that users bring: read in the Unicode encoding that they say, or refused with what they seem to be."""
+"""Users' text files: read in the Unicode encoding that they declare, or refused with what they seem to be."""
 
 import codecs
 from pathlib import Path
@@ -31,8 +31,8 @@ def read_unicode(path: Path | str, kind: str, fault: type[NormgrowthError]) -> s
     """The text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte-order mark; line ends become line feeds.
 
     Args:
-        kind: of the file, as errors name it: "facts file".
-        fault: the error to raise.
+        kind: name of such files in errors: "facts file".
+        fault: type of the errors to raise.
 
     Raises:
         fault: when the file cannot be read or is something else, with what it seems to be and the remedy.
@@ -76,7 +76,7 @@ def _without_mark(kind: str, path: Path | str, encoding: str) -> str:
 
 
 def _wide_encoding(data: bytes) -> str | None:
-    """The encoding of two or four bytes a character that the places of zeros suggest."""
+    """Encoding of two or four bytes a character that the places of zero bytes suggest; None where there are few."""
     head = data[:_LOOKED_AT]
     zeros = [head[place::4].count(0) / max(1, len(head[place::4])) for place in range(4)]
     if min(zeros[1:]) > _FEWEST_ZEROS:

@@ -1,7 +1,8 @@
-"""What a file says it holds, compared with what it should hold, so that none stands in for another."""
+"""Comparison of what a file says of itself with what it should hold, so that none stands in for another."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn, TypeVar
 
 import pandas as pd
 
@@ -9,22 +10,29 @@ from normgrowth.errors import ArtefactError
 
 AGAIN = "delete it and run the workflow again"
 LONGEST = 120
-"""Letters of a value that a message shows."""
+"""Characters of a value that a message shows."""
+
+V = TypeVar("V")
 
 
-class Named(dict):
+class Named(dict[str, V]):
     """Entries of a file by name; asking for one that is not there is an error that a user can act on."""
 
-    def __init__(self, path: Path | str, entries: Mapping) -> None:
+    def __init__(self, path: Path | str, entries: Mapping[str, V]) -> None:
         super().__init__(entries)
         self._path = path
 
-    def __missing__(self, name: str):
+    def __missing__(self, name: str) -> NoReturn:
         raise ArtefactError(f"{self._path} holds no {name}: another version of the package wrote it; {AGAIN}")
 
 
 def require(path: Path | str, found: Mapping, expected: Mapping, remedy: str = AGAIN) -> None:
     """Refuse a file whose metadata say something else than expected, or lack it.
+
+    Args:
+        found: the file's metadata.
+        expected: values that some of its entries must have.
+        remedy: what the user has to do, for the message.
 
     Raises:
         ArtefactError: naming the file, what it holds, what it should hold, and the remedy.
@@ -47,6 +55,7 @@ def require_rows(
     """Refuse a table whose rows or metadata are of another study, model, editor, order or step than expected.
 
     Args:
+        frame: has the columns named by `identity`, and `step` where `steps` is given.
         said: the table's metadata. A table without rows must say there what it is of.
         identity: expected values of identity columns.
         steps: first and last step that rows may be of.
@@ -64,8 +73,8 @@ def require_rows(
         raise ArtefactError(f"{path} holds {has}, where {should} belongs; {AGAIN}")
 
 
-def _only(column: pd.Series):
-    """The value that all rows have, or the list of several."""
+def _only(column: pd.Series) -> object:
+    """The value that all rows have, or the list of values where they differ."""
     values = [value.item() if hasattr(value, "item") else value for value in column.unique()]
     return values[0] if len(values) == 1 else values
 

@@ -1,6 +1,6 @@
-"""Large files whose digest this machine has confirmed before: they are hashed once, and again when they change.
+"""Memory of the digests that this machine has confirmed: a large file is hashed once, and again when it changes.
 
-What is remembered stands in the user's cache, one small file per large one: `$XDG_CACHE_HOME/normgrowth/verified`, or
+The memory stands in the user's cache, one small file per large one: `$XDG_CACHE_HOME/normgrowth/verified`, or
 `~/.cache/normgrowth/verified`. `NORMGROWTH_VERIFY=always` hashes always.
 """
 
@@ -10,19 +10,32 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypedDict
 
 from normgrowth.errors import ArtefactError
 from normgrowth.io.atomic import whole_or_not_at_all
 from normgrowth.io.provenance import file_sha256
 
 LARGE = 512 * 2**20
-"""Bytes from which a file's digest is remembered: smaller ones are hashed faster than their cache is worth."""
+"""Size in bytes from which a file's digest is remembered: smaller ones are hashed faster than a cache is worth."""
 
-ALWAYS = ("NORMGROWTH_VERIFY", "always")
+VARIABLE, ALWAYS = "NORMGROWTH_VERIFY", "always"
+"""Environment variable, and its value with which every file is hashed."""
+
+
+class _Identity(TypedDict):
+    """Properties of a file that stay the same as long as it does."""
+
+    host: str
+    path: str
+    device: int
+    inode: int
+    bytes: int
+    changed: list[int]  # nanoseconds: of the content, of the inode
 
 
 def confirmed(path: Path | str, expected: str, work_out: Callable[[], str] | None = None) -> str:
-    """The digest of a file. For a large one it is `expected` without another look where it was so before.
+    """Digest of a file; of a large one `expected`, without another look, where that was confirmed before.
 
     Args:
         work_out: computes the digest; None for the SHA-256 of the whole file.
@@ -32,7 +45,7 @@ def confirmed(path: Path | str, expected: str, work_out: Callable[[], str] | Non
     """
     path = Path(path)
     before = _identity(path)
-    note = _note(path) if before["bytes"] >= LARGE and os.environ.get(ALWAYS[0]) != ALWAYS[1] else None
+    note = _note(path) if before["bytes"] >= LARGE and os.environ.get(VARIABLE) != ALWAYS else None
     known = {**before, "digest": expected}
     if note is not None and _remembered(note) == known:
         return expected
@@ -43,8 +56,7 @@ def confirmed(path: Path | str, expected: str, work_out: Callable[[], str] | Non
     return digest
 
 
-def _identity(path: Path) -> dict[str, object]:
-    """What stays the same as long as a file does."""
+def _identity(path: Path) -> _Identity:
     state = path.stat()
     return {
         "host": socket.gethostname(),
@@ -57,7 +69,7 @@ def _identity(path: Path) -> dict[str, object]:
 
 
 def _note(path: Path) -> Path | None:
-    """Where it is remembered: one place per machine and file; None where the user has no home."""
+    """Path of the note on a file, one per machine and file; None where the user has no home."""
     place = hashlib.sha256(f"{socket.gethostname()}\n{os.path.realpath(path)}".encode(errors="surrogateescape"))
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -78,4 +90,4 @@ def _remember(note: Path, known: dict[str, object]) -> None:
         with whole_or_not_at_all(note) as partial:
             partial.write_text(json.dumps(known), encoding="ascii")
     except (OSError, ArtefactError):
-        pass  # a cache that cannot be written costs another look, and nothing else
+        pass  # without a cache the file is hashed again, and nothing else

@@ -1,4 +1,4 @@
-"""What made a file: hashes, settings and versions, and never a time or a place, so that equal work is equal bytes."""
+"""Provenance of files: hashes, settings and versions, and no time or place, so that equal work is equal bytes."""
 
 import hashlib
 from importlib.metadata import PackageNotFoundError, version
@@ -9,10 +9,15 @@ from normgrowth import __version__
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pandas", "pyarrow")
 
 UNKNOWN = "unknown"
+"""Version of a library of whose installation there is no record."""
 
 
 def file_sha256(path: Path | str) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        OSError: when the file cannot be read.
+    """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -23,7 +28,7 @@ def versions() -> dict[str, str]:
 
 
 def _version(name: str) -> str:
-    # The record of what is installed may lack where the code is there: it must not cost a result.
+    # Code may be installed without a record of it, which must not cost a result.
     try:
         return version(name) or UNKNOWN
     except PackageNotFoundError:

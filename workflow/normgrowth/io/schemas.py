@@ -1,4 +1,4 @@
-"""The columns of every table. Names, types and order are a contract that readers rely on.
+"""Columns of every table. Names, types and order are a contract that readers rely on.
 
 Every table begins with the identity columns. `step` counts the edits applied so far; 0 is the unedited
 model. Floats are float32 except where small differences of large numbers matter (norms, losses).
@@ -6,20 +6,13 @@ model. Floats are float32 except where small differences of large numbers matter
 
 import pyarrow as pa
 
-IDENTITY = [
+IDENTITY: list[tuple[str, pa.DataType]] = [
     ("study", pa.string()),
     ("model", pa.string()),
     ("editor", pa.string()),
     ("order", pa.int32()),
     ("step", pa.int32()),
 ]
-
-UNEDITED = "unedited"
-"""The editor's name in rows that belong to the unedited model."""
-
-
-STATE_FILE = "state.safetensors"
-"""A segment's saved state, beside its tables."""
 
 
 def _schema(*columns: tuple[str, pa.DataType]) -> pa.Schema:
@@ -181,7 +174,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("edit_seconds", pa.float32()),  # the editor alone
         ("telemetry_seconds", pa.float32()),
         ("score_seconds", pa.float32()),  # immediate scores
-        ("peak_memory_mb", pa.float32()),  # resident set of the process
+        # Peak of torch's allocations on the GPU, or of the process's resident set where there is none; 2**20 bytes.
+        ("peak_memory_mb", pa.float32()),
     ),
 }
 
@@ -190,7 +184,11 @@ WITHOUT_TIMES = {"edits": ("edit_seconds",)}
 
 
 def segment_schema(name: str) -> pa.Schema:
-    """The schema of table `name` as a segment writes it: without wall times."""
+    """The schema of table `name` as a segment writes it: without wall times.
+
+    Raises:
+        KeyError: when there is no such table.
+    """
     schema = SCHEMAS[name]
     for column in WITHOUT_TIMES.get(name, ()):
         schema = schema.remove(schema.get_field_index(column))
@@ -198,5 +196,5 @@ def segment_schema(name: str) -> pa.Schema:
 
 
 def vector_schema(width: int) -> pa.Schema:
-    """Activations themselves, of one site: fixed-size lists of the site's width, one row group per set of vectors."""
+    """Schema of activations themselves at one site: a vector is a fixed-size list of `width` float32 numbers."""
     return _schema(*_WHERE, ("number", pa.int32()), ("vector", pa.list_(pa.float32(), width)))

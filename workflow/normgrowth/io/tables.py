@@ -1,4 +1,4 @@
-"""The only reader and writer of Parquet."""
+"""The only reader and writer of Parquet: tables of the schemas of `io.schemas`, with their provenance."""
 
 import json
 from collections.abc import Iterable
@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from normgrowth.errors import ArtefactError
 from normgrowth.io.atomic import whole_or_not_at_all
-from normgrowth.io.damage import damaged
-from normgrowth.io.digests import BLANK, KEY, check_seal, seal, seal_fault
+from normgrowth.io.digests import BLANK, KEY, Span, check_seal, damaged, seal, seal_fault
+from normgrowth.io.identity import AGAIN, require
 from normgrowth.io.schemas import SCHEMAS, segment_schema
 
 PROVENANCE_KEY = b"normgrowth"
@@ -20,9 +20,13 @@ MAGIC = b"PAR1"
 
 
 def write_table(path: Path | str, frame: pd.DataFrame, schema: pa.Schema | str, provenance: dict | None = None) -> None:
-    """Write `frame` to `path` under a schema of `io.schemas` (or its name).
+    """Write `frame`, which has the columns of `schema`, to `path`.
 
     Equal frames and provenance give equal bytes: nothing of the time or the machine is added.
+
+    Args:
+        schema: of `io.schemas`, or its name there.
+        provenance: JSON values for the file's metadata.
 
     Raises:
         ArtefactError: when columns are missing, unknown or of another kind, or the disk is full.
@@ -59,7 +63,7 @@ def write_row_groups(
 
 
 def read_table(path: Path | str, name: str | None = None) -> pd.DataFrame:
-    """Read a table; with `name`, require the columns of that schema (wall times may be absent).
+    """Read a table; with `name`, require the columns of `SCHEMAS[name]` (wall times may be absent).
 
     Raises:
         ArtefactError: when the file is missing, of another schema or damaged, be it by a single bit.
@@ -94,11 +98,34 @@ def read_provenance(path: Path | str) -> dict:
 
 
 def read_table_if_whole(path: Path | str) -> pd.DataFrame | None:
-    """A table for those who only look: None where it is missing or damaged, and it stays where it is."""
+    """A table without its provenance; None where it is missing or damaged: such a file stays where it is."""
     try:
         return None if seal_fault(path, _footer) else pq.read_table(path).to_pandas()
     except (pa.ArrowException, OSError, ValueError):
         return None
+
+
+def read_results(folder: Path | str, names: Iterable[str], study: str | None = None) -> dict[str, pd.DataFrame]:
+    """Tables of a finished study by name, from `<folder>/<name>.parquet`, with the columns of `SCHEMAS[name]`.
+
+    Args:
+        study: the study that all rows must be of; None for any.
+
+    Raises:
+        ArtefactError: when one is missing, damaged, of another schema or of another study.
+    """
+    return {name: read_result(folder, name, study) for name in names}
+
+
+def read_result(folder: Path | str, name: str, study: str | None = None) -> pd.DataFrame:
+    """One table of a finished study; arguments and errors are those of `read_results`."""
+    path = Path(folder) / f"{name}.parquet"
+    frame, said = read_table_and_provenance(path, name)
+    if study is not None:
+        require(path, {"study": study, "table": name, **said}, {"study": study, "table": name})
+        if others := sorted(set(frame["study"]) - {study}):
+            raise ArtefactError(f"{path} holds rows of study {', '.join(others)}, where {study} belongs; {AGAIN}")
+    return frame
 
 
 def _require_columns(path: Path | str, frame: pd.DataFrame, name: str) -> None:
@@ -121,14 +148,14 @@ def _metadata(provenance: dict | None) -> dict[bytes, bytes]:
     return {PROVENANCE_KEY: json.dumps({**(provenance or {}), KEY: BLANK}, sort_keys=True).encode()}
 
 
-def _footer(file: BinaryIO, size: int) -> tuple[int, int] | None:
-    """First and past-the-last byte of a Parquet file's footer; None where the file is cut short.
+def _footer(file: BinaryIO, size: int) -> Span | None:
+    """Span of a Parquet file's footer; None where the file is cut short.
 
-    Its length stands before the four letters with which such a file begins and ends.
+    The footer's length stands before the four letters with which such a file begins and ends.
     """
     beginning = file.read(len(MAGIC))
     file.seek(max(0, size - 8))
     ending = file.read()
     end = size - 8
     start = end - int.from_bytes(ending[:4], "little")
-    return (start, end) if beginning == ending[4:] == MAGIC and start >= len(MAGIC) else None
+    return Span(start, end) if beginning == ending[4:] == MAGIC and start >= len(MAGIC) else None

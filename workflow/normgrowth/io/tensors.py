@@ -1,4 +1,4 @@
-"""The only reader and writer of safetensors besides transformers' own model files."""
+"""The only reader and writer of safetensors, besides the files of models, which are transformers' own."""
 
 import json
 from collections.abc import Iterator
@@ -11,8 +11,7 @@ from safetensors.torch import save_file
 
 from normgrowth.errors import ArtefactError
 from normgrowth.io.atomic import whole_or_not_at_all
-from normgrowth.io.damage import damaged
-from normgrowth.io.digests import BLANK, KEY, check_seal, safetensors_header, seal
+from normgrowth.io.digests import BLANK, KEY, check_seal, damaged, safetensors_header, seal
 from normgrowth.io.identity import Named
 
 # One metadata entry holds everything as JSON: with several, their order in the file is not fixed.
@@ -24,7 +23,8 @@ def write_tensors(path: Path | str, tensors: dict[str, torch.Tensor], metadata: 
     """Write named tensors and JSON metadata; equal content gives equal bytes.
 
     Args:
-        kind: what the file is, which readers ask for: "state".
+        metadata: JSON values.
+        kind: kind of the file, which readers ask for: "state".
 
     Raises:
         ArtefactError: when the disk is full.
@@ -39,23 +39,25 @@ def write_tensors(path: Path | str, tensors: dict[str, torch.Tensor], metadata: 
 def read_tensors(
     path: Path | str, kind: str | None = None, device: str = "cpu"
 ) -> tuple[dict[str, torch.Tensor], dict]:
-    """The tensors and the metadata of a file that `write_tensors` wrote; asking for what is not there names the file.
+    """Tensors, by name and on `device`, and metadata of a file that `write_tensors` wrote.
+
+    Asking either for a name that is not there is an error that names the file.
 
     Args:
-        kind: what the file must be; None for any.
+        kind: kind that the file must be of; None for any.
 
     Raises:
         ArtefactError: when the file is missing, of another kind or damaged, be it by a single bit.
     """
     with _opened(path, kind) as (file, metadata):
-        # Copied, because a tensor in the mapped file stands where the header's length puts it, and sums over it round
-        # by how it is aligned.
+        # Copied, because a tensor of the mapped file is aligned as the header's length has it, and how a sum is rounded
+        # depends on the alignment.
         tensors = {name: file.get_tensor(name).clone() for name in sorted(file.keys())}
     return Named(path, {name: tensor.to(device) for name, tensor in tensors.items()}), metadata
 
 
 def read_metadata(path: Path | str, kind: str | None = None) -> dict:
-    """The metadata alone; raises as `read_tensors` does."""
+    """Metadata of a file that `write_tensors` wrote; arguments and errors are those of `read_tensors`."""
     with _opened(path, kind) as (_, metadata):
         return metadata
 

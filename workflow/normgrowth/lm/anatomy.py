@@ -1,4 +1,4 @@
-"""Where an architecture keeps its blocks, projections, final norm and head.
+"""Anatomy of an architecture: where its blocks, projections, final norm and head are.
 
 Everything is found from the module graph (types, shapes, signatures), never from a model's name or path:
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from normgrowth.errors import ModelError
@@ -29,12 +30,12 @@ class Projection:
     @property
     def weight(self) -> nn.Parameter:
         """The parameter as stored: [outputs, inputs] for Linear, [inputs, outputs] for Conv1D."""
-        return self.module.weight
+        return self.module.get_parameter("weight")
 
     @property
     def matrix(self) -> torch.Tensor:
         """W as [outputs, inputs]: a view that shares the parameter's memory."""
-        weight = self.module.weight.detach()
+        weight = weight_of(self.module).detach()
         return weight.T if self.is_transposed else weight
 
     @property
@@ -44,8 +45,15 @@ class Projection:
 
     @property
     def is_transposed(self) -> bool:
-        """Whether the parameter is stored as [inputs, outputs]."""
+        """Storage of the parameter as [inputs, outputs], as Conv1D has it."""
         return isinstance(self.module, Conv1D)
+
+
+def weight_of(module: nn.Module) -> torch.Tensor:
+    """The weight of a linear map, a norm or an embedding."""
+    weight = module.weight
+    assert isinstance(weight, torch.Tensor)
+    return weight
 
 
 def frobenius(matrix: torch.Tensor) -> float:
@@ -60,7 +68,7 @@ class Anatomy:
     blocks: tuple[nn.Module, ...]
     down_projections: tuple[Projection, ...]
     attention_outputs: tuple[Projection, ...]
-    trunk: nn.Module  # everything up to and including the final norm
+    trunk: PreTrainedModel  # everything up to and including the final norm
     head: nn.Module
     hidden_size: int
 
@@ -70,11 +78,11 @@ class Anatomy:
 
     @property
     def home(self) -> torch.device:
-        """The device that tokens enter by: where blocks lie on several, everything but their own work is done here."""
-        return self.trunk.get_input_embeddings().weight.device
+        """Device of the input embeddings; where blocks lie on several, all but their own work is done on this one."""
+        return weight_of(self.trunk.get_input_embeddings()).device
 
 
-def anatomy_of(model: nn.Module) -> Anatomy:
+def anatomy_of(model: PreTrainedModel) -> Anatomy:
     """Find the parts of a transformers causal language model.
 
     Raises:
@@ -84,9 +92,10 @@ def anatomy_of(model: nn.Module) -> Anatomy:
     head = model.get_output_embeddings()
     if head is None:
         raise ModelError(f"{kind}: no output head was found (get_output_embeddings gives nothing)")
-    hidden_size = head.weight.shape[1]
+    hidden_size = weight_of(head).shape[1]
     path, blocks = _blocks(model, kind)
-    downs, outputs = [], []
+    downs: list[Projection] = []
+    outputs: list[Projection] = []
     for layer, block in enumerate(blocks):
         attention = [name for name, child in block.named_children() if _takes_attention_mask(child)]
         if not attention:
@@ -108,12 +117,17 @@ def anatomy_of(model: nn.Module) -> Anatomy:
             name, module = kept[-1]
             found.append(Projection(f"{path}.{layer}.{name}.weight", layer, module))
     trunk = model.base_model
-    if trunk is model:
+    if trunk is model or not isinstance(trunk, PreTrainedModel):
         raise ModelError(f"{kind}: the trunk below the head was not found (base_model is the model itself)")
     return Anatomy(tuple(blocks), tuple(downs), tuple(outputs), trunk, head, hidden_size)
 
 
 def _blocks(model: nn.Module, kind: str) -> tuple[str, nn.ModuleList]:
+    """Name and modules of the longest list of equal modules.
+
+    Raises:
+        ModelError: when there is no such list.
+    """
     lists = [
         (name, module)
         for name, module in model.named_modules()
@@ -129,6 +143,7 @@ def _takes_attention_mask(module: nn.Module) -> bool:
 
 
 def _output_width(module: nn.Module) -> int | None:
+    """Number of outputs of a linear map; None for any other module."""
     if isinstance(module, nn.Linear):
         return module.weight.shape[0]
     if isinstance(module, Conv1D):

@@ -1,15 +1,15 @@
-"""How many tokens a model reads at once, and what asks for more. Free of heavy imports, for the workflow."""
+"""Context length of models, and the settings that ask for more of it. Free of heavy imports, for the workflow."""
 
 from collections.abc import Iterable, Mapping
 
 KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
-"""Names that configurations of models give it. With rotary positions more can be read, but was never learnt."""
+"""Keys of the context length in models' configurations. Rotary positions allow more, which was never learnt."""
 
 LEAST = 16
-"""Tokens below which no prompt fits behind a context template, which takes ten."""
+"""Fewest tokens of a context in which a prompt fits behind a context template, which takes ten."""
 
 Asked = Mapping[str, int]
-"""By key of the study: tokens that a model has to read at once, in a window of text or after a prompt."""
+"""Tokens that a model has to read at once, in a window of text or after a prompt, by key of the study."""
 
 
 def context_length(config: Mapping) -> int | None:
@@ -20,7 +20,7 @@ def context_length(config: Mapping) -> int | None:
 
 
 def too_long(asked: Asked, length: int | None, model: str) -> list[str]:
-    """What asks for more than the context of `model` holds, a line each; nothing where its length is not known."""
+    """Faults of settings that ask for more than the context of `model` holds, a line each; none if it is not known."""
     if length is None:
         return []
     if length < LEAST:
@@ -33,10 +33,10 @@ def too_long(asked: Asked, length: int | None, model: str) -> list[str]:
 
 
 def as_words(asked: Asked) -> list[str]:
-    """Words of a command line, `key=tokens`."""
+    """Arguments of a command line, `key=tokens`, which `from_words` reads."""
     return [f"{key}={tokens}" for key, tokens in asked.items()]
 
 
 def from_words(words: Iterable[str]) -> Asked:
-    """What `as_words` wrote."""
+    """Tokens by key, from arguments that `as_words` wrote."""
     return {key: int(tokens) for key, _, tokens in (word.rpartition("=") for word in words)}

@@ -1,4 +1,4 @@
-"""Objects after prompts, teacher forced: the one place where their probabilities are read off."""
+"""Probabilities of objects after prompts, teacher forced."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -8,26 +8,24 @@ import torch
 from torch.nn.functional import log_softmax
 
 from normgrowth.lm.model import LanguageModel
-from normgrowth.lm.tokens import encode_with_target
-
-Encoded = tuple[tuple[int, ...], int]
-"""Token ids of prompt and object, and the position of the object's first token."""
+from normgrowth.lm.tokens import EncodedTarget, encode_with_target
 
 
 @dataclass(frozen=True)
 class Continuations:
     """Prompts with their objects, as the rows that a model must read to predict every object's tokens.
 
-    What is read ends before an object's last token. Objects of one prompt share a row where one's text begins the
-    other's: two objects of a single token need the prompt once.
+    A row ends before its object's last token. Objects of one prompt share a row where the text of one begins that of
+    the other: two objects of a single token need the prompt once.
     """
 
-    count: int  # of objects
+    count: int  # objects
     ids: torch.Tensor  # [rows, tokens]
-    mask: torch.Tensor
-    number: torch.Tensor  # [scored], one entry per token to predict: of the object it belongs to
+    mask: torch.Tensor  # [rows, tokens]
+    # One entry per token to predict, [scored]:
+    number: torch.Tensor  # of its object
     row: torch.Tensor
-    position: torch.Tensor
+    position: torch.Tensor  # of the token before it, where it is predicted
     token: torch.Tensor
 
     def predictions(self, lm: LanguageModel) -> torch.Tensor:
@@ -45,12 +43,19 @@ class Continuations:
         return zeros.index_add(0, self.number, values) / zeros.index_add(0, self.number, torch.ones_like(values))
 
 
-def lay_out(lm: LanguageModel, encoded: Sequence[Encoded]) -> Continuations:
-    """Encoded prompts with objects as one right-padded batch."""
+def lay_out(lm: LanguageModel, encoded: Sequence[EncodedTarget]) -> Continuations:
+    """Encoded prompts with objects as one right-padded batch.
+
+    Raises:
+        ModelError: when a row is longer than the model's context.
+    """
     texts = sorted({ids[:-1] for ids, _ in encoded})
     # Sorted, a text stands right before those that begin with it; attention looks back only, so they say all it would.
     rows = [text for text, after in zip(texts, [*texts[1:], ()], strict=True) if after[: len(text)] != text]
-    number, row, position, token = [], [], [], []
+    number: list[int] = []
+    row: list[int] = []
+    position: list[int] = []
+    token: list[int] = []
     for i, (ids, first) in enumerate(encoded):
         number += [i] * (len(ids) - first)
         row += [bisect_left(rows, ids[:-1])] * (len(ids) - first)
@@ -61,5 +66,10 @@ def lay_out(lm: LanguageModel, encoded: Sequence[Encoded]) -> Continuations:
 
 
 def continuations(lm: LanguageModel, prompts: Iterable[tuple[str, str]]) -> Continuations:
-    """Prompts and objects as one batch."""
+    """Pairs of a prompt and an object as one batch.
+
+    Raises:
+        FactError: when an object has no tokens of its own.
+        ModelError: when a row is longer than the model's context.
+    """
     return lay_out(lm, [encode_with_target(lm.tokenizer, prompt, target) for prompt, target in prompts])

@@ -1,4 +1,4 @@
-"""Letting a model go on with a text, token by token: greedily, or drawn from the most probable tokens under a seed."""
+"""Generation, token by token: greedily, or drawn from the most probable tokens under a seed."""
 
 from collections.abc import Sequence
 
@@ -16,10 +16,12 @@ ROWS_PER_PASS = 64
 def go_on(
     lm: LanguageModel, prompts: Sequence[Sequence[int]], length: int, top_k: int = 1, seed: int = 0
 ) -> list[list[int]]:
-    """The `length` tokens that follow each prompt, each drawn from the `top_k` most probable (1: greedily).
+    """Continuations of prompts by `length` tokens, each drawn from the `top_k` most probable ones (1: greedily).
 
-    Every prompt has draws of its own, from the seed and its place in `prompts`; which others run beside it changes
-    nothing but rounding.
+    Args:
+        prompts: token ids of each.
+        seed: with a prompt's place in `prompts`, decides its draws; which others run beside it changes nothing but
+            rounding.
 
     Raises:
         ModelError: when a prompt and what follows it are longer than the model's context.
@@ -38,14 +40,14 @@ def go_on(
 def _rows(
     lm: LanguageModel, prompts: Sequence[Sequence[int]], length: int, top_k: int, seeds: list[int]
 ) -> torch.Tensor:
-    """Continuations [rows, length]; prompts are padded on the left, so that all end together."""
+    """Continuations [rows, length]; prompts are padded on the left, so that all end at one position."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     past = DynamicCache(config=lm.model.config)
     longest = max(map(len, prompts))
     blanks = [longest - len(prompt) for prompt in prompts]
-    ids = [[pad_id(lm.tokenizer)] * blank + list(prompt) for blank, prompt in zip(blanks, prompts, strict=True)]
-    mask = [[0] * blank + [1] * len(prompt) for blank, prompt in zip(blanks, prompts, strict=True)]
-    ids, mask = torch.tensor(ids, device=lm.device), torch.tensor(mask, device=lm.device)
+    filled = [[pad_id(lm.tokenizer)] * blank + list(prompt) for blank, prompt in zip(blanks, prompts, strict=True)]
+    shown = [[0] * blank + [1] * len(prompt) for blank, prompt in zip(blanks, prompts, strict=True)]
+    ids, mask = torch.tensor(filled, device=lm.device), torch.tensor(shown, device=lm.device)
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
     drawn = []
     for _ in range(length):
@@ -62,7 +64,7 @@ def _draw(logits: torch.Tensor, top_k: int, generators: list[torch.Generator]) -
     best = logits.topk(min(top_k, logits.shape[1]), dim=-1)
     if top_k == 1:
         return best.indices
-    # A collapsed model's logits may be no numbers: then any of the tokens will do.
+    # A collapsed model's logits may be NaN: then every token is as good as another.
     weights = best.values.softmax(dim=-1).nan_to_num(1.0).cpu()
     picked = [torch.multinomial(row, 1, generator=g) for row, g in zip(weights, generators, strict=True)]
     return best.indices.gather(1, torch.stack(picked).to(logits.device))

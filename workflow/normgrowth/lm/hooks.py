@@ -1,21 +1,33 @@
-"""Reading and changing activations while part of a network runs.
+"""Hooks that read or change activations during forward passes.
 
-A place is (layer, site). Sites: `residual` (a block's output), `mlp_output` and `attention_output` (what the MLP's
-down-projection and attention's output projection give), `mlp_key` (what the down-projection reads). The outputs are
+A place is (layer, site). Sites: `residual` (a block's output), `mlp_output` and `attention_output` (outputs of the
+MLP's down-projection and of attention's output projection), `mlp_key` (input of the down-projection). The outputs are
 what is written to the residual stream, save where a block norms them on the way (Gemma 2 and 3): there they stand
 before that norm, since an edit decides what the projection gives and not what the norm makes of it. Where blocks lie on
 several devices, activations are handed over on the one that tokens enter by.
 
-    with reading(anatomy, [(1, "mlp_key"), (1, "residual")], stop=True) as seen:
-        run(lm, ids, mask)
+To read the input of layer 1's down-projection and the residual stream above it, run the model inside the block:
+
+    with reading(lm.anatomy, [(1, "mlp_key"), (1, "residual")]) as seen:
+        hidden = lm.hidden(ids, mask)
     keys = seen[1, "mlp_key"]                                   # [rows, tokens, width]
 
-    with changing(anatomy, (1, "residual"), lambda h: h + offset):
-        hidden = run(lm, ids, mask)
+With `stop=True` nothing above layer 1 is computed; the pass ends early, so it has no result:
+
+    with reading(lm.anatomy, [(1, "mlp_key")], stop=True) as seen:
+        lm.hidden(ids, mask)
+
+To add an offset to the residual stream behind layer 1, and see what the layers above make of it:
+
+    with changing(lm.anatomy, (1, "residual"), lambda activation: activation + offset):
+        hidden = lm.hidden(ids, mask)
+
+Gradients flow through both: activations are neither copied nor detached.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,6 +37,7 @@ from normgrowth.lm.anatomy import Anatomy
 SITES = ("residual", "mlp_output", "attention_output", "mlp_key")
 
 Place = tuple[int, str]
+"""Layer and site."""
 
 
 class _Enough(Exception):
@@ -44,9 +57,13 @@ def _module_at(anatomy: Anatomy, place: Place) -> nn.Module:
 
 @contextmanager
 def reading(anatomy: Anatomy, places: Iterable[Place], stop: bool = False) -> Iterator[dict[Place, torch.Tensor]]:
-    """Collect the activations at `places` of the forward pass made inside the block.
+    """Collect the activations [rows, tokens, width] at `places` of the last forward pass made inside the block.
 
-    With `stop`, the pass ends after the topmost block that holds a place; the block must then not use its result.
+    Args:
+        stop: end the pass after the topmost layer among the places; what follows it inside the block is skipped.
+
+    Raises:
+        ValueError: when a site is unknown.
     """
     places = list(places)
     seen: dict[Place, torch.Tensor] = {}
@@ -63,7 +80,11 @@ def reading(anatomy: Anatomy, places: Iterable[Place], stop: bool = False) -> It
 
 @contextmanager
 def changing(anatomy: Anatomy, place: Place, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
-    """Replace the activation [rows, tokens, width] at `place` by `change` of it in passes inside the block."""
+    """Replace the activation [rows, tokens, width] at `place` by `change` of it in forward passes inside the block.
+
+    Raises:
+        ValueError: when the site is unknown.
+    """
     with _hook(anatomy, place, change):
         yield
 
@@ -80,11 +101,11 @@ def _hook(anatomy: Anatomy, place: Place, function: Callable[[torch.Tensor], tor
     module = _module_at(anatomy, place)
     rows_and_tokens: list[int] = []
 
-    def before_block(_block, args, kwargs):
+    def before_block(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         stream = next(iter((*args, *kwargs.values())))
         rows_and_tokens[:] = stream.shape[:2]
 
-    def on_activation(activation):
+    def on_activation(activation: torch.Tensor) -> torch.Tensor | None:
         # OPT's MLPs read all rows as one list of tokens.
         is_flat = activation.ndim == 2
         at_home = activation.to(anatomy.home)
@@ -93,11 +114,11 @@ def _hook(anatomy: Anatomy, place: Place, function: Callable[[torch.Tensor], tor
             return None
         return (replacement.flatten(0, 1) if is_flat else replacement).to(activation.device)
 
-    def on_input(_module, inputs):
+    def on_input(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         replacement = on_activation(inputs[0])
         return None if replacement is None else (replacement, *inputs[1:])
 
-    def on_output(_module, _inputs, output):
+    def on_output(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> Any:
         # Blocks return a bare tensor or, as GPT-J's, a tuple that begins with it.
         first = output[0] if isinstance(output, tuple) else output
         replacement = on_activation(first)
@@ -117,5 +138,5 @@ def _hook(anatomy: Anatomy, place: Place, function: Callable[[torch.Tensor], tor
             handle.remove()
 
 
-def _raise_enough(*_) -> None:
+def _raise_enough(*_: object) -> None:
     raise _Enough

@@ -1,4 +1,4 @@
-"""A language model with its tokenizer and anatomy: what editing and measuring work on."""
+"""Language models with their tokenizer and anatomy, for editing and measuring."""
 
 from dataclasses import dataclass, replace
 
@@ -23,7 +23,7 @@ class LanguageModel:
     anatomy: Anatomy
     post_norms: tuple[PostNorm | None, ...]  # by layer: the norm between MLP and residual stream, where there is one
     precision: torch.dtype = torch.float32
-    """Of matrix products in forward passes. Weights are float32 whatever it is, and so is what is written to them."""
+    """Precision of matrix products in forward passes. Weights, and what is written to them, are float32 in any case."""
 
     @property
     def device(self) -> torch.device:
@@ -80,7 +80,7 @@ class LanguageModel:
         return hidden.to(self.device)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Vocabulary logits of final-norm outputs, for any leading shape; only these are ever computed."""
+        """Logits [..., vocabulary] of final-norm outputs [..., hidden]."""
         with self._products():
             logits = self.anatomy.head(hidden).to(self.device)
         cap = getattr(self.model.config, "final_logit_softcapping", None)
@@ -106,7 +106,7 @@ def language_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
 
 
 def _fuse_activations(model: PreTrainedModel) -> None:
-    """Let torch's own GELU do in one operation what GPT-2's, as transformers has it, does in eight."""
+    """Replace the GELU of GPT-2, eight operations in transformers, by torch's, which is one."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, NewGELUActivation):
@@ -115,7 +115,11 @@ def _fuse_activations(model: PreTrainedModel) -> None:
 
 @torch.no_grad()
 def _check_parts(lm: LanguageModel) -> None:
-    """Two rows that differ in their last token show what a module graph does not: direction and scale."""
+    """Refuse a model that is not causal, or whose logits are not its head's, as two rows show that differ in a token.
+
+    Raises:
+        ModelError: naming the kind of model.
+    """
     kind = type(lm.model).__name__
     ids = torch.tensor([[0, 1], [0, 2]], device=lm.device)
     mask = torch.ones_like(ids)
@@ -127,5 +131,5 @@ def _check_parts(lm: LanguageModel) -> None:
 
 
 def _alike(first: torch.Tensor, second: torch.Tensor) -> bool:
-    """Equal but for rounding."""
+    """Test for tensors that are equal but for rounding."""
     return torch.allclose(first, second, rtol=1e-3, atol=1e-3 * second.abs().max().item(), equal_nan=True)

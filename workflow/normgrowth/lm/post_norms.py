@@ -1,11 +1,11 @@
-"""The norm that some families put between an MLP and the residual stream (Gemma 2 and 3, OLMo 2).
+"""Norms between MLP and residual stream, which some families have (Gemma 2 and 3, OLMo 2).
 
 There an MLP whose down-projection gives y writes n = g y / rms(y) to the stream: the direction of y counts, its length
 does not, and what a layer can write is the ellipsoid of all g u with rms(u) = 1. An editor that wants the stream to be
 somewhere has to aim at points of it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -13,25 +13,25 @@ import torch
 from torch import nn
 
 from normgrowth.errors import ModelError
-from normgrowth.lm.anatomy import Anatomy
+from normgrowth.lm.anatomy import Anatomy, weight_of
 
 BISECTIONS = 100
-"""Halvings of the multiplier's bracket: as far as float64 tells."""
+"""Halvings of the multiplier's bracket, enough for the precision of float64."""
 
 
 @dataclass(frozen=True)
 class PostNorm:
-    """The norm behind one layer's MLP."""
+    """Norm behind one layer's MLP: y becomes g y / rms(y)."""
 
     module: nn.Module
     gain: torch.Tensor  # g [o], float64, on the model's first device
 
     def written(self, values: torch.Tensor) -> torch.Tensor:
-        """What MLP outputs y [n, o] come to in the stream, by the model's own module."""
-        return self.module(values.to(self.module.weight.device)).to(values.device)
+        """Vectors [n, o] that MLP outputs y [n, o] write to the stream, by the model's own module."""
+        return self.module(values.to(weight_of(self.module).device)).to(values.device)
 
     def nearest(self, wanted: torch.Tensor) -> torch.Tensor:
-        """The directions u [n, o] with rms(u) = 1 whose g u is nearest to what is wanted of the stream [n, o].
+        """Directions u [n, o] with rms(u) = 1 whose g u is nearest to m [n, o], what is wanted of the stream.
 
         Setting the derivative of ||g u - m||² + μ (||u||² - o) to zero gives u = g m / (g² + μ); μ > -min g² makes it
         the minimum, and ||u|| falls as μ grows, so bisection finds the one that gives u its length. In float64.
@@ -49,7 +49,7 @@ class PostNorm:
 
 
 def unit_rms(values: torch.Tensor) -> torch.Tensor:
-    """Vectors [n, o] scaled to rms 1."""
+    """Vectors [n, o], scaled to a root mean square of 1."""
     return values / rms(values)
 
 
@@ -60,33 +60,38 @@ def rms(values: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Reach:
-    """What offsets asked of the stream come to when an MLP, whose outputs y are known, has to write them:
-    N(y + s δ) - N(y), with s = rms(y) / rms(g), so that small offsets keep their size on the mean."""
+    """Effect on the stream of offsets δ that an MLP has to write through its norm N, where its outputs y are known.
+
+    It is N(y + s δ) - N(y), with s = rms(y) / rms(g), so that small offsets keep their size on the mean.
+    """
 
     norm: PostNorm
     values: torch.Tensor  # y [rows, o]
 
     def select(self, rows: torch.Tensor) -> "Reach":
-        """Of these rows alone."""
+        """The same for these rows alone."""
         return Reach(self.norm, self.values[rows])
 
     def of(self, offsets: torch.Tensor) -> torch.Tensor:
-        """What offsets δ [rows, o] come to, [rows, o]."""
+        """Effect on the stream [rows, o] of offsets δ [rows, o]."""
         scale = rms(self.values) / rms(self.norm.gain[None]).to(self.values.dtype)
         return self.norm.written(self.values + scale * offsets) - self.norm.written(self.values)
 
 
 @contextmanager
 def looking_behind_mlps(anatomy: Anatomy) -> Iterator[dict[int, nn.Module]]:
-    """Find, by layer, what stands between MLP and residual stream, from any pass made inside the block: the child of a
-    block with a weight of the residual width that reads the very tensor which the down-projection gave."""
+    """Find, by layer, the module between MLP and residual stream, from any forward pass made inside the block.
+
+    It is the child of a block with a weight of the residual width that reads the very tensor that the down-projection
+    gave.
+    """
     given: dict[int, torch.Tensor] = {}
     behind: dict[int, nn.Module] = {}
 
-    def keep(layer: int):
+    def keep(layer: int) -> Callable[[nn.Module, Sequence[torch.Tensor], torch.Tensor], None]:
         return lambda _module, _inputs, output: given.update({layer: output})
 
-    def look(layer: int):
+    def look(layer: int) -> Callable[[nn.Module, Sequence[torch.Tensor]], None]:
         def on_child(module: nn.Module, inputs: Sequence[torch.Tensor]) -> None:
             if inputs and inputs[0] is given.get(layer):
                 behind[layer] = module
@@ -105,10 +110,10 @@ def looking_behind_mlps(anatomy: Anatomy) -> Iterator[dict[int, nn.Module]]:
 
 @torch.no_grad()
 def post_norms_of(kind: str, anatomy: Anatomy, behind: dict[int, nn.Module]) -> tuple[PostNorm | None, ...]:
-    """The norm behind each layer's MLP, None where there is none, from what `looking_behind_mlps` found.
+    """Norm behind each layer's MLP, None where there is none, from what `looking_behind_mlps` found.
 
     Raises:
-        ModelError: when what stands there is not g y / rms(y).
+        ModelError: when a module that stands there is not g y / rms(y).
     """
     return tuple(_post_norm(kind, layer, behind.get(layer), anatomy.home) for layer in range(anatomy.n_layers))
 
@@ -116,7 +121,8 @@ def post_norms_of(kind: str, anatomy: Anatomy, behind: dict[int, nn.Module]) -> 
 def _post_norm(kind: str, layer: int, module: nn.Module | None, home: torch.device) -> PostNorm | None:
     if module is None:
         return None
-    values = torch.stack([torch.ones_like(module.weight), torch.linspace(-1, 2, len(module.weight)).to(module.weight)])
+    weight = weight_of(module)
+    values = torch.stack([torch.ones_like(weight), torch.linspace(-1, 2, len(weight)).to(weight)])
     of_ones, written = module(values).double()
     expected = of_ones * unit_rms(values[1:].double())[0]
     if not torch.allclose(written, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item()):

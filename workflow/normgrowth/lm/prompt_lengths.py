@@ -1,17 +1,17 @@
-"""Facts and windows held against what their model can read, before the work: its context's length, its tokenizer."""
+"""Checks before the work that a model can read facts and windows: by its context's length and its tokenizer."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
 from normgrowth.errors import FactError, ModelError
+from normgrowth.facts.orthography import joined, separator
 from normgrowth.facts.records import Fact
-from normgrowth.facts.writing import joined, joint
 from normgrowth.lm.context_length import Asked, too_long
 from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.tokens import SLOT, encode, encode_with_target
 
 TOKENS_PER_BYTE = 4
 SPECIAL_TOKENS = 16
-"""No tokenizer gives more of either, but for rare signs: texts that are this short need not be encoded."""
+"""Bounds that tokenizers keep but for rare signs: a text that fits the context by them need not be encoded."""
 
 
 def require_windows(lm: LanguageModel, asked: Asked) -> None:
@@ -48,7 +48,7 @@ def require_scored(lm: LanguageModel, fact: Fact) -> None:
     pairs = [(prompt, target) for prompt in _scored(fact) for target in (fact.target_new, fact.target_true)]
     require_prompts(lm, fact, (joined(*pair) for pair in pairs))
     for prompt, target in pairs:
-        if prompt == fact.question or not joint(prompt, target):  # only across no blank may a token reach
+        if prompt == fact.question or not separator(prompt, target):  # only across no blank may a token reach
             try:
                 encode_with_target(lm.tokenizer, prompt, target)
             except FactError as error:
@@ -63,8 +63,8 @@ def require_prompts(lm: LanguageModel, fact: Fact, texts: Iterable[str], to_foll
     """Refuse a fact of which a text does not fit.
 
     Args:
-        texts: what the model reads, but for the last token of each, which it only predicts.
-        to_follow: tokens that it writes after each.
+        texts: texts that the model reads, but for the last token of each, which it only predicts.
+        to_follow: number of tokens that it generates after each.
 
     Raises:
         FactError: naming the case.

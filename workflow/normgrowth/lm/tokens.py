@@ -1,4 +1,4 @@
-"""From text to tokens and back: where the subject ends, where the target begins, what stands before both.
+"""Tokens of texts: where the subject ends, where the target begins, what stands before both.
 
 Positions come from the tokenizer's character offsets on the whole text, special tokens from the tokenizer
 itself; nothing is inferred from a model's name. Encoding pieces apart and adding up their lengths, as earlier code
@@ -8,14 +8,16 @@ does, breaks with tokenizers that add a start token or mark word starts.
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from normgrowth.errors import FactError, ModelError
-from normgrowth.facts.writing import joined, without_blank
+from normgrowth.facts.orthography import joined, without_blank
 
 SLOT = "{}"
+"""Place of the question in a context template."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,13 @@ class Encoded:
     def covering(self, character: int) -> list[int]:
         """Positions of the tokens that cover a character (several where its bytes are split)."""
         return [i for i, (start, end) in enumerate(self.spans) if start <= character < end]
+
+
+class EncodedTarget(NamedTuple):
+    """Token ids of a prompt with its target, and the position of the target's first token."""
+
+    ids: tuple[int, ...]
+    first: int
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> Encoded:
@@ -63,8 +72,8 @@ def last_token_of(encoded: Encoded, span: tuple[int, int]) -> int:
     return positions[-1]
 
 
-def encode_with_target(tokenizer: PreTrainedTokenizerBase, prompt: str, target: str) -> tuple[tuple[int, ...], int]:
-    """Encode a prompt and its target as one text (`joined`); return the ids and where the target's first token is.
+def encode_with_target(tokenizer: PreTrainedTokenizerBase, prompt: str, target: str) -> EncodedTarget:
+    """Encode a prompt and its target as one text (`joined`).
 
     Raises:
         FactError: when the target has no tokens of its own, or they do not decode to it.
@@ -86,19 +95,19 @@ def encode_with_target(tokenizer: PreTrainedTokenizerBase, prompt: str, target: 
     # SentencePiece may mark the word's start with a token of its own, which belongs to the target too.
     while first > 0 and encoded.spans[first - 1][0] >= start and encoded.spans[first - 1][1] > start:
         first -= 1
-    decoded = tokenizer.decode(encoded.ids[first:], clean_up_tokenization_spaces=False).strip()
+    decoded = str(tokenizer.decode(list(encoded.ids[first:]), clean_up_tokenization_spaces=False)).strip()
     if decoded != target and not _normalised_alike(decoded, target):
         raise FactError(f"target {target!r} after {prompt!r} decodes to {decoded!r} in this tokenizer")
-    return encoded.ids, first
+    return EncodedTarget(encoded.ids, first)
 
 
 def _normalised_alike(decoded: str, target: str) -> bool:
-    """True where two texts differ in Unicode form alone, to which some tokenizers bring all text."""
+    """Test for texts that differ in Unicode form (NFKC) alone: some tokenizers bring all text to one form."""
     return unicodedata.normalize("NFKC", decoded) == unicodedata.normalize("NFKC", target.strip())
 
 
 def fill(template: str, text: str, span: tuple[int, int]) -> tuple[str, tuple[int, int]]:
-    """Put `text` into a context template at {}; return the whole and where `span` has moved to.
+    """Put `text` into a context template at {}; return the whole text, and the place of `span` in it.
 
     Of the blanks before the slot and those that the text begins with, the template's stay.
     """
@@ -110,9 +119,9 @@ def fill(template: str, text: str, span: tuple[int, int]) -> tuple[str, tuple[in
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int, device: str | torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-pad rows of ids to [rows, longest] and give the attention mask of the same shape.
+    """Right-padded ids [rows, longest] and the attention mask of the same shape.
 
-    Right padding is what keeps every position counted from the first token right.
+    Padding stands on the right because models count positions from a row's first token.
     """
     longest = max(map(len, rows))
     ids = torch.full((len(rows), longest), pad_id, dtype=torch.long)

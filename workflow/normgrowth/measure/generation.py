@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from normgrowth.facts.orthography import begins_with, words
 from normgrowth.facts.records import Fact
-from normgrowth.facts.writing import says, words
 from normgrowth.lm.generate import go_on
 from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.prompt_lengths import require_prompts, require_windows
@@ -43,7 +43,7 @@ def matches(lm: LanguageModel, facts: Sequence[Fact]) -> list[float]:
     followed = go_on(lm, prompts, max((len(ids) - first for ids, first in encoded), default=0) + ROOM)
     # The object in the form that the tokenizer brings text to is the one that the model can say.
     wanted = _continuations(lm, prompts, [list(ids[first:]) for ids, first in encoded])
-    return [float(says(*both)) for both in zip(_continuations(lm, prompts, followed), wanted, strict=True)]
+    return [float(begins_with(*both)) for both in zip(_continuations(lm, prompts, followed), wanted, strict=True)]
 
 
 def require_generations(lm: LanguageModel, facts: Sequence[Fact], tokens: int) -> None:

@@ -12,8 +12,9 @@ import pandas as pd
 import torch
 
 from normgrowth.facts.records import Fact
-from normgrowth.lm.continuations import Encoded, lay_out
+from normgrowth.lm.continuations import lay_out
 from normgrowth.lm.model import LanguageModel
+from normgrowth.lm.tokens import EncodedTarget as Encoded
 from normgrowth.lm.tokens import encode_with_target
 
 UNASKED = {"generation_match": None, "entropy": None}

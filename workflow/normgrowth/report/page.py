@@ -26,8 +26,8 @@ from normgrowth.figures.catalogue import FIGURES
 from normgrowth.figures.identity import identity_of, said_by
 from normgrowth.io.documents import intact, read_json, write_text
 from normgrowth.io.identity import AGAIN, require
-from normgrowth.io.results import read_results
-from normgrowth.io.schemas import UNEDITED
+from normgrowth.io.tables import read_results
+from normgrowth.layout import UNEDITED
 from normgrowth.report.evidence import evidence_tables
 from normgrowth.report.summaries import single_edits, summaries
 from normgrowth.report.usage import usage_table

@@ -8,8 +8,8 @@ import pandas as pd
 from normgrowth.analysis.collapse import collapses
 from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean
 from normgrowth.claims.judge import TABLES
-from normgrowth.io.results import read_result, read_results
-from normgrowth.io.schemas import UNEDITED
+from normgrowth.io.tables import read_result, read_results
+from normgrowth.layout import UNEDITED
 from normgrowth.report.cells import Cell, Table, known, measured, percent, whole
 from normgrowth.report.collapse_table import collapse_tables, time_table
 

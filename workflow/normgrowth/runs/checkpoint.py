@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from normgrowth.facts.orders import subset
+from normgrowth.facts.orthography import joined
 from normgrowth.facts.records import Fact
-from normgrowth.facts.writing import joined
-from normgrowth.io.schemas import UNEDITED
+from normgrowth.layout import UNEDITED
 from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.prompt_lengths import require_prompts, require_scored
 from normgrowth.measure.ability import Item, ability, cloze_items, read_text

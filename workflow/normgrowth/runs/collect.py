@@ -9,8 +9,9 @@ import pandas as pd
 from normgrowth.errors import ArtefactError
 from normgrowth.io.digests import safetensors_header, stated_digest
 from normgrowth.io.identity import AGAIN, require, require_rows
-from normgrowth.io.schemas import IDENTITY, SCHEMAS, STATE_FILE, UNEDITED, WITHOUT_TIMES
+from normgrowth.io.schemas import IDENTITY, SCHEMAS, WITHOUT_TIMES
 from normgrowth.io.tables import read_table_and_provenance
+from normgrowth.layout import STATE_FILE, UNEDITED
 
 BY_SEGMENT = ("norms", "edits", "scores", "speed")
 BY_CHECKPOINT = ("scores", "activations", "subspaces", "coordinates", "cka", "spectra", "downstream")

@@ -18,8 +18,8 @@ from normgrowth.editors.base import Change, Memory
 from normgrowth.errors import ArtefactError
 from normgrowth.io.identity import require
 from normgrowth.io.provenance import file_sha256
-from normgrowth.io.schemas import STATE_FILE
 from normgrowth.io.tensors import read_metadata, read_tensors, write_tensors
+from normgrowth.layout import STATE_FILE
 from normgrowth.lm.model import LanguageModel
 
 STATE = "state"

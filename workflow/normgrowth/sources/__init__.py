@@ -1,1 +1,1 @@
-"""Where models, facts and text come from: the Hub, pinned files of the web, local files; and a model folder's files."""
+"""Sources of models, facts and text: the Hub, pinned files of the web, local files, model folders, toy models."""

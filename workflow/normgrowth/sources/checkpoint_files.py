@@ -1,13 +1,15 @@
-"""The files of a checkpoint: which of a folder are loaded, and which tensors they say they hold.
+"""Files of a checkpoint: which of a folder are loaded, and which tensors they say they hold.
 
 Only names, links and headers are read, without torch: it is cheap enough to be asked before any work.
 """
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from safetensors import SafetensorError, safe_open
 
 from normgrowth.errors import ModelError
 
@@ -16,11 +18,15 @@ MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
-"""Files of which a tokenizer has at least one."""
+"""Files that a tokenizer is loaded from: one of them at least."""
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model")
-TOKENIZER_FILES += ("vocab.json", "merges.txt", "added_tokens.json")
+TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model"),
+    *("vocab.json", "merges.txt", "added_tokens.json"),
+)
 SMALL_FILES = (CONFIG, "generation_config.json", INDEX, *TOKENIZER_FILES)
+"""Files that loading reads beside the weights, as far as they are there."""
+
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_FILES = (ADAPTER_CONFIG, "adapter_model.safetensors", "adapter_model.bin")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
@@ -35,7 +41,7 @@ _INDEX_OF_BLOCK = re.compile(r"(?:^|\.)(\d+)\.")
 
 
 class Tensor(NamedTuple):
-    """What a header says of a tensor."""
+    """File, type and shape of a tensor, as the file's header says."""
 
     file: Path
     dtype: str  # as safetensors names it: F32, BF16, I8, ...
@@ -62,7 +68,17 @@ def model_files(folder: Path | str) -> list[Path]:
     if missing := _missing_parts(names):
         raise ModelError(f"model folder {folder} lacks {', '.join(missing)}")
     weights = _weights(folder, names)
-    return sorted(folder / name for name in [*(name for name in SMALL_FILES if name in names), *weights])
+    return sorted(folder / name for name in loaded_files(names, weights))
+
+
+def loaded_files(names: Container[str], weights: Iterable[str]) -> list[str]:
+    """Files that loading reads, of a folder with these file names and these weights."""
+    return [*(name for name in SMALL_FILES if name in names), *weights]
+
+
+def has_tokenizer(names: Iterable[str]) -> bool:
+    """Test for file names among which is one that a tokenizer is loaded from."""
+    return not set(TOKENIZERS).isdisjoint(names)
 
 
 def files_there(folder: Path | str) -> list[Path]:
@@ -124,7 +140,7 @@ def unwrapped(name: str) -> str:
 
 
 def adapter_fault(names: Iterable[str], config: Path | None = None) -> str | None:
-    """What is wrong with a folder of these file names that holds an adapter; None where it holds none."""
+    """Fault of a folder of these file names that holds an adapter, in words; None where it holds none."""
     names = set(names)
     adapters = [name for name in ADAPTER_FILES if name in names]
     if not adapters:
@@ -138,10 +154,10 @@ def adapter_fault(names: Iterable[str], config: Path | None = None) -> str | Non
 
 
 def listed(names: Iterable[object], most: int = 3) -> str:
-    """A few names, and how many more there are."""
-    names = list(map(str, names))
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    """The first names, and how many more there are, in words."""
+    texts = list(map(str, names))
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def _missing_parts(names: set[str]) -> list[str]:
@@ -155,7 +171,7 @@ def _missing_parts(names: set[str]) -> list[str]:
             missing.append(f"weights ({WEIGHTS}; {listed(others)} is not read: save the model by save_pretrained)")
         else:
             missing.append("weights (*.safetensors)")
-    return missing + ([] if names & set(TOKENIZERS) else [f"a tokenizer ({', '.join(TOKENIZERS)})"])
+    return missing + ([] if has_tokenizer(names) else [f"a tokenizer ({', '.join(TOKENIZERS)})"])
 
 
 def _weights(folder: Path, names: set[str]) -> list[str]:
@@ -179,7 +195,11 @@ def _weights(folder: Path, names: set[str]) -> list[str]:
 
 
 def _places(index: Path) -> Mapping[str, str]:
-    """By tensor, the file that an index places it in."""
+    """File of each tensor, by an index of weights.
+
+    Raises:
+        ModelError: when the file is no such index.
+    """
     try:
         places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         if not places or not all(isinstance(place, str) for place in places.values()):
@@ -190,8 +210,11 @@ def _places(index: Path) -> Mapping[str, str]:
 
 
 def _header(file: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError, safe_open
+    """The tensors of a safetensors file by name.
 
+    Raises:
+        ModelError: when the header cannot be read.
+    """
     try:
         with safe_open(file, framework="np") as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
@@ -212,15 +235,15 @@ def _refuse_broken_links(folder: Path) -> None:
 
 
 def again(folder: Path | str, changed: Path | None = None) -> str:
-    """How a model folder is made again, in words.
+    """Instruction by which a model folder is made again.
 
     Args:
         changed: the file whose bytes are others than they were; None where something else is amiss.
     """
     folder = Path(folder)
-    links = folder / CONFIG
-    links = links if links.is_symlink() else next((path for path in folder.glob("*") if path.is_symlink()), None)
-    if links is None:
+    candidates = (folder / CONFIG, *folder.glob("*"))
+    link = next((path for path in candidates if path.is_symlink()), None)
+    if link is None:
         return f"delete {folder} and run the workflow again, which makes the model anew"
     try:
         source = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["source"]
@@ -232,13 +255,15 @@ def again(folder: Path | str, changed: Path | None = None) -> str:
     if changed:
         return (
             "put the former file back, or import the model as it is now by `normgrowth import-model --path "
-            f"{links.readlink().parent} --out {folder}`, and the workflow makes anew what was made from it"
+            f"{link.readlink().parent} --out {folder}`, and the workflow makes anew what was made from it"
         )
     return f"import it from the FOLDER where it is now by `normgrowth import-model --path FOLDER --out {folder}`"
 
 
 def _base_of(config: Path | None) -> str:
-    """Which model an adapter is for, in words."""
+    """The end of a message that names the model of an adapter; empty where that is not known."""
+    if config is None:
+        return ""
     try:
         base = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Check that a checkpoint is the model which its configuration describes: every tensor of the model from the file.
+"""Check that a checkpoint is the model that its configuration describes: every tensor of the model is in the files.
 
 transformers fills what a file lacks with random numbers and passes over what it does not know. Here the model is made
 without memory (on torch's meta device) and loaded from the headers alone, by transformers' own rules of names, so
@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import torch
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from normgrowth.errors import ModelError
 from normgrowth.sources.checkpoint_files import CONFIG, MERGE, Tensor, blocks_in, listed, unwrapped
@@ -47,7 +47,7 @@ MOST_LAYERS = 1000
 FLOATS = ("F64", "F32", "F16", "BF16")
 
 OUTER = ("base_model", "model", "transformer", "language_model", "lm", "net", "student")
-"""Parts that whatever a model was saved within puts before every name."""
+"""First parts of all names of a model that was saved as a part of something else."""
 
 HEAD = "lm_head.weight"
 CODES = (
@@ -62,7 +62,7 @@ CODES = (
     "_zero_point",
     "_packed",
 )
-"""Ends of names of what quantised weights are decoded by."""
+"""Ends of the names of tensors by which quantised weights are decoded."""
 
 QUANTISED = "Quantised weights cannot be edited: give the model as it was before, or dequantise and save it"
 
@@ -73,10 +73,25 @@ HARMLESS = re.compile(
 
 
 class Fit(NamedTuple):
-    """A model without memory, and what the names in its files are read as where they are not its own."""
+    """A model without memory, and the tensors whose names in the files are not those of the model."""
 
     model: PreTrainedModel  # on the meta device
-    renamed: dict[str, str]
+    renamed: dict[str, str]  # the model's name, by that in the files
+
+
+class Misfit(NamedTuple):
+    """Fault of a checkpoint, in words, and the number of tensors that are amiss."""
+
+    fault: str
+    tensors: int
+
+
+class LoadingInfo(TypedDict):
+    """Names of tensors that `from_pretrained` tells of with `output_loading_info`."""
+
+    missing_keys: Collection[str]
+    unexpected_keys: Collection[str]
+    mismatched_keys: Collection[tuple[str, Iterable[int], Iterable[int]]]  # name, shape in the file, shape in the model
 
 
 def configuration(folder: Path | str) -> PreTrainedConfig:
@@ -136,19 +151,20 @@ def fit(config: PreTrainedConfig, tensors: Mapping[str, Tensor]) -> Fit:
     """
     stated = stated_layers(config.get_text_config().to_dict())
     layers = layers_fault(stated, blocks_in(tensors))
-    if layers and stated > MOST_LAYERS:
+    if layers and stated is not None and stated > MOST_LAYERS:
         raise ModelError(f"{CONFIG} {layers}")  # even without memory, so many take long to make
-    faults = {}
+    faults: list[Misfit] = []
     for renamed in _renamings(list(tensors)):
-        model, fault, amiss = _held_against(config, tensors, renamed)
-        if fault is None:
-            return Fit(model, renamed)
-        faults.setdefault(amiss, fault)
-    raise ModelError(faults[min(faults)] + (f". {CONFIG} {layers}" if layers else ""))
+        found = _compared(config, tensors, renamed)
+        if isinstance(found, PreTrainedModel):
+            return Fit(found, renamed)
+        faults.append(found)
+    least = min(faults, key=lambda misfit: misfit.tensors)
+    raise ModelError(least.fault + (f". {CONFIG} {layers}" if layers else ""))
 
 
-def misfits(told: Mapping[str, Collection]) -> tuple[str | None, int]:
-    """What is wrong by the loading info of `from_pretrained`, None where nothing is, and how many tensors are amiss."""
+def misfits(told: LoadingInfo) -> Misfit | None:
+    """Fault of a checkpoint by the loading info of `from_pretrained`; None where there is none."""
     lacking = sorted(told["missing_keys"])
     unused = sorted(name for name in told["unexpected_keys"] if not HARMLESS.search(name))
     other = sorted(told["mismatched_keys"])
@@ -161,11 +177,11 @@ def misfits(told: Mapping[str, Collection]) -> tuple[str | None, int]:
         shapes = (f"{name}, {_shape(held)} and not {_shape(wanted)}" for name, held, wanted in other)
         parts.append(f"hold {_counted(other)} of another shape ({listed(shapes)})")
     if not parts:
-        return None, 0
+        return None
     fault = (
         f"the weights are not those of the model in {CONFIG}: they {' and '.join(parts)}. {_remedy(lacking, unused)}"
     )
-    return fault, len(lacking) + len(unused) + len(other)
+    return Misfit(fault, len(lacking) + len(unused) + len(other))
 
 
 def key_mapping(renamed: Mapping[str, str]) -> dict[str, str]:
@@ -174,7 +190,7 @@ def key_mapping(renamed: Mapping[str, str]) -> dict[str, str]:
 
 
 def said(error: BaseException) -> str:
-    """An error of another library in one line."""
+    """Message of another library's error in one line."""
     text = " ".join(str(error).split())[:400]
     return text if len(text.split()) > 2 else f"{type(error).__name__} {text}".rstrip()
 
@@ -186,8 +202,6 @@ def _without(value: object, keys: frozenset[str]) -> object:
 
 
 def _unrecognised(kind: str, stated: dict) -> str | None:
-    from transformers import CONFIG_MAPPING
-
     if kind in CONFIG_MAPPING:
         return None
     code = ", and code of its own (auto_map) is never run" if "auto_map" in stated else ""
@@ -195,7 +209,7 @@ def _unrecognised(kind: str, stated: dict) -> str | None:
 
 
 def _renamings(names: list[str]) -> Iterator[dict[str, str]]:
-    """Ways to read names, the plain one first, each by the name in the file what it changes."""
+    """Ways to read tensors' names, the plain one first: the model's name of each that differs, by that in the file."""
     plain = list(map(unwrapped, names))
     yield {}
     while True:
@@ -208,31 +222,36 @@ def _renamings(names: list[str]) -> Iterator[dict[str, str]]:
         plain = [name.partition(".")[2] for name in plain]
 
 
-def _held_against(
+def _compared(
     config: PreTrainedConfig, tensors: Mapping[str, Tensor], renamed: Mapping[str, str]
-) -> tuple[PreTrainedModel | None, str | None, int]:
-    """The model, what does not fit, and how many tensors are amiss."""
+) -> PreTrainedModel | Misfit:
+    """The model without memory where the tensors, read by these names, fit it; or else what is wrong."""
     names: dict[str, str] = {}
     for old in tensors:
         first = names.setdefault(renamed.get(old, old), old)
         if first != old:
-            return None, _twice(first, old), len(tensors)
+            return Misfit(_twice(first, old), len(tensors))
     model, told = _load_headers(config, {new: tensors[old].shape for new, old in names.items()})
     within = f"{model.base_model_prefix}."
     if twice := sorted(name for name in names if within + name in names):
-        return None, _twice(names[twice[0]], names[within + twice[0]]), len(tensors)
-    fault, amiss = misfits(told)
+        return Misfit(_twice(names[twice[0]], names[within + twice[0]]), len(tensors))
+    if misfit := misfits(told):
+        return misfit
     coded = sorted(old for new, old in names.items() if tensors[old].dtype not in FLOATS and not HARMLESS.search(new))
-    if fault is None and coded:
-        fault = f"{listed(coded)}: of type {tensors[coded[0]].dtype}. {QUANTISED}"
-    return model, fault, amiss
+    if coded:
+        return Misfit(f"{listed(coded)}: of type {tensors[coded[0]].dtype}. {QUANTISED}", 0)
+    return model
 
 
 def _load_headers(
     config: PreTrainedConfig, shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[PreTrainedModel, dict[str, Collection]]:
-    """The model on the meta device, and the loading info of tensors of these shapes."""
-    kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+) -> tuple[PreTrainedModel, LoadingInfo]:
+    """The model on the meta device, and the loading info of tensors of these shapes.
+
+    Raises:
+        ModelError: when the configuration describes no model that can be made.
+    """
+    kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]  # typed as a pair of classes, and with another result
     own = config if isinstance(config, kind.config_class) else config.get_text_config()
     try:
         with _silence():
@@ -242,7 +261,7 @@ def _load_headers(
                 state_dict={name: torch.empty(shape, device="meta") for name, shape in shapes.items()},
                 device_map="meta",
                 dtype=torch.float32,
-                ignore_mismatched_sizes=True,  # they are told like the others
+                ignore_mismatched_sizes=True,  # the loading info names them like the others
                 output_loading_info=True,
                 trust_remote_code=False,
             )
@@ -252,7 +271,7 @@ def _load_headers(
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep back warnings: what matters of them is an error here."""
+    """Suppress warnings: what matters of them is an error here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

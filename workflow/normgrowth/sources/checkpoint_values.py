@@ -3,20 +3,21 @@
 from collections.abc import Iterator, Mapping
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from normgrowth.errors import ModelError
 from normgrowth.sources.checkpoint_files import CONFIG, Tensor, listed
 from normgrowth.sources.checkpoint_fit import HARMLESS, Fit
 
-ROWS_AT_ONCE = 1 << 24
-"""Numbers of a tensor looked at together, so that files larger than the memory can be."""
+NUMBERS_AT_ONCE = 1 << 24
+"""Numbers of a tensor in memory at once, so that files larger than the memory can be checked."""
 
 LARGEST = torch.finfo(torch.float32).max
 
 
 def check_files(tensors: Mapping[str, Tensor], fitted: Fit) -> None:
-    """Look at every number in the files of a checkpoint that fits.
+    """Check every number in the files of a checkpoint that fits its configuration.
 
     Raises:
         ModelError: when some are NaN, infinite or beyond float32, or what should be tied differs; a few are named.
@@ -28,7 +29,7 @@ def check_files(tensors: Mapping[str, Tensor], fitted: Fit) -> None:
 
 
 def check_loaded(model: nn.Module, fitted: Fit) -> None:
-    """Look at every number of a loaded model.
+    """Check every number of a loaded model.
 
     Raises:
         ModelError: when some are NaN or infinite, or what should be tied is not; a few are named.
@@ -65,26 +66,23 @@ def _tied_in_files(tensors: Mapping[str, Tensor], fitted: Fit) -> Iterator[tuple
 
 
 def _finite_in_file(name: str, tensor: Tensor) -> bool:
-    from safetensors import safe_open
-
+    """Test for finite numbers in a tensor of a file, read some rows at a time."""
     with safe_open(tensor.file, framework="pt") as file:
         if not tensor.shape or not tensor.shape[0]:
             return _finite(file.get_tensor(name))
         rows = file.get_slice(name)
         numbers = max(1, torch.Size(tensor.shape[1:]).numel())
-        step = max(1, ROWS_AT_ONCE // numbers)
+        step = max(1, NUMBERS_AT_ONCE // numbers)
         return all(_finite(rows[start : start + step]) for start in range(0, tensor.shape[0], step))
 
 
 def _read(name: str, tensor: Tensor) -> torch.Tensor:
-    from safetensors import safe_open
-
     with safe_open(tensor.file, framework="pt") as file:
         return file.get_tensor(name).float()
 
 
 def _finite(values: torch.Tensor) -> bool:
-    """Test for values that are all finite in float32; one pass, without a copy."""
+    """Test for values that are all finite in float32, in one pass and without a copy."""
     if not values.numel() or values.device.type == "meta":
         return True
     least, most = map(float, torch.aminmax(values))

@@ -1,14 +1,29 @@
 """Models of the Hugging Face Hub at a pinned commit: the files that loading needs, into the Hub's own cache.
 
 `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean to huggingface_hub.
+
+`hf_hub_download` does the cache, the ETags and the resuming of one file. `snapshot_download` is not used: it lists all
+of the repository once more, and where the Hub answers an error it may take a part of a snapshot for the model. Neither
+waits for a busy Hub, sees that a file in the cache is damaged, or says what a user can do.
 """
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HTTPError,  # of the HTTP library that huggingface_hub happens to use
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from tqdm import tqdm
 
 from normgrowth.errors import ModelError
@@ -18,14 +33,17 @@ from normgrowth.sources.checkpoint_files import (
     CONFIG,
     INDEX,
     PICKLED,
-    SMALL_FILES,
     TOKENIZERS,
     WEIGHTS,
     adapter_fault,
+    has_tokenizer,
+    loaded_files,
     shards_of,
 )
+from normgrowth.sources.downloads import BUSY, TransientError, retry
 from normgrowth.sources.model_config import commit_fault, hub_cache, snapshot_folder
-from normgrowth.sources.retry import BUSY, Passing, patiently
+
+T = TypeVar("T")
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -36,7 +54,7 @@ def fetch_model(repo: str, revision: str) -> list[Path]:
     """The model's files in the cache: configuration, safetensors and tokenizer, fetched where they are missing.
 
     Nothing that could execute is fetched: no pickled weights, no code. Files that are in the cache are not fetched
-    again, and where a connection breaks the next one goes on.
+    again, and a file whose connection broke is resumed.
 
     Args:
         repo: `owner/name`.
@@ -51,13 +69,13 @@ def fetch_model(repo: str, revision: str) -> list[Path]:
         return _whole(_cached(repo, revision, "HF_HUB_OFFLINE is set"))
     try:
         return _whole(_fetched(repo, revision))
-    except Passing as failure:
+    except TransientError as failure:
         # A commit never changes, so what the cache holds of it is as good.
         return _whole(_cached(repo, revision, str(failure)))
 
 
 def _whole(files: list[Path]) -> list[Path]:
-    """The files, once weights are found to be what the cache's name of them says, which is their SHA-256.
+    """The files, once those whose name in the cache is a SHA-256 are found to have it.
 
     Raises:
         ModelError: naming the file and the remedy.
@@ -72,13 +90,12 @@ def _whole(files: list[Path]) -> list[Path]:
 
 
 def _fetched(repo: str, revision: str) -> list[Path]:
-    sizes = _trying(lambda: _listed(repo, revision), repo, revision)
+    sizes = _retry(lambda: _listed(repo, revision), repo, revision)
     weights = [WEIGHTS]
     if INDEX in sizes:
         weights = shards_of(*_get(repo, revision, {INDEX: sizes[INDEX]}))
     _check_parts(sizes, weights, f"{repo} at {revision}")
-    wanted = [name for name in SMALL_FILES if name in sizes] + weights
-    return _get(repo, revision, {name: sizes[name] for name in wanted})
+    return _get(repo, revision, {name: sizes[name] for name in loaded_files(sizes, weights)})
 
 
 def _is_offline() -> bool:
@@ -91,16 +108,19 @@ def _endpoint() -> str:
 
 
 def _listed(repo: str, revision: str) -> dict[str, int]:
-    """Size of each file at the top of the repository."""
-    from huggingface_hub import HfApi
-
+    """Size in bytes of each file at the top of the repository."""
     info = HfApi(endpoint=_endpoint()).model_info(repo, revision=revision, files_metadata=True, timeout=30)
     if info.sha != revision:
         raise ModelError(f"{repo}: {_endpoint()} gave commit {info.sha}, but {revision} is pinned")
     return {file.rfilename: file.size or 0 for file in info.siblings or () if "/" not in file.rfilename}
 
 
-def _check_parts(names: dict[str, int], weights: list[str], what: str) -> None:
+def _check_parts(names: Collection[str], weights: list[str], what: str) -> None:
+    """Refuse a repository that lacks a part of a model; `what` names it.
+
+    Raises:
+        ModelError: naming what is missing.
+    """
     if fault := adapter_fault(names):
         raise ModelError(f"{what} {fault}")
     missing = [name for name in weights if name not in names]
@@ -111,56 +131,52 @@ def _check_parts(names: dict[str, int], weights: list[str], what: str) -> None:
             "commit or a repository that has them, or save the model as safetensors and give it as a local one"
         )
     missing += [] if CONFIG in names else [CONFIG]
-    missing += [] if any(name in names for name in TOKENIZERS) else [f"a tokenizer ({' or '.join(TOKENIZERS)})"]
+    missing += [] if has_tokenizer(names) else [f"a tokenizer ({' or '.join(TOKENIZERS)})"]
     if missing:
         raise ModelError(f"{what} lacks {', '.join(missing)}")
 
 
 def _get(repo: str, revision: str, sizes: dict[str, int]) -> list[Path]:
-    """These files in the cache; each that is not there yet is fetched."""
-    from huggingface_hub import hf_hub_download
-
+    """Paths of these files in the cache; each that is not there yet is fetched."""
     there = snapshot_folder(repo, revision)
     with Progress(sum(sizes.values()), f"fetching {repo}, bytes") as progress:
 
         class Bar(tqdm):
-            """Hands what the Hub's library counts to our progress."""
+            """Bar of the Hub's library that adds its counts to `progress`."""
 
-            def __init__(self, *_, **options) -> None:
+            def __init__(self, *_: object, **options: Any) -> None:
                 super().__init__(total=options.get("total"), disable=True)
 
             def update(self, n: float | None = 1) -> None:
                 progress.update(int(n or 0))
 
             def update_transfer(self, n: float | None = 1) -> None:
-                """Not counted: some downloads report bytes that came and bytes that were written."""
+                """Count nothing: some downloads report the bytes received beside the bytes written."""
 
-            def set_transfer_postfix_str(self, *_, **__) -> None:
-                """Not shown."""
+            def set_transfer_postfix_str(self, *_: object, **__: object) -> None:
+                """Show nothing."""
+
+        def fetch(name: str) -> str:
+            return hf_hub_download(
+                repo, name, revision=revision, endpoint=_endpoint(), cache_dir=hub_cache(), tqdm_class=Bar
+            )
 
         for name, size in sizes.items():
             if (there / name).exists():
                 progress.update(size)
                 continue
-            fetch = _fetching(hf_hub_download, repo, revision, name, Bar)
-            _trying(fetch, repo, revision)
+            _retry(partial(fetch, name), repo, revision)
     return [there / name for name in sizes]
 
 
-def _fetching(hf_hub_download: Callable, repo: str, revision: str, name: str, bar: type[tqdm]) -> Callable[[], str]:
-    return lambda: hf_hub_download(
-        repo, name, revision=revision, endpoint=_endpoint(), cache_dir=hub_cache(), tqdm_class=bar
-    )
+def _retry(work: Callable[[], T], repo: str, revision: str) -> T:
+    """Result of `work`, tried again while the Hub cannot be reached or is busy."""
 
-
-def _trying(work: Callable, repo: str, revision: str):
-    """What `work` returns, tried again while the Hub cannot be reached."""
-
-    def attempt():
+    def attempt() -> T:
         with _explained(repo, revision):
             return work()
 
-    return patiently(attempt)
+    return retry(attempt)
 
 
 @contextmanager
@@ -169,23 +185,14 @@ def _explained(repo: str, revision: str) -> Iterator[None]:
 
     Raises:
         ModelError: for those that need the user.
-        Passing: for those that may pass.
+        TransientError: for those that may pass.
     """
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HTTPError,  # of the HTTP library that huggingface_hub happens to use
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
     try:
         yield
     except LocalEntryNotFoundError as error:
         # It stands for a request that failed although huggingface_hub tried again for a while.
         cause = error.__cause__ or error
-        raise Passing(f"{_endpoint()} cannot be reached: {_first_line(cause)}") from error
+        raise TransientError(f"{_endpoint()} cannot be reached: {_first_line(cause)}") from error
     except GatedRepoError as error:
         raise ModelError(
             f"{repo} is gated: ask for access and accept its licence at {HUB}/{repo}, then set HF_TOKEN to a token of "
@@ -201,14 +208,14 @@ def _explained(repo: str, revision: str) -> Iterator[None]:
     except HfHubHTTPError as error:
         status = error.response.status_code
         if status in BUSY:
-            raise Passing(f"{_endpoint()} answered {status}") from error
+            raise TransientError(f"{_endpoint()} answered {status}") from error
         raise ModelError(f"{repo}: {_endpoint()} answered {status}: {_first_line(error)}") from error
     except HTTPError as error:
-        raise Passing(f"the connection to {_endpoint()} broke: {_first_line(error)}") from error
+        raise TransientError(f"the connection to {_endpoint()} broke: {_first_line(error)}") from error
     except OSError as error:
         if error.errno is not None:
             raise  # of the disk
-        raise Passing(_first_line(error)) from error  # fewer bytes came than were announced
+        raise TransientError(_first_line(error)) from error  # fewer bytes came than were announced
 
 
 def _first_line(error: BaseException) -> str:
@@ -216,21 +223,21 @@ def _first_line(error: BaseException) -> str:
 
 
 def _cached(repo: str, revision: str, why: str) -> list[Path]:
-    """The model's files, all from the cache; `why` says why the Hub is not asked.
+    """The model's files, all from the cache; `why` is the reason for not asking the Hub, for the message.
 
     Raises:
         ModelError: naming what is not there, and how to get it.
     """
     folder = snapshot_folder(repo, revision)
-    names = {path.name: 0 for path in folder.iterdir() if path.exists()} if folder.is_dir() else {}
+    names = {path.name for path in folder.iterdir() if path.exists()} if folder.is_dir() else set()
     weights = shards_of(folder / INDEX) if INDEX in names else [WEIGHTS]
     missing = [] if CONFIG in names else [CONFIG]
     missing += [name for name in weights if name not in names]
-    missing += [] if any(name in names for name in TOKENIZERS) else ["the tokenizer's files"]
+    missing += [] if has_tokenizer(names) else ["the tokenizer's files"]
     if missing:
         raise ModelError(
             f"{why}, and {hub_cache()} lacks {', '.join(missing)} of {repo} at {revision}: run `normgrowth fetch-model "
             f"--repo {repo} --revision {revision}` on a machine with network, with HF_HOME a folder that this one sees "
             "or that you copy here"
         )
-    return [folder / name for name in [*(n for n in SMALL_FILES if n in names), *weights]]
+    return [folder / name for name in loaded_files(names, weights)]

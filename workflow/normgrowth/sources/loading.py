@@ -1,40 +1,48 @@
-"""Loading of model folders, which hold what transformers saves and a manifest (`sources.manifest`)."""
+"""Model folders, which hold what transformers saves and a manifest (`sources.manifest`): loading, checking, linking."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging
 
-from normgrowth.errors import ModelError
+from normgrowth.errors import ModelError, NormgrowthError
+from normgrowth.io.atomic import whole_or_not_at_all
+from normgrowth.io.documents import read_json
+from normgrowth.lm.anatomy import anatomy_of, weight_of
 from normgrowth.lm.model import LanguageModel, language_model
 from normgrowth.sources.checkpoint_files import model_files, tensors_of
-from normgrowth.sources.manifest import verify
+from normgrowth.sources.checkpoint_fit import configuration, fit, key_mapping, misfits, said
+from normgrowth.sources.checkpoint_values import check_files, check_loaded
+from normgrowth.sources.manifest import revision_of_files, verify, write_manifest
+from normgrowth.sources.tokenizer import load_tokenizer
+
+FIGURES = "figures.json"
+"""File of a trained model's folder: its settings, what training reached, and the model's revision."""
+
+WRITTEN_BY_WORKFLOW = ("manifest", "figures", "editability")
+"""Files that the workflow writes into a model folder, by the first part of their names."""
 
 
 def load_model(folder: Path | str, device: str = "cpu", gpus: int = 1) -> LanguageModel:
     """Load a model folder in float32, frozen, without executing code from it; every tensor comes from its files.
 
     Args:
-        gpus: spread the blocks evenly over so many GPUs (by accelerate), where `device` is cuda.
+        gpus: number of GPUs to spread the blocks over evenly (by accelerate), where `device` is cuda.
 
     Raises:
         ModelError: when files are missing, damaged, not those of one model or not those that its manifest names,
             weights are no numbers, the tokenizer does not go with them, the architecture lacks the parts editing needs,
             or there are fewer GPUs.
     """
-    from transformers import AutoModelForCausalLM
-
-    from normgrowth.sources.checkpoint_fit import configuration, fit, key_mapping, misfits, said
-    from normgrowth.sources.checkpoint_values import check_loaded
-    from normgrowth.sources.tokenizer import load_tokenizer
-
     _quieten()
     several = gpus > 1 and device.startswith("cuda")
-    spread = {"device_map": "balanced", "max_memory": _memory_of(gpus)} if several else {}
+    spread: dict[str, Any] = {"device_map": "balanced", "max_memory": _memory_of(gpus)} if several else {}
     files = verify(folder)
     with _about(f"model folder {folder}"):
         config = configuration(folder)
@@ -42,7 +50,7 @@ def load_model(folder: Path | str, device: str = "cpu", gpus: int = 1) -> Langua
         _tell(folder, fitted.renamed)
         tokenizer = load_tokenizer(folder, config, _rows(fitted.model))
         try:
-            model, told = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(  # typed without the loading info
                 str(folder),
                 config=config,
                 dtype=torch.float32,
@@ -53,12 +61,12 @@ def load_model(folder: Path | str, device: str = "cpu", gpus: int = 1) -> Langua
                 use_safetensors=True,
                 **spread,
             )
+            placed, told = loaded
         except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
             raise ModelError(f"the weights cannot be loaded: {said(error)}") from error
-        fault, _ = misfits(told)
-        if fault:
-            raise ModelError(fault)
-        model = model if several else model.to(device)
+        if misfit := misfits(told):
+            raise ModelError(misfit.fault)
+        model: PreTrainedModel = placed if several else placed.to(device)
         check_loaded(model, fitted)
     return language_model(model, tokenizer)
 
@@ -71,11 +79,6 @@ def check_model(folder: Path | str, what: str) -> None:
     Raises:
         ModelError: as `load_model` does.
     """
-    from normgrowth.lm.anatomy import anatomy_of
-    from normgrowth.sources.checkpoint_fit import configuration, fit
-    from normgrowth.sources.checkpoint_values import check_files
-    from normgrowth.sources.tokenizer import load_tokenizer
-
     _quieten()
     files = model_files(folder)
     with _about(what):
@@ -97,14 +100,13 @@ def _about(what: str) -> Iterator[None]:
 
 
 def _quieten() -> None:
-    from transformers.utils import logging
-
     logging.set_verbosity_error()  # its warnings on long texts do not apply: texts are cut into windows here
     logging.disable_progress_bar()
 
 
 def _rows(model: PreTrainedModel) -> int:
-    return model.get_input_embeddings().weight.shape[0]
+    """Number of rows of a model's embedding."""
+    return weight_of(model.get_input_embeddings()).shape[0]
 
 
 def _tell(what: Path | str, renamed: Mapping[str, str]) -> None:
@@ -114,15 +116,63 @@ def _tell(what: Path | str, renamed: Mapping[str, str]) -> None:
 
 
 def _memory_of(gpus: int) -> dict[int, int]:
-    """Bytes of the first GPUs."""
+    """Memory of the first GPUs, in bytes by number.
+
+    Raises:
+        ModelError: when there are fewer.
+    """
     there = torch.cuda.device_count()
     if gpus > there:
         raise ModelError(f"{gpus} GPUs were asked for, and torch sees {there}: set gpus to no more")
     return {number: torch.cuda.get_device_properties(number).total_memory for number in range(gpus)}
 
 
+def link_model(files: Iterable[Path], out: Path | str, source: dict, what: str) -> None:
+    """Make a model folder of links to `files`, with its manifest.
+
+    Links rather than copies: weights are large, and the manifest tells when they change. A model that could not be
+    loaded is refused now, before any work.
+
+    Args:
+        source: where the model comes from, for the manifest.
+        what: name of the model in messages.
+
+    Raises:
+        ModelError: when the files are not those of a model that can be loaded, or the folder holds something that is no
+            link and would be lost.
+    """
+    files = list(files)
+    _refuse_what_would_be_lost(Path(out))
+    with whole_or_not_at_all(out) as folder:
+        folder.mkdir()
+        for file in files:
+            (folder / file.name).symlink_to(file.resolve())
+        check_model(folder, what)
+        write_manifest(folder, source)
+
+
+def _refuse_what_would_be_lost(out: Path) -> None:
+    """Refuse to replace a folder that holds more than links and what the workflow wrote itself."""
+    for path in sorted(out.iterdir()) if out.is_dir() and not _trained_here(out) else ():
+        ours = path.name.startswith(".") or path.name.split(".")[0] in WRITTEN_BY_WORKFLOW
+        if not path.is_symlink() and not ours:
+            raise ModelError(
+                f"{out} holds {path.name} itself and no link to it, and would be replaced: delete {out} if the "
+                "workflow made it, or else move it away, and run the same again"
+            )
+
+
+def _trained_here(out: Path) -> bool:
+    """Test for a folder with a model as the workflow trained it, which can be made again."""
+    try:
+        figures = read_json(out / FIGURES)
+        return isinstance(figures, dict) and "model" in figures and figures["model"] == revision_of_files(out)
+    except NormgrowthError:
+        return False
+
+
 def pick_device(wanted: str) -> str:
-    """`auto` becomes cuda where there is one, and cpu elsewhere.
+    """Device for the setting `device`: `auto` is cuda where there is one, and cpu elsewhere.
 
     Raises:
         ModelError: when cuda is asked for and there is none.

@@ -7,6 +7,7 @@ every file that it reads, so that a model is the one that its manifest says, bit
 import hashlib
 import json
 from pathlib import Path
+from typing import TypedDict
 
 from normgrowth.errors import ArtefactError, ModelError
 from normgrowth.io.digests import beside
@@ -19,18 +20,24 @@ SHOWN = 12
 """Digits of a hash in messages."""
 
 
+class Manifest(TypedDict):
+    """Content of a manifest."""
+
+    source: dict[str, object]  # where the model comes from
+    files: dict[str, str]  # SHA-256 by name
+
+
 def write_manifest(folder: Path | str, source: dict) -> None:
-    """Write the manifest of a complete model folder; `source` says where the model comes from.
+    """Write the manifest of a complete model folder; `source` is where the model comes from.
 
     Raises:
         ModelError: when the folder is not that of a complete model.
     """
-    folder = Path(folder)
-    files = {p.name: file_sha256(p) for p in model_files(folder)}
-    write_json(folder / MANIFEST, {"source": source, "files": files})
+    manifest: Manifest = {"source": source, "files": _hashes(folder)}
+    write_json(Path(folder) / MANIFEST, manifest)
 
 
-def read_manifest(folder: Path | str) -> dict:
+def read_manifest(folder: Path | str) -> Manifest:
     """The manifest of a model folder: `source`, and `files` with the SHA-256 of each.
 
     Raises:
@@ -41,14 +48,15 @@ def read_manifest(folder: Path | str) -> dict:
         manifest = read_json(path)
     except ArtefactError as error:
         raise ModelError(str(error)) from error
-    files = manifest.get("files") if isinstance(manifest, dict) else None
+    content = manifest if isinstance(manifest, dict) else {}
+    files = content.get("files")
     if not isinstance(files, dict) or not files or not all(isinstance(digest, str) for digest in files.values()):
         raise ModelError(f"{path} is no manifest of a model: it names no hashes of files; {again(folder)}")
-    return manifest
+    return {"source": content.get("source", {}), "files": files}
 
 
 def revision(folder: Path | str) -> str:
-    """Hash over the weights, configuration and tokenizer of a model: two models are the same if theirs agree.
+    """SHA-256 over the weights, configuration and tokenizer of a model, by its manifest: equal for equal models.
 
     Raises:
         ModelError: as `read_manifest` does.
@@ -57,12 +65,21 @@ def revision(folder: Path | str) -> str:
 
 
 def revision_of_files(folder: Path | str) -> str:
-    """The revision that a model folder has by its files, whatever its manifest says or lacks.
+    """The revision of a model folder by its files, whatever its manifest says or lacks.
 
     Raises:
         ModelError: when the folder is not that of a complete model.
     """
-    return _revision({path.name: file_sha256(path) for path in model_files(folder)})
+    return _revision(_hashes(folder))
+
+
+def _hashes(folder: Path | str) -> dict[str, str]:
+    """SHA-256 by name of the files that loading reads.
+
+    Raises:
+        ModelError: when the folder is not that of a complete model.
+    """
+    return {path.name: file_sha256(path) for path in model_files(folder)}
 
 
 def _revision(files: dict[str, str]) -> str:

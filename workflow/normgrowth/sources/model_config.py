@@ -1,4 +1,4 @@
-"""What a model's configuration says of it, and where the Hub's cache keeps it: cheap to ask at every start."""
+"""A model's configuration, and its place in the Hub's cache: free of heavy imports, for the workflow."""
 
 import json
 import os
@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 
 from normgrowth.errors import ModelError
-from normgrowth.sources.checkpoint_files import blocks_in, model_files, tensors_of
+from normgrowth.sources.checkpoint_files import CONFIG, blocks_in, model_files, tensors_of
 
 LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers")
 QUANTISATION_KEYS = ("quantization_config", "compression_config")
 
 
 def read_config(path: Path | str) -> dict:
-    """A `study.json` as it stands.
+    """The content of a model's `config.json`.
 
     Raises:
         ModelError: when the file is missing or no JSON object in UTF-8.
@@ -46,7 +46,7 @@ def json_object(path: Path) -> dict:
 
 
 def layers_in(path: Path | str) -> int:
-    """Number of transformer blocks that a `study.json` states.
+    """Number of transformer blocks that a `config.json` states.
 
     Raises:
         ModelError: when the file is missing, or does not say, or says it of a kind of model that cannot be edited.
@@ -61,13 +61,13 @@ def layers_in(path: Path | str) -> int:
 
 
 def stated_layers(config: dict) -> int | None:
-    """Number of transformer blocks that a configuration states at its top level, if it does."""
+    """Number of transformer blocks that a configuration states at its top level; None where it does not."""
     stated = (config.get(key) for key in LAYER_KEYS)
     return next((layers for layers in stated if isinstance(layers, int) and not isinstance(layers, bool)), None)
 
 
 def config_fault(config: dict) -> str | None:
-    """What in a configuration keeps a model from being edited, as far as it can be seen without its class."""
+    """Obstacle to editing a model, as far as its configuration alone tells, in words; None where there is none."""
     for part in (config, *(value for value in config.values() if isinstance(value, dict))):
         for key in QUANTISATION_KEYS:
             if part.get(key):
@@ -86,32 +86,32 @@ def config_fault(config: dict) -> str | None:
 
 
 def layers_of_folder(folder: Path | str) -> int:
-    """Number of transformer blocks of a model folder: what its `study.json` states and its weights hold.
+    """Number of transformer blocks of a model folder, which its `config.json` states and its weights hold.
 
-    Weights that are not there or cannot be read are left to whoever imports the folder.
+    Weights that are missing or cannot be read are no error here: the import of the folder names them.
 
     Raises:
         ModelError: when the configuration does not say, or the two disagree.
     """
-    stated = layers_in(Path(folder) / "config.json")
+    stated = layers_in(Path(folder) / CONFIG)
     try:
         held = blocks_in(tensors_of(model_files(folder)))
     except ModelError:
         return stated
     if fault := layers_fault(stated, held):
-        raise ModelError(f"{Path(folder) / 'config.json'} {fault}")
+        raise ModelError(f"{Path(folder) / CONFIG} {fault}")
     return stated
 
 
 def layers_fault(stated: int | None, held: int | None) -> str | None:
-    """What is wrong where a configuration states another number of layers than the weights hold."""
+    """Fault of a configuration that states another number of layers than the weights hold, in words; None if alike."""
     if stated is None or held is None or stated == held:
         return None
     return f"says {stated} layers, but the weights beside it hold {held}: one of them belongs to another model"
 
 
 def commit_fault(repo: str, revision: str) -> str | None:
-    """What is wrong with a revision that is no full hash of a commit."""
+    """Fault of a revision that is no full hash of a commit, in words; None where it is one."""
     if re.fullmatch("[0-9a-f]{40}", revision):
         return None
     return (
@@ -121,7 +121,7 @@ def commit_fault(repo: str, revision: str) -> str | None:
 
 
 def hub_cache() -> Path:
-    """The cache of huggingface_hub, found as that library finds it."""
+    """Folder of huggingface_hub's cache, found as that library finds it."""
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
     home = os.environ.get("HF_HOME") or os.path.join(caches, "huggingface")
     hub = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or os.path.join(home, "hub")
@@ -129,5 +129,5 @@ def hub_cache() -> Path:
 
 
 def snapshot_folder(repo: str, revision: str) -> Path:
-    """Where the cache keeps a repository's files at a commit."""
+    """Folder of a repository's files at a commit within the cache."""
     return hub_cache() / f"models--{repo.replace('/', '--')}" / "snapshots" / revision

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from normgrowth.errors import ArtefactError
-from normgrowth.facts.writing import stripped
+from normgrowth.facts.orthography import stripped
 from normgrowth.io.encodings import read_unicode
 from normgrowth.seeds import derive
 
@@ -16,7 +16,7 @@ _BLANK_LINES = re.compile(r"\n\s*\n")
 
 
 def documents(path: Path | str) -> list[str]:
-    """The documents of a text file: what stands between blank lines, which may hold white space.
+    """Documents of a text file, which blank lines separate; these may hold white space.
 
     Raises:
         ArtefactError: when the file is missing, no text or empty.

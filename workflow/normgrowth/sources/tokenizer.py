@@ -1,4 +1,4 @@
-"""The tokenizer of a model folder, and whether its ids are rows of the model's embedding."""
+"""Tokenizer of a model folder: loading it, and checking that its ids are rows of the model's embedding."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def load_tokenizer(folder: Path | str, config: PreTrainedConfig, rows: int) -> P
     texts, or that the model's configuration states.
 
     Args:
-        rows: of the model's embedding.
+        rows: number of rows of the model's embedding.
 
     Raises:
         ModelError: when it cannot be loaded, needs code of its own, gives no character offsets, or makes ids of text
@@ -65,7 +65,7 @@ def _begin_token(tokenizer: PreTrainedTokenizerBase, stated: dict, rows: int) ->
     for found in (before[:1], stated.get("bos_token_id"), stated.get("eos_token_id")):
         for id_ in found if isinstance(found, list) else [found]:
             if isinstance(id_, int) and 0 <= id_ < min(rows, len(tokenizer)):
-                return tokenizer.convert_ids_to_tokens(id_)
+                return str(tokenizer.convert_ids_to_tokens(id_))
     raise ModelError(
         f"neither the tokenizer nor {CONFIG} says which token texts begin or end with, and contexts go on from "
         f"it: name one as bos_token in {SETTINGS}"
@@ -73,6 +73,11 @@ def _begin_token(tokenizer: PreTrainedTokenizerBase, stated: dict, rows: int) ->
 
 
 def _keep_within(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
+    """Keep special tokens beyond the embedding's rows from being made; refuse other tokens beyond them.
+
+    Raises:
+        ModelError: when texts may be given such a token.
+    """
     beyond = {id_: token for token, id_ in tokenizer.get_vocab().items() if not 0 <= id_ < rows}
     if not beyond:
         return

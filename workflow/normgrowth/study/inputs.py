@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from normgrowth.errors import ModelError
-from normgrowth.facts.local import subjects_in
-from normgrowth.facts.writing import same
+from normgrowth.facts.importing import subjects_in
+from normgrowth.facts.orthography import caseless_key
 from normgrowth.io.provenance import file_sha256
 from normgrowth.lm.context_length import context_length
 from normgrowth.sources.checkpoint_files import files_there
@@ -147,4 +147,4 @@ def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool
         return min(source.limit or records, records)
     file = Path(local_path(source.path, assets))
     subjects = subjects_in(file, source.format, source.limit)
-    return len(set(map(same, subjects)) if unique_subjects else subjects)
+    return len(set(map(caseless_key, subjects)) if unique_subjects else subjects)

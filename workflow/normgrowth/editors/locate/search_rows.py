@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from normgrowth.facts.orthography import joined
 from normgrowth.facts.records import Fact
-from normgrowth.facts.writing import joined
 from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.tokens import encode, encode_with_target, fill, last_token_of
 

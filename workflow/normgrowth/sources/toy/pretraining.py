@@ -1,7 +1,7 @@
-"""Training a small language model until it knows the facts of a world.
+"""Pretraining of a small language model until it knows the facts of a world.
 
-It is trained as real ones are: windows cut from packed documents, so that a fact stands anywhere, with and without
-a document break before it. Only the weight of the objects' tokens is unusual; it makes facts cheap to learn.
+Training is that of real models: windows cut from packed documents, so that a fact stands anywhere, with and without a
+document break before it. Only the weight of the objects' tokens is unusual; it makes facts cheap to learn.
 """
 
 import json
@@ -22,20 +22,24 @@ from normgrowth.io.documents import write_json
 from normgrowth.io.provenance import file_sha256
 from normgrowth.lm.model import language_model
 from normgrowth.seeds import derive
+from normgrowth.sources.loading import FIGURES
 from normgrowth.sources.manifest import revision, write_manifest
 from normgrowth.sources.text import documents
 from normgrowth.sources.toy.small_model import new_model, train_tokenizer
 from normgrowth.sources.toy.toy_settings import TrainingSettings
-from normgrowth.sources.toy.vetting import Recall, make_quiz, perplexity, recall, vet
+from normgrowth.sources.toy.vetting import Quiz, Recall, make_quiz, perplexity, recall, vet
 
 BETAS = (0.9, 0.95)
 LARGEST_GRADIENT = 1.0
+"""Norm to which gradients are clipped."""
 LOWEST_RATE = 0.05
 """Share of the peak learning rate that is left when the budget is spent."""
 AT_BEGINNING = 0.5
 """Share of windows that begin where a document does; the others begin anywhere."""
+
 TEMPLATE_TOKENS = 12
-"""The longest context template: ten tokens, a full stop, and one more where the start of a text has one of its own."""
+"""Length of the longest context template: ten tokens, a full stop, and a start token where the tokenizer has one."""
+
 TESTED_FACTS = 200
 """Facts tested while training; all of them are before it ends."""
 
@@ -43,23 +47,27 @@ TESTED_FACTS = 200
 class Stream(NamedTuple):
     """The corpus as one row of tokens, a document break before each document."""
 
-    tokens: torch.Tensor  # (n,)
-    weights: torch.Tensor  # (n,), of the tokens in the loss
-    beginnings: torch.Tensor  # (documents,), where the tokenizer would have a document begin
+    tokens: torch.Tensor  # [n]
+    weights: torch.Tensor  # [n], of the tokens in the loss
+    beginnings: torch.Tensor  # [documents], where the tokenizer would have a document begin
 
 
-def train_model(
-    settings: TrainingSettings,
-    corpus_path: Path,
-    facts_path: Path,
-    heldout_path: Path,
-    out_dir: Path,
-    progress: Callable[[int, str], None],
-) -> dict:
+class TrainingFiles(NamedTuple):
+    """Files of a world that a model is trained and tested on."""
+
+    corpus: Path
+    facts: Path
+    heldout: Path  # text that is not trained on, for perplexity
+
+
+ReportProgress = Callable[[int, str], None]
+"""Called with the number of tokens just seen, and a note."""
+
+
+def train_model(settings: TrainingSettings, files: TrainingFiles, out_dir: Path, progress: ReportProgress) -> dict:
     """Train tokenizer and model, save both in `out_dir` with `figures.json`, and return the figures.
 
-    `progress` is called with the number of tokens just seen and a note. Equal settings, inputs and thread counts
-    give equal bytes.
+    Equal settings, inputs and thread counts give equal bytes.
 
     Raises:
         QualityError: when the token budget is spent before the bars are reached.
@@ -67,15 +75,15 @@ def train_model(
     require_place_of_folder(out_dir)
     logging.set_verbosity_error()  # its warnings do not apply: documents are cut into windows, none is padded
     logging.disable_progress_bar()
-    paths = {"corpus": corpus_path, "facts": facts_path, "heldout": heldout_path}
-    made_from = {name: file_sha256(path) for name, path in paths.items()}
-    corpus = [json.loads(line) for line in Path(corpus_path).read_text(encoding="utf-8").splitlines()]
-    facts = read_facts(facts_path)
+    made_from = {name: file_sha256(path) for name, path in files._asdict().items()}
+    corpus = [json.loads(line) for line in Path(files.corpus).read_text(encoding="utf-8").splitlines()]
+    facts = read_facts(files.facts)
     tokenizer = train_tokenizer(settings, [document["text"] for document in corpus])
     stream = pack(corpus, tokenizer, settings)
-    _require_room(settings, tokenizer, stream, facts, documents(heldout_path))
+    _require_room(settings, tokenizer, stream, facts, documents(files.heldout))
     model = new_model(settings, tokenizer)
-    tokens_seen, reached = fit(model, tokenizer, settings, stream, facts, progress)
+    quizzes = Quizzes(make_quiz(tokenizer, facts), make_quiz(tokenizer, facts[:TESTED_FACTS]))
+    tokens_seen, reached = fit(model, settings, stream, quizzes, progress)
     _require_bars(settings, reached, tokens_seen)
     lm = language_model(model, tokenizer)
     figures = {
@@ -83,7 +91,7 @@ def train_model(
         "tokens_seen": tokens_seen,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "recall": reached._asdict(),
-        "heldout_perplexity": perplexity(lm, documents(heldout_path)),
+        "heldout_perplexity": perplexity(lm, documents(files.heldout)),
         **vet(lm, facts, seed=derive(settings.seed, "vetting")),
     }
     with whole_or_not_at_all(out_dir) as folder:
@@ -91,7 +99,7 @@ def train_model(
         tokenizer.save_pretrained(folder)
         write_manifest(folder, {"kind": "trained", "settings": settings.model_dump(mode="json"), "inputs": made_from})
         figures["model"] = revision(folder)
-        write_json(folder / "figures.json", figures)
+        write_json(folder / FIGURES, figures)
     return figures
 
 
@@ -120,27 +128,28 @@ def _require_room(
         raise StudyError(f"{key}, and a text of its world holds {shortest} tokens: set it to {shortest} or less")
 
 
+class Quizzes(NamedTuple):
+    """Tests of what a model knows: a sample is cheap but flatters, so all facts are asked where it is passed."""
+
+    whole: Quiz
+    sample: Quiz
+
+
 def fit(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    settings: TrainingSettings,
-    stream: Stream,
-    facts: list[Fact],
-    progress: Callable[[int, str], None],
+    model: PreTrainedModel, settings: TrainingSettings, stream: Stream, quizzes: Quizzes, progress: ReportProgress
 ) -> tuple[int, Recall]:
     """Train until the bars are reached or the budget is spent; return tokens seen and recall of all facts."""
     optimizer = _optimizer(model, settings)
     draw = torch.Generator().manual_seed(derive(settings.seed, "windows"))
-    whole, sample = make_quiz(tokenizer, facts), make_quiz(tokenizer, facts[:TESTED_FACTS])
     step_tokens = settings.batch * settings.context
     steps = math.ceil(settings.token_budget / step_tokens)
     test_every = max(1, settings.evaluate_every // step_tokens)
     for step in range(1, steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = _learning_rate(step, steps, settings)
-        window = _cut(stream, settings, draw)  # (batch, context + 1)
+        window = _cut(stream, settings, draw)  # [batch, context + 1]
         tokens, weights = stream.tokens[window], stream.weights[window[:, 1:]]
-        logits = model(input_ids=tokens[:, :-1], use_cache=False).logits  # (batch, context, vocabulary)
+        logits = model(input_ids=tokens[:, :-1], use_cache=False).logits  # [batch, context, vocabulary]
         losses = cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
         loss = (losses * weights.flatten()).sum() / weights.sum()
         loss.backward()
@@ -151,23 +160,24 @@ def fit(
         if step % test_every or step == steps:
             progress(step_tokens, "")
             continue
-        reached = recall(model, sample)
+        reached = recall(model, quizzes.sample)
         progress(
             step_tokens, f"loss {loss.item():.2f}, recall {reached.edit:.3f}, paraphrases {reached.paraphrase:.3f}"
         )
-        # A sample is cheap but flatters; all facts are asked only where it promises something.
         if _passes(settings, reached):
-            reached = recall(model, whole)
+            reached = recall(model, quizzes.whole)
             if _passes(settings, reached, settings.margin):
                 return step * step_tokens, reached
-    return steps * step_tokens, recall(model, whole)
+    return steps * step_tokens, recall(model, quizzes.whole)
 
 
 def pack(corpus: list[dict], tokenizer: PreTrainedTokenizerFast, settings: TrainingSettings) -> Stream:
     """Documents end to end, a break before each; tokens that overlap an object weigh more."""
     encoded = tokenizer([d["text"] for d in corpus], add_special_tokens=False, return_offsets_mapping=True)
     starts_with_break = len(tokenizer("")["input_ids"])
-    tokens, weights, beginnings = [], [], []
+    tokens: list[int] = []
+    weights: list[float] = []
+    beginnings: list[int] = []
     for document, ids, spans in zip(corpus, encoded["input_ids"], encoded["offset_mapping"], strict=True):
         beginnings.append(len(tokens) + 1 - starts_with_break)
         tokens += [tokenizer.eos_token_id, *ids]
@@ -182,7 +192,7 @@ def pack(corpus: list[dict], tokenizer: PreTrainedTokenizerFast, settings: Train
 
 
 def _cut(stream: Stream, settings: TrainingSettings, draw: torch.Generator) -> torch.Tensor:
-    """Positions (batch, context + 1) of a step's windows.
+    """Positions [batch, context + 1] of a step's windows.
 
     Prompts are read as beginnings of documents, so some windows are cut there; elsewhere a fact's place in a window,
     and whether a break stands before it, are left to chance.
@@ -212,7 +222,7 @@ def _learning_rate(step: int, steps: int, settings: TrainingSettings) -> float:
 
 
 def _passes(settings: TrainingSettings, reached: Recall, margin: float = 0.0) -> bool:
-    """Whether the bars hold; `margin` raises both by that share of their distance from 1."""
+    """Test of the bars; `margin` raises both by that share of their distance from 1."""
     bars = (bar + margin * max(0.0, 1.0 - bar) for bar in (settings.recall_bar, settings.paraphrase_bar))
     return all(share >= bar for share, bar in zip((reached.least_edit, reached.least_paraphrase), bars, strict=True))
 

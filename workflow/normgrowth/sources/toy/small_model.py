@@ -53,7 +53,7 @@ def new_model(settings: TrainingSettings, tokenizer: PreTrainedTokenizerFast) ->
         **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), tokenizer.eos_token_id),
     }
     if settings.architecture == "gpt2":
-        config = GPT2Config(
+        gpt2 = GPT2Config(
             n_positions=settings.context,
             n_embd=settings.width,
             n_layer=settings.layers,
@@ -64,8 +64,8 @@ def new_model(settings: TrainingSettings, tokenizer: PreTrainedTokenizerFast) ->
             activation_function="gelu_pytorch_tanh",  # GPT-2's, in one operation
             **shared,
         )
-        return GPT2LMHeadModel(config)
-    config = LlamaConfig(
+        return GPT2LMHeadModel(gpt2)
+    llama = LlamaConfig(
         max_position_embeddings=settings.context,
         hidden_size=settings.width,
         # Three matrices instead of two: this width gives the blocks as many weights as GPT-2's.
@@ -76,7 +76,7 @@ def new_model(settings: TrainingSettings, tokenizer: PreTrainedTokenizerFast) ->
         tie_word_embeddings=True,
         **shared,
     )
-    model = LlamaForCausalLM(config)
+    model = LlamaForCausalLM(llama)
     # What writes to the residual stream begins smaller the deeper the model is. transformers does so for GPT-2 only;
     # without it the stream outgrows the offsets that published settings of target searches can reach.
     with torch.no_grad():

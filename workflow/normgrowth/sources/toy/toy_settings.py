@@ -1,4 +1,4 @@
-"""What a synthetic world and a small model trained on it are made from; the defaults are the default study.
+"""Settings of a synthetic world and of a small model trained on it; the defaults are those of the default study.
 
 This module is imported whenever the workflow is parsed, so it must stay free of heavy imports.
 """
@@ -51,7 +51,7 @@ class WorldSettings(Checked):
         return self
 
     def relation_counts(self) -> list[int]:
-        """How many relations each subject has: the counts allowed, in turn."""
+        """Number of relations of each subject: the counts allowed, in turn."""
         counts = range(self.fewest_relations, self.most_relations + 1)
         return [counts[i % len(counts)] for i in range(self.subjects)]
 
@@ -98,7 +98,7 @@ class TrainingSettings(Checked):
 
 
 class Vetting(Checked):
-    """What single R-ROME edits of a trained model must reach, each made alone on the unedited model."""
+    """Scores that single R-ROME edits of a trained model must reach, each made alone on the unedited model."""
 
     facts: Count = Field(20, description="Facts edited, one at a time.")
     es: Share = Field(0.95, description="Lowest mean efficacy.")

@@ -1,4 +1,4 @@
-"""Whether a model is one that knowledge editing can work on: it knows the facts, and keeps them where editors look.
+"""Tests of a model that knowledge editing is to work on: it knows the facts, and keeps them where editors look.
 
 Locate-then-edit methods presume that an early or middle layer's residual stream at the subject's last token carries
 the fact. The causal trace measures it: with the subject's embeddings corrupted by noise, how much of the object's
@@ -7,6 +7,7 @@ Source: Meng et al., "Locating and Editing Factual Associations in GPT" (arXiv 2
 """
 
 from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,12 +17,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from normgrowth.facts.records import Fact
 from normgrowth.lm.hooks import changing, reading
 from normgrowth.lm.model import LanguageModel
-from normgrowth.lm.tokens import encode, encode_with_target, pad
+from normgrowth.lm.tokens import EncodedTarget, encode, encode_with_target, pad
 
 TRACED_FACTS = 20
 NOISE_SAMPLES = 8
 NOISE_SCALE = 3.0
-"""In standard deviations of the subjects' embeddings, as in the source."""
+"""Size of the noise in standard deviations of the subjects' embeddings, as in the source."""
 ROWS_PER_PASS = 128
 
 
@@ -43,22 +44,23 @@ class Recall(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A prompt followed by the true object, and by the new one; each as ids and the position of the object."""
+    """A prompt followed by the true object, and by the new one."""
 
-    true: tuple[tuple[int, ...], int]
-    new: tuple[tuple[int, ...], int]
+    true: EncodedTarget
+    new: EncodedTarget
 
 
 class Quiz(NamedTuple):
-    """What facts are asked: their edit prompts and their paraphrases."""
+    """Questions about facts: their edit prompts and their paraphrases."""
 
     edit: list[Question]
     paraphrase: list[Question]
 
 
 def make_quiz(tokenizer: PreTrainedTokenizerBase, facts: Iterable[Fact]) -> Quiz:
-    """Encode the prompts of `facts`."""
-    edit, paraphrase = [], []
+    """The questions of facts, encoded."""
+    edit: list[Question] = []
+    paraphrase: list[Question] = []
     for fact in facts:
         for questions, prompts in ((edit, (fact.question,)), (paraphrase, fact.paraphrases)):
             for prompt in prompts:
@@ -68,7 +70,7 @@ def make_quiz(tokenizer: PreTrainedTokenizerBase, facts: Iterable[Fact]) -> Quiz
 
 
 def recall(model: PreTrainedModel, quiz: Quiz) -> Recall:
-    """How well a model knows the facts of a quiz."""
+    """Recall of the facts of a quiz."""
     shares: list[float] = []
     for questions in quiz:
         true, top = _continuations(model, [question.true for question in questions])
@@ -77,11 +79,11 @@ def recall(model: PreTrainedModel, quiz: Quiz) -> Recall:
     return Recall(*shares)
 
 
+# The model is asked while it trains, before it is frozen as a `LanguageModel`, and training ends by what is found. The
+# batches of `lm.continuations`, in which objects share rows, round otherwise and would end it elsewhere.
 @torch.no_grad()
-def _continuations(
-    model: PreTrainedModel, rows: list[tuple[tuple[int, ...], int]]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean log-probability of each row's object (rows,), and whether all its tokens are the most probable (rows,)."""
+def _continuations(model: PreTrainedModel, rows: list[EncodedTarget]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean log-probability of each row's object [rows], and whether all its tokens are the most probable [rows]."""
     log_probability = torch.empty(len(rows))
     top = torch.empty(len(rows), dtype=torch.bool)
     by_length = sorted(range(len(rows)), key=lambda i: len(rows[i][0]))
@@ -103,7 +105,8 @@ def _continuations(
 
 @torch.no_grad()
 def perplexity(lm: LanguageModel, texts: list[str]) -> float:
-    """exp of the mean loss of a next token, in windows of the model's context cut from the packed texts."""
+    """Perplexity: exp of the mean loss of a next token, in windows of the model's context cut from the packed texts."""
+    # Room `measure`, which stands above this one, takes the mean in float64: figures of trained models would change.
     ids: list[int] = []
     for text in texts:
         ids += [lm.tokenizer.eos_token_id, *lm.tokenizer(text, add_special_tokens=False)["input_ids"]]
@@ -119,15 +122,15 @@ def perplexity(lm: LanguageModel, texts: list[str]) -> float:
 class Trace(NamedTuple):
     """A fact's prompt as the unedited model sees it."""
 
-    embeddings: torch.Tensor  # (1, tokens, width), before positions are added
+    embeddings: torch.Tensor  # [1, tokens, width], before positions are added
     subject: list[int]  # positions of the subject's tokens
     answer: int  # first token of the true object
     probability: float  # of the answer
-    streams: torch.Tensor  # (layers, tokens, width), outputs of the blocks
+    streams: torch.Tensor  # [layers, tokens, width], outputs of the blocks
 
 
 def vet(lm: LanguageModel, facts: list[Fact], seed: int) -> dict:
-    """What editing needs: norms of the residual stream by depth, and the causal trace (see the module)."""
+    """Figures of what editing needs: norms of the residual stream by depth, and the causal trace (see the module)."""
     traces = [_trace(lm, fact) for fact in facts[:TRACED_FACTS]]
     recovered = causal_trace(lm, traces, seed)
     best = max(range(len(recovered)), key=recovered.__getitem__)
@@ -139,7 +142,7 @@ def vet(lm: LanguageModel, facts: list[Fact], seed: int) -> dict:
 
 def residual_norms(traces: list[Trace]) -> dict[str, list[float]]:
     """Euclidean norms of the blocks' outputs: over all tokens, and at the subject's last token."""
-    every = torch.cat([trace.streams.norm(dim=-1) for trace in traces], dim=1)  # (layers, tokens)
+    every = torch.cat([trace.streams.norm(dim=-1) for trace in traces], dim=1)  # [layers, tokens]
     subject_last = torch.stack([trace.streams[:, trace.subject[-1]].norm(dim=-1) for trace in traces], dim=1)
     return {
         "mean": _rounded(every.mean(1)),
@@ -164,10 +167,14 @@ def causal_trace(lm: LanguageModel, traces: list[Trace], seed: int) -> list[floa
         last = trace.subject[-1]
         for layer in range(lm.anatomy.n_layers):
             state = trace.streams[layer, last].expand(NOISE_SAMPLES, 1, width)
-            at = torch.tensor([last])
-            with changing(lm.anatomy, (layer, "residual"), lambda h, at=at, state=state: h.index_copy(1, at, state)):
+            with changing(lm.anatomy, (layer, "residual"), partial(_restored, last, state)):
                 recovered[layer] += _probability(lm, corrupted, trace.answer) - without
     return _rounded(recovered / lost)
+
+
+def _restored(position: int, state: torch.Tensor, activation: torch.Tensor) -> torch.Tensor:
+    """An activation [rows, tokens, width] with `state` [rows, 1, width] at one position."""
+    return activation.index_copy(1, torch.tensor([position]), state)
 
 
 def _trace(lm: LanguageModel, fact: Fact) -> Trace:
@@ -185,7 +192,7 @@ def _trace(lm: LanguageModel, fact: Fact) -> Trace:
 
 @torch.no_grad()
 def _probability(lm: LanguageModel, embeddings: torch.Tensor, answer: int) -> float:
-    """Mean over rows of the probability that `answer` follows embeddings (rows, tokens, width)."""
+    """Mean over rows of the probability that `answer` follows embeddings [rows, tokens, width]."""
     hidden = lm.anatomy.trunk(inputs_embeds=embeddings, use_cache=False).last_hidden_state[:, -1]
     return lm.logits(hidden).softmax(-1)[:, answer].mean().item()
 

@@ -1,4 +1,4 @@
-"""The words of the synthetic world: its relations and their templates, name syllables, running text.
+"""Vocabulary of the synthetic world: its relations and their templates, name syllables, running text.
 
 Every relation has templates with the subject at their beginning and in their middle, none of which occurs
 in another relation, and objects that stand for nothing else in the world.

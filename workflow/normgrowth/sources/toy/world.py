@@ -25,11 +25,20 @@ ATTRIBUTE_PROMPTS = 10
 
 
 class Fact(NamedTuple):
-    """`subject` has `object` under the relation of that index in `World.relations`."""
+    """`subject` has `object` under the relation of that index in `RELATIONS`."""
 
     subject: str
     relation: int
     object: str
+
+
+class WorldFiles(NamedTuple):
+    """Files of a world."""
+
+    facts: Path  # records in CounterFact's schema
+    text: Path  # running text for second moments and activation probes
+    heldout: Path  # running text that no model is trained on
+    corpus: Path  # training corpus, one JSON document a line
 
 
 class Document(NamedTuple):
@@ -65,26 +74,27 @@ def build_world(settings: WorldSettings) -> World:
     return World(settings, tuple(facts))
 
 
-def write_world(
-    settings: WorldSettings, facts_path: Path, text_path: Path, heldout_path: Path, corpus_path: Path
-) -> None:
+def write_world(settings: WorldSettings, files: WorldFiles) -> None:
     """Write the fact records, the text for second moments and probes, the held-out text and the corpus.
 
-    The three kinds of text are drawn alike and independently. `corpus_path` gets one JSON document a line,
-    with the character spans of the objects; the other two are plain, documents separated by a blank line.
+    The three kinds of text are drawn alike and independently. The corpus has the character spans of the objects with
+    each document; the other two are plain, documents separated by a blank line.
+
+    Raises:
+        ArtefactError: when a file cannot be written.
     """
     world = build_world(settings)
-    write_json(facts_path, fact_records(world))
-    write_text(corpus_path, "".join(json.dumps(document._asdict()) + "\n" for document in corpus(world)))
+    write_json(files.facts, fact_records(world))
+    write_text(files.corpus, "".join(json.dumps(document._asdict()) + "\n" for document in corpus(world)))
     for path, purpose, length in (
-        (text_path, "text", settings.text_characters),
-        (heldout_path, "heldout", settings.heldout_characters),
+        (files.text, "text", settings.text_characters),
+        (files.heldout, "heldout", settings.heldout_characters),
     ):
         write_text(path, running_text(world, purpose, length))
 
 
 def fact_records(world: World) -> list[dict]:
-    """The facts in CounterFact's schema; `case_id` counts from 0."""
+    """Facts of a world in CounterFact's schema; `case_id` counts from 0."""
     return [_record(world, case_id, fact) for case_id, fact in enumerate(world.facts)]
 
 
@@ -201,14 +211,13 @@ def _documents(world: World, statements: Iterator[Document], random: Random) -> 
     """Documents that tell the statements in turn, with sentences of running text in between."""
     exhausted = False
     while not exhausted:
-        text, objects = "", []
+        text = ""
+        objects: list[tuple[int, int]] = []
         for _ in range(random.randint(*SENTENCES_PER_DOCUMENT)):
-            if random.random() < world.settings.fact_share:
-                sentence = next(statements, None)
-            else:
-                sentence = Document(_sentence(random), ())
-            exhausted = sentence is None
-            if exhausted:
+            is_fact = random.random() < world.settings.fact_share
+            sentence = next(statements, None) if is_fact else Document(_sentence(random), ())
+            if sentence is None:
+                exhausted = True
                 break
             objects += [(start + len(text), end + len(text)) for start, end in sentence.objects]
             text += sentence.text + " "

@@ -1,25 +1,72 @@
-"""Files from the web: pinned by hash, gone on with where a connection broke, in place whole or not at all."""
+"""Downloads: files of the web pinned by hash, resumed where a connection broke, and the retries of all requests.
+
+Written on urllib, because download libraries at hand (pooch) begin a file anew where a connection broke, and do not see
+that the server has another version of it by then.
+"""
 
 import http.client
 import os
+import sys
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from normgrowth.errors import ArtefactError
 from normgrowth.io.atomic import whole_or_not_at_all
 from normgrowth.io.provenance import file_sha256
 from normgrowth.progress import Progress
-from normgrowth.sources.retry import BUSY, Passing, patiently
 
-SECONDS_WITHOUT_A_BYTE = 60
+T = TypeVar("T")
+
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds between attempts; after the last one the failure stands."""
+
+BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""HTTP answers that a later request may not get."""
+
+READ_TIMEOUT = 60
+"""Seconds without a byte after which a connection counts as broken."""
+
 CHUNK = 2**18
+"""Bytes read at once."""
+
 NOTHING_LEFT = 416
-"""The answer to a request for what follows the last byte."""
+"""HTTP answer to a request for what follows the last byte."""
+
+
+class TransientError(Exception):
+    """A failure that may pass; `progressed` where something was gained before it."""
+
+    def __init__(self, message: str, progressed: bool = False) -> None:
+        super().__init__(message)
+        self.progressed = progressed
+
+
+def retry(work: Callable[[], T]) -> T:
+    """Result of `work`, tried again after growing pauses; they begin anew whenever something was gained.
+
+    Raises:
+        TransientError: of the last attempt.
+    """
+    pauses = iter(PAUSES)
+    while True:
+        try:
+            return work()
+        except TransientError as failure:
+            if failure.progressed:
+                pauses = iter(PAUSES)
+            pause = next(pauses, None)
+            if pause is None:
+                raise
+            print(f"{failure}; trying again in {pause:g} s", file=sys.stderr, flush=True)
+            time.sleep(pause)
 
 
 def download(url: str, out: Path | str, sha256: str, size: int | None = None) -> None:
-    """Fetch `url` to `out`. What arrived before a failure is kept beside it, and the next call goes on from there.
+    """Fetch `url` to `out`. What arrived before a failure is kept beside it, and the next call resumes from there.
 
     Args:
         sha256: of the file, in hexadecimal.
@@ -32,18 +79,18 @@ def download(url: str, out: Path | str, sha256: str, size: int | None = None) ->
     out.parent.mkdir(parents=True, exist_ok=True)
     partial, version = (out.with_name(f".{out.name}.{end}") for end in ("part", "version"))
     try:
-        patiently(lambda: _go_on(url, partial, version, size))
-    except Passing as failure:
+        retry(lambda: _resume(url, partial, version, size))
+    except TransientError as failure:
         raise ArtefactError(
             f"{failure}; the same command goes on where this one stopped. Where there is no network, fetch the file "
             f"elsewhere and put it at {out}"
         ) from failure
-    found = {"sha256": file_sha256(partial), "size": partial.stat().st_size}
-    if found["sha256"] != sha256:
+    found, found_size = file_sha256(partial), partial.stat().st_size
+    if found != sha256:
         partial.unlink()
         version.unlink(missing_ok=True)
         raise ArtefactError(
-            f"{url} has sha256 {found['sha256']} ({found['size']} bytes), but {sha256} is pinned"
+            f"{url} has sha256 {found} ({found_size} bytes), but {sha256} is pinned"
             f"{f' ({size} bytes)' if size else ''}: the file has changed or the pin is wrong"
         )
     with whole_or_not_at_all(out) as landing:
@@ -51,12 +98,12 @@ def download(url: str, out: Path | str, sha256: str, size: int | None = None) ->
     version.unlink(missing_ok=True)
 
 
-def _go_on(url: str, partial: Path, version: Path, size: int | None) -> None:
-    """One request for what is missing; returns once the server has no more.
+def _resume(url: str, partial: Path, version: Path, size: int | None) -> None:
+    """Make one request for what is missing; return once the server has no more.
 
     Raises:
         ArtefactError: when trying again is of no use.
-        Passing: when it may be.
+        TransientError: when it may be.
     """
     request = urllib.request.Request(url, headers={"User-Agent": "normgrowth", "Accept-Encoding": "identity"})
     have = partial.stat().st_size if partial.exists() else 0
@@ -66,7 +113,7 @@ def _go_on(url: str, partial: Path, version: Path, size: int | None) -> None:
         request.add_header("If-Range", version.read_text(encoding="utf-8"))
     began = have
     try:
-        with urllib.request.urlopen(request, timeout=SECONDS_WITHOUT_A_BYTE) as response:
+        with urllib.request.urlopen(request, timeout=READ_TIMEOUT) as response:
             if response.status != http.client.PARTIAL_CONTENT:
                 have = began = 0
             total = _total(response, have)
@@ -83,24 +130,24 @@ def _go_on(url: str, partial: Path, version: Path, size: int | None) -> None:
         if error.code == NOTHING_LEFT and request.has_header("Range"):
             return  # all of it is there: a run was stopped just before the end
         if error.code in BUSY:
-            raise Passing(f"{url} answered {error.code} {error.reason}") from error
+            raise TransientError(f"{url} answered {error.code} {error.reason}") from error
         raise ArtefactError(f"{url} answered {error.code} {error.reason}: check the address") from error
     except urllib.error.URLError as error:
-        raise Passing(f"{url} cannot be reached: {error.reason}") from error
+        raise TransientError(f"{url} cannot be reached: {error.reason}") from error
     except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
-        raise Passing(f"{url}: the connection broke: {error}", moved=have > began) from error
+        raise TransientError(f"{url}: the connection broke: {error}", progressed=have > began) from error
     if total is not None and have < total:
-        raise Passing(f"{url}: the connection broke after {have} of {total} bytes", moved=have > began)
+        raise TransientError(f"{url}: the connection broke after {have} of {total} bytes", progressed=have > began)
 
 
 def _total(response: http.client.HTTPResponse, have: int) -> int | None:
-    """Size of the whole file, if the server says."""
+    """Size of the whole file in bytes, if the server says."""
     length = response.headers.get("Content-Length")
     return have + int(length) if length is not None else None
 
 
 def _note_version(response: http.client.HTTPResponse, version: Path) -> None:
-    """Keep what tells this version of the file from another; a weak tag does not."""
+    """Note what tells this version of the file from another: its strong ETag, or else when it last changed."""
     tag = response.headers.get("ETag", "")
     mark = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
     if mark:

@@ -1,4 +1,4 @@
-"""How scripts are written: where a blank stands between words, where words end, when two spellings are the same text.
+"""Orthography: where a blank stands between words, where words end, when two spellings are the same text.
 
 Most scripts put a blank between words. Those of `UNSPACED` do not, and there a word ends wherever a character does
 (Unicode Standard Annex 29, word boundaries). Positions are of Unicode code points.
@@ -54,7 +54,7 @@ _WORD = regex.compile(rf"(?V1)(?:(?!{UNSPACED}){_LETTER})+|(?:(?!\s)\X)")
 
 
 def stripped(text: str) -> str:
-    """A text without blanks at its ends: white space of any width, none included, and characters that show nothing."""
+    """A text without blanks at its ends: white space of any width, zero included, and characters without ink."""
     text = text.strip()
     if _is_plain(text[:1]) and _is_plain(text[-1:]):
         return text  # at once: facts files hold hundreds of thousands of texts
@@ -66,7 +66,7 @@ def _is_plain(character: str) -> bool:
 
 
 def is_blank(text: str) -> bool:
-    """True for a text that shows nothing."""
+    """Test for a text of blanks alone, or of nothing."""
     return not (text[:1].isascii() and text[:1].isalnum()) and not stripped(text)
 
 
@@ -77,8 +77,8 @@ def ends_of(text: str) -> tuple[str, str]:
     return text[:start], text[start + len(bare) :]
 
 
-def same(text: str) -> str:
-    """A key that texts share if they differ only in Unicode form, case or blanks."""
+def caseless_key(text: str) -> str:
+    """Key that two texts share if they differ only in Unicode form (NFKC), case or blanks."""
     folded = unicodedata.normalize("NFKC", stripped(text)).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
@@ -94,12 +94,12 @@ def with_blank(prompt: str) -> str:
 
 
 def starts_with_letter(text: str) -> bool:
-    """True for a text that begins with a letter or a digit."""
+    """Test for a text that begins with a letter or a digit."""
     return _BEGINS_WORD.match(text) is not None
 
 
-def joint(prompt: str, target: str) -> str:
-    """What is put between a prompt without its last blanks and an object without its first: a blank or nothing.
+def separator(prompt: str, target: str) -> str:
+    """Separator of a prompt without its last blanks and an object without its first: a blank or nothing.
 
     A prompt that ends in a blank, or an object that begins with one, asks for a blank; after a line break or an
     ideographic space there is none. Otherwise the characters that meet decide. Behind a character of a script without
@@ -117,19 +117,19 @@ def joint(prompt: str, target: str) -> str:
 
 
 def joined(prompt: str, target: str) -> str:
-    """A prompt and the object that completes it as one text (see `joint`)."""
-    return without_blank(prompt) + joint(prompt, target) + target.lstrip()
+    """A prompt and the object that completes it as one text (see `separator`)."""
+    return without_blank(prompt) + separator(prompt, target) + target.lstrip()
 
 
 def full_stop(text: str) -> str:
-    """What ends a sentence and leads to the next one, in the script that a text ends in."""
+    """Full stop and blank between a sentence and the next one, in the script that the text ends in."""
     if _ENDS_WIDE.search(text):
         return ""
     return next((stop for script, stop in _FULL_STOPS.items() if script.search(text)), ". ")
 
 
-def says(text: str, wanted: str) -> bool:
-    """True for a text that begins with the wanted words, and not with a longer word that they begin.
+def begins_with(text: str, wanted: str) -> bool:
+    """Test for a text that begins with the wanted words, and not with a longer word that they begin.
 
     Spellings that differ in Unicode form alone are the same; case counts. In scripts without blanks a word may end
     behind any character, but not before a mark or a vowel that belongs to it.
@@ -139,11 +139,11 @@ def says(text: str, wanted: str) -> bool:
 
 
 def word_spans(text: str, wanted: str) -> Iterator[tuple[int, int]]:
-    """Spans of the places where a text holds the wanted words, and not as a part of longer ones."""
+    """Character spans at which a text holds the wanted words, and not as a part of longer ones."""
     pattern = rf"(?V1){_WORD_START}{regex.escape(wanted)}{_WORD_END}"
     return (match.span() for match in regex.finditer(pattern, text))
 
 
 def words(text: str) -> list[str]:
-    """The words and signs of a text; in scripts without blanks each character counts as a word."""
+    """Words and signs of a text; in scripts without blanks each character counts as a word."""
     return _WORD.findall(text)

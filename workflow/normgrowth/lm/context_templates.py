@@ -1,5 +1,5 @@
-"""Context templates: short texts a model goes on with, put before a fact's prompt so that keys and targets hold in more
-than one place.
+"""Context templates: short generated texts, put before a fact's prompt so that keys and targets hold in more than one
+context.
 
 Earlier code samples them without a seed and never saves them, so that two runs differ from the first edit on. Here they
 are sampled once from the unedited model under a seed and are data like any other.
@@ -7,15 +7,19 @@ are sampled once from the unedited model under a seed and are data like any othe
 
 from collections.abc import Sequence
 
-from normgrowth.facts.writing import full_stop
+from normgrowth.facts.orthography import full_stop
 from normgrowth.lm.generate import go_on
 from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.tokens import SLOT, encode
 from normgrowth.seeds import derive
 
 TOP_K = 5
-LENGTHS = (5, 10)  # of ROME's continuations, in tokens, the prompt's included
-SEED_WORDS = ("The", "Therefore", "Because", "I", "You")  # that MEMIT's continuations begin with
+LENGTHS = (5, 10)
+"""Lengths of ROME's continuations in tokens, the prompt's included."""
+
+SEED_WORDS = ("The", "Therefore", "Because", "I", "You")
+"""Words that MEMIT's continuations begin with."""
+
 SEED_WORD_LENGTH = 10
 
 
