@@ -11,14 +11,14 @@ import yaml
 
 from normgrowth.errors import StudyError
 from normgrowth.io.schemas import UNEDITED as UNEDITED_IN_TABLES
+from normgrowth.layout import UNEDITED
 from normgrowth.sources.toy.toy_settings import WorldSettings
 from normgrowth.sources.toy.world import build_world
 from normgrowth.study.inputs import editable_facts, local_path
-from normgrowth.study.load import load_study
-from normgrowth.study.plan import UNEDITED, Plan, compact
+from normgrowth.study.plan import Plan, compact
 from normgrowth.study.sections import World
 from normgrowth.study.study_files import laid_over as over_the_default
-from normgrowth.study.study_files import read_study
+from normgrowth.study.study_files import load_study, read_study
 from tests.checkpoints import saved
 
 SHIPPED = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())

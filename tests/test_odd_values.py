@@ -11,9 +11,9 @@ import pytest
 from normgrowth.cli import main
 from normgrowth.editors.registry import declaration
 from normgrowth.errors import StudyError
-from normgrowth.study.load import load_study
 from normgrowth.study.plan import Plan
 from normgrowth.study.study import Study
+from normgrowth.study.study_files import load_study
 from normgrowth.training.training_settings import KINDS
 from tests.commands import MEASURE, Workbench, as_json
 from tests.every_editor import WRITERS, settings_of

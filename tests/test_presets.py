@@ -9,8 +9,8 @@ from normgrowth import cli
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.errors import StudyError
 from normgrowth.study import presets
-from normgrowth.study.load import load_study
 from normgrowth.study.plan import Plan
+from normgrowth.study.study_files import load_study
 
 ROOT = presets.FOLDER.parents[1]
 

@@ -8,11 +8,11 @@ import pytest
 from normgrowth.errors import StudyError
 from normgrowth.study import presets
 from normgrowth.study.costs import costs
+from normgrowth.study.downloads import Download, every_download, needed_downloads, needed_models, published_sets
 from normgrowth.study.inputs import editable_facts, layers_of, weights_megabytes
-from normgrowth.study.load import load_study
-from normgrowth.study.pinned_files import Download, every_download, needed_downloads, needed_models, published_sets
 from normgrowth.study.plan import Plan
 from normgrowth.study.sections import PublishedFacts
+from normgrowth.study.study_files import load_study
 from tests.test_config import STUDY, laid_over, message
 from tests.web import REVISION
 

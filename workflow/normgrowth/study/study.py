@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from normgrowth.checked import Count, Few, Seed
 from normgrowth.figures.figure_settings import StyleSettings
+from normgrowth.layout import HELDOUT_SUFFIX
 from normgrowth.measure.measure_settings import Measure
 from normgrowth.study.sections import (
     Ability,
@@ -21,8 +22,6 @@ from normgrowth.study.sections import (
     Vectors,
     World,
 )
-
-HELDOUT_SUFFIX = "-heldout"
 
 
 class Study(Section):
@@ -120,7 +119,7 @@ class Study(Section):
 
     @property
     def reserved_facts(self) -> int:
-        """Facts of the study's source that stand in no edit order."""
+        """Number of facts of the study's source that stand in no edit order."""
         return self.fact_sources[self.facts].reserved
 
     @property
