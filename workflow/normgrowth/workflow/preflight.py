@@ -57,6 +57,7 @@ def examine(plan: Plan, site: Site, executor: Executor, folder: Path) -> None:
 
 
 def _status(settings: dict[str, str], executor: Executor) -> Iterator[str]:
+    """Faults of the command that tells how jobs ended."""
     has_database = _has_database(settings)
     if executor.status_command != "squeue":
         if not has_database:
@@ -80,6 +81,7 @@ def _has_database(settings: dict[str, str]) -> bool:
 
 
 def _jobs(plan: Plan, site: Site, partitions: dict[str, Partition]) -> Iterator[str]:
+    """Requests that no node of their partition can meet, or whose partition is not there."""
     said: set[str] = set()
     for request in requests(plan):
         target = site.gpu if request.gpus else site.cpu
@@ -105,6 +107,7 @@ def _partition(name: str | None, partitions: dict[str, Partition]) -> Partition 
 
 
 def _shortcomings(request: Request, partition: Partition, site: Site, plan: Plan, key: str) -> Iterator[str]:
+    """Faults of a partition for a request; `key` says where the user chose the partition."""
     name = partition.name
     if not partition.is_up:
         yield f"partition {name} is down: set {key} to another"
@@ -133,6 +136,7 @@ def _shortcomings(request: Request, partition: Partition, site: Site, plan: Plan
 
 
 def _account(settings: dict[str, str], site: Site) -> Iterator[str]:
+    """Fault of the account that jobs are charged to."""
     if not site.account or not _has_database(settings):
         return
     known = set(cluster.ask("sacctmgr", "-n", "-P", "show", "assoc", "format=account").split())
@@ -142,6 +146,7 @@ def _account(settings: dict[str, str], site: Site) -> Iterator[str]:
 
 
 def _folder(site: Site, partitions: dict[str, Partition], folder: Path) -> Iterator[str]:
+    """Fault of a working directory that other machines do not see."""
     others = {node for partition in partitions.values() for node in partition.nodes} - {_this_host()}
     kind = _file_system(folder)
     if others and kind in OF_ONE_MACHINE and not site.shared_folder:
@@ -156,7 +161,7 @@ def _this_host() -> str:
 
 
 def _file_system(folder: Path) -> str | None:
-    """The type of the file system that a folder lies on; None where that cannot be told."""
+    """Type of the file system that a folder lies on; None where that cannot be told."""
     deepest, kind = "", None
     try:
         mounts = Path("/proc/self/mounts").read_text().splitlines()
@@ -170,6 +175,7 @@ def _file_system(folder: Path) -> str | None:
 
 
 def _disk(plan: Plan, folder: Path) -> Iterator[str]:
+    """Fault of a disk that cannot hold the study's states."""
     try:
         needed = sum(row.disk for row in costs(plan.study))
     except StudyError:
@@ -183,6 +189,7 @@ def _disk(plan: Plan, folder: Path) -> Iterator[str]:
 
 
 def _orphans(executor: Executor, folder: Path) -> Iterator[str]:
+    """Jobs of an earlier run from this folder that are still in the queue."""
     # A job that fails or is cancelled takes its outputs with it, were they by now another job's.
     orphans = cluster.jobs_of(folder, executor.prefix) if executor.prefix else []
     if orphans:
