@@ -174,7 +174,7 @@ def test_every_file_of_a_source_is_a_preset_that_names_it():
 def test_an_incomplete_preset_is_refused(monkeypatch, change, said):
     file = yaml.safe_load((presets.FOLDER / "pmet.yaml").read_text())
     change(file["presets"]["pmet"])
-    monkeypatch.setattr(presets, "_file", lambda name: file)
+    monkeypatch.setattr(presets, "_source", lambda name: presets.Source(**file))
     with pytest.raises(StudyError) as raised:
         presets.preset("pmet", "pmet", "gpt-j-6b")
     assert str(raised.value).startswith(said) and "\n" not in str(raised.value)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field
 
 from normgrowth.editors.registry import declaration
 from normgrowth.errors import StudyError
@@ -41,6 +42,45 @@ class Dimensions(NamedTuple):
     parameters: float  # their number
 
 
+class _Entry(BaseModel):
+    """A part of a file of the folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PublishedModel(_Entry):
+    """A published model in `models.yaml`."""
+
+    names: tuple[str, ...]  # others by which studies may call it, in lower case
+    context: int  # most tokens that it reads at once
+    shape: Dimensions
+
+
+class Statement(_Entry):
+    """A value with a file of its own that states it."""
+
+    value: Any
+    origin: str = Field(alias="from")
+
+
+class Preset(_Entry):
+    """Settings of an editor for a published model, as a source's file gives them."""
+
+    values: dict[str, Any] = {}
+    origin: str = Field("", alias="from")  # of `values`
+    also: dict[str, Statement] = {}
+    absent: dict[str, str] = {}  # settings without a value, each with the reason
+
+
+class Source(_Entry):
+    """The file of a source."""
+
+    source: str  # repository and commit, or paper
+    presets: dict[str, dict[str, Preset]]  # by editor and model
+    rest: str | None = None  # source that holds for what is not stated
+    not_carried: dict[str, str] = {}  # settings that have no counterpart here, each with the reason
+
+
 @cache
 def sources() -> tuple[str, ...]:
     """Names of the sources.
@@ -54,53 +94,68 @@ def sources() -> tuple[str, ...]:
     return names
 
 
-@cache
-def _file(name: str) -> dict[str, Any]:
-    """Content of a file of the folder; see the head of this module."""
+def _read(name: str) -> dict[str, Any]:
+    """Content of a file of the folder."""
     # The C loader, where it is there, takes a tenth of the time; a study reads few of these files.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), loader)
 
 
+@cache
+def _source(name: str) -> Source:
+    return Source(**_read(name))
+
+
+@cache
+def _published_models() -> dict[str, PublishedModel]:
+    return {name: PublishedModel(**entry) for name, entry in _read("models").items()}
+
+
+@cache
+def _default_sources() -> dict[str, dict[str, str]]:
+    """Names of sources by editor and model."""
+    return _read("defaults")
+
+
 def title(source: str) -> str:
     """Repository and commit of a source, or paper."""
-    return _file(source)["source"]
+    return _source(source).source
 
 
 def not_carried(source: str) -> dict[str, str]:
     """Published settings that have no counterpart here, each with the reason."""
-    return _file(source).get("not_carried", {})
+    return _source(source).not_carried
 
 
 def models() -> tuple[str, ...]:
     """Names of the published models, as presets use them."""
-    return tuple(_file("models"))
+    return tuple(_published_models())
 
 
 def published(name: str) -> str | None:
     """Published model that a name stands for, whatever its case; None where there is none."""
     wanted = name.lower()
-    return next((model for model, known in _file("models").items() if wanted in (model, *known["names"])), None)
+    return next((model for model, known in _published_models().items() if wanted in (model, *known.names)), None)
 
 
 def dimensions(model: str) -> Dimensions:
     """Shape of a published model, by the name that presets use."""
-    return Dimensions(**_file("models")[model]["shape"])
+    return _published_models()[model].shape
 
 
 def context(model: str) -> int:
     """Most tokens that a published model reads at once, by the name that presets use."""
-    return _file("models")[model]["context"]
+    return _published_models()[model].context
 
 
 def editors(source: str) -> list[str]:
     """Kinds of editors that a source has settings of."""
-    return list(_file(source)["presets"])
+    return list(_source(source).presets)
 
 
 def covered(source: str, editor: str) -> list[str]:
     """Published models for which a source has settings of an editor."""
-    return [model for model in _file(source)["presets"].get(editor, {}) if model != EVERY_MODEL]
+    return [model for model in _source(source).presets.get(editor, {}) if model != EVERY_MODEL]
 
 
 def preset(source: str, editor: str, model: str) -> dict[str, Value]:
@@ -122,23 +177,23 @@ def preset(source: str, editor: str, model: str) -> dict[str, Value]:
 def absent(source: str, editor: str, model: str) -> dict[str, str]:
     """Settings without a value in a source, for an editor and published model, each with the reason."""
     parts = _parts(source, editor, model)
-    return {name: why for part in parts for name, why in part.get("absent", {}).items()}
+    return {name: why for part in parts for name, why in part.absent.items()}
 
 
 def _stated(source: str, editor: str, model: str) -> dict[str, Value]:
     """Values that a source states, and for what it leaves out those of the source named in `rest`."""
-    rest = _file(source).get("rest")
+    rest = _source(source).rest
     values = _stated(rest, editor, model) if rest else {}
     values = {name: Value(one.value, f"{one.origin} in {rest}, not stated here") for name, one in values.items()}
     for part in _parts(source, editor, model):
-        values |= {key: Value(value, part["from"]) for key, value in part.get("values", {}).items()}
-        values |= {key: Value(one["value"], one["from"]) for key, one in part.get("also", {}).items()}
+        values |= {key: Value(value, part.origin) for key, value in part.values.items()}
+        values |= {key: Value(one.value, one.origin) for key, one in part.also.items()}
     return values
 
 
-def _parts(source: str, editor: str, model: str) -> list[dict[str, Any]]:
+def _parts(source: str, editor: str, model: str) -> list[Preset]:
     """Entries of a source for an editor: that for every model, then that for this one."""
-    of_editor = _file(source)["presets"].get(editor, {})
+    of_editor = _source(source).presets.get(editor, {})
     return [part for part in (of_editor.get(EVERY_MODEL), of_editor.get(model)) if part]
 
 
@@ -157,7 +212,7 @@ def _incomplete(stated: set[str], left_out: set[str], editor: str) -> str | None
 
 def default_source(editor: str, model: str) -> str | None:
     """Source whose preset an editor follows on a published model by default."""
-    return _file("defaults").get(editor, {}).get(model)
+    return _default_sources().get(editor, {}).get(model)
 
 
 def faults(chosen: object, editor: str, wanted: set[str], at: str) -> list[str]:

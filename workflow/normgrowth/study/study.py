@@ -91,7 +91,8 @@ class Study(Section):
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="Precision of matrix products in forward passes. Weights, solves and norms are float32 or float64 always.",
+        description="Precision of matrix products in forward passes. Weights, solves and norms are float32 or float64 "
+        "always.",
     )
     threads: Few = Field(1, description="CPU threads of one job.")
     model_sources: dict[Name, ModelSource] = Field(description="Where models come from, by name.")
