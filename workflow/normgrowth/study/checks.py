@@ -57,7 +57,21 @@ def lengths_asked(study: Study, model: str) -> Asked:
 
 
 def _selections(study: Study) -> Iterator[str]:
-    """Names that stand for nothing, or stand twice in one list."""
+    """Names that stand for nothing, stand twice in one list, or stand for two things."""
+    yield from _repetitions(study)
+    yield from _unknown_inputs(study)
+    yield from _unknown_editors(study)
+    yield from _intervention_names(study)
+    yield from (
+        unknown("vectors.editors: editor", name, study.editors)
+        for name in study.vectors.editors
+        if kind_of(name) not in EDITORS
+    )
+    yield from _world_names(study)
+
+
+def _repetitions(study: Study) -> Iterator[str]:
+    """Values that stand twice in one list."""
     of_vectors = {
         f"vectors.{key}": getattr(study.vectors, key) for key in ("editors", "layers", "sites", "steps", "orders")
     }
@@ -66,6 +80,10 @@ def _selections(study: Study) -> Iterator[str]:
     lists |= {f"interventions.{name}.models": getattr(i, "models", ()) for name, i in study.interventions.items()}
     for key, names in {key: names or () for key, names in lists.items()}.items():
         yield from (f"{key}: {name!r} stands there twice" for name in sorted({n for n in names if names.count(n) > 1}))
+
+
+def _unknown_inputs(study: Study) -> Iterator[str]:
+    """Names of models, facts and texts that stand for nothing."""
     for name, model_source in study.model_sources.items():
         said = getattr(model_source, "published_as", None)
         if said is not None and presets.published(said) is None:
@@ -78,10 +96,13 @@ def _selections(study: Study) -> Iterator[str]:
     for name, fact_source in study.fact_sources.items():
         if isinstance(fact_source, PublishedFacts) and fact_source.name not in published_sets():
             yield unknown(f"fact_sources.{name}.name: published set", fact_source.name, published_sets())
-    texts = set(study.text_sources) | study.world_texts
     for key in ("text", "heldout_text"):
-        if getattr(study, key) not in texts:
-            yield unknown(f"{key}: source", getattr(study, key), texts)
+        if getattr(study, key) not in _texts(study):
+            yield unknown(f"{key}: source", getattr(study, key), _texts(study))
+
+
+def _unknown_editors(study: Study) -> Iterator[str]:
+    """Models and editors in `left_out` and `more_orders` that stand for nothing, or leave nothing to do."""
     for model, names in study.left_out.items():
         if model not in study.model_sources:
             yield unknown("left_out: model", model, study.model_sources)
@@ -98,23 +119,26 @@ def _selections(study: Study) -> Iterator[str]:
             for name in orders
             if kind_of(name) not in EDITORS
         )
-    yield from _intervention_names(study, texts)
-    yield from (
-        unknown("vectors.editors: editor", name, study.editors)
-        for name in study.vectors.editors
-        if kind_of(name) not in EDITORS
-    )
+
+
+def _world_names(study: Study) -> Iterator[str]:
+    """Worlds that stand for nothing, and names that a world's texts have too."""
     for name in sorted(set(study.text_sources) & study.world_texts):
         yield f"text_sources.{name}: a world brings a text of this name; choose another"
     for name in study.worlds:
         if name.endswith(HELDOUT_SUFFIX) and name.removesuffix(HELDOUT_SUFFIX) in study.worlds:
             yield f"fact_sources.{name}: another world brings a text of this name; choose another"
-    for name, model_source in study.model_sources.items():
-        if isinstance(model_source, TrainedModel) and model_source.world not in study.worlds:
-            yield unknown(f"model_sources.{name}.world: world", model_source.world, study.worlds)
+    for name, source in study.model_sources.items():
+        if isinstance(source, TrainedModel) and source.world not in study.worlds:
+            yield unknown(f"model_sources.{name}.world: world", source.world, study.worlds)
 
 
-def _intervention_names(study: Study, texts: set[str]) -> Iterator[str]:
+def _texts(study: Study) -> set[str]:
+    """Names of all texts: those of `text_sources`, and those that worlds bring."""
+    return set(study.text_sources) | study.world_texts
+
+
+def _intervention_names(study: Study) -> Iterator[str]:
     """Models, texts and facts of interventions that stand for nothing."""
     for name, what in study.interventions.items():
         key = f"interventions.{name}"
@@ -123,7 +147,7 @@ def _intervention_names(study: Study, texts: set[str]) -> Iterator[str]:
             wanted = {"base": (what.base, study.model_sources), "result": (what.result, study.model_sources)}
         else:
             wanted = {f"models.{i}": (model, study.model_sources) for i, model in enumerate(what.models or ())}
-            wanted |= {"text": (what.text, texts), "facts": (what.facts, study.fact_sources)}
+            wanted |= {"text": (what.text, _texts(study)), "facts": (what.facts, study.fact_sources)}
         for part, (value, known) in wanted.items():
             if value is not None and value not in known:
                 yield unknown(f"{key}.{part}: source", value, known)
@@ -180,7 +204,7 @@ def _too_few_facts(study: Study) -> Iterator[str]:
 
 
 def _untrainable(study: Study) -> Iterator[str]:
-    """Editors that are trained on reserved facts, where none are reserved."""
+    """Editors that are trained on reserved facts, where too few are reserved."""
     names = [*study.editors, *filter(None, (controlled_editor(study, name) for name in study.editors))]
     trained = [name for name in names if issubclass(declaration(kind_of(name)).Settings, HypernetworkSettings)]
     if trained and study.reserved_facts < FEWEST_RESERVED:

@@ -72,9 +72,10 @@ CODE = struct.Struct("!i")
 OUTPUT_LOST = 120
 """Python's exit code where its standard streams could not be flushed at exit."""
 
-_started: list[Popen[bytes]] = []  # servers, kept so that their standard input stays open as long as this process lives
 Mask = set[signal.Signals | int]
 """Blocked signals, as signal.pthread_sigmask returns them."""
+
+_started: list[Popen[bytes]] = []  # servers, kept so that their standard input stays open as long as this process lives
 
 
 class Request(TypedDict):

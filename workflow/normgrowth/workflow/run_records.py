@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 from normgrowth.workflow import processes
 
@@ -27,6 +27,9 @@ LOCAL = ("local", "touch", "dryrun", "")
 
 SHARED_MODE = 0o666
 """Mode of files that runs of several users hold in turn, less what the umask takes away."""
+
+
+Kind = Literal["input", "output"]
 
 
 class Access(NamedTuple):
@@ -94,11 +97,11 @@ class Lock:
         """File that says what the run is."""
         return self.folder / f"{self.number}.run.json"
 
-    def file(self, kind: str) -> Path:
+    def file(self, kind: Kind) -> Path:
         """File with the paths that the run reads (`input`) or writes (`output`)."""
         return self.folder / f"{self.number}.{kind}.lock"
 
-    def paths(self, kind: str) -> set[str]:
+    def paths(self, kind: Kind) -> set[str]:
         """Paths that the run reads (`input`) or writes (`output`); none once it has let go."""
         try:
             return set(self.file(kind).read_text().splitlines())
@@ -144,7 +147,8 @@ class Lock:
             with open(record, "wb", closefd=False) as file:
                 file.write(json.dumps(asdict(run)).encode())
             os.fsync(record)  # a machine that stops must not leave files without their record
-            for kind, paths in (("input", access.reads), ("output", access.writes)):
+            files: dict[Kind, AbstractSet[str]] = {"input": access.reads, "output": access.writes}
+            for kind, paths in files.items():
                 if paths:
                     self.file(kind).write_text("".join(f"{path}\n" for path in sorted(paths)))
         except BaseException:

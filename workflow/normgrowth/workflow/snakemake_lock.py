@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from normgrowth.errors import RunError
 from normgrowth.workflow.code_edits import STUDY, keep, stamps, tell_of_edits
@@ -27,9 +27,23 @@ LITTLE_ROOM = 4 * 2**20
 themselves."""
 
 
+class Persistence(Protocol):
+    """Snakemake's records of a folder, as far as a lock needs them."""
+
+    path: Path | str
+
+    def all_inputfiles(self) -> Iterable[object]:
+        """Files that the jobs of the run read."""
+        ...
+
+    def all_outputfiles(self) -> Iterable[object]:
+        """Files that the jobs of the run write."""
+        ...
+
+
 def lock_of(
-    config: Mapping[str, Any], executor: Callable[[], Any], code: Path
-) -> Callable[[Any], AbstractContextManager[None]]:
+    config: Mapping[str, Any], executor: Callable[[], object], code: Path
+) -> Callable[[Persistence], AbstractContextManager[None]]:
     """Method `lock` for Snakemake's records of a folder (`FilePersistence`).
 
     Snakemake's own lock stays behind when a run is killed, and a run that ends removes those of all others. What is
@@ -44,7 +58,7 @@ def lock_of(
     planned_beside = held_in(Path(".snakemake"))
 
     @contextmanager
-    def lock(persistence: Any) -> Iterator[None]:
+    def lock(persistence: Persistence) -> Iterator[None]:
         access = Access(set(map(str, persistence.all_inputfiles())), set(map(str, persistence.all_outputfiles())))
         name, folder = getattr(executor(), "name", ""), Path(persistence.path)
         try:
