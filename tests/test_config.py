@@ -80,7 +80,7 @@ def test_the_default_study_is_valid():
         ({"edits": True}, "edits is True: should be a whole number"),
         ({"edits": "many"}, "edits is 'many': should be a whole number"),
         ({"edits": None}, "edits is None: should be a whole number"),
-        ({"edits": 5000}, "edits is 5000: 'world' holds 720 facts, and at most so many can be edited"),
+        ({"edits": 5000}, "edits is 5000: 'world' holds 720 facts, and at most 720 can be edited"),
         ({"edits": 150, "unique_subjects": True}, "edits is 150: 'world' holds 120 facts with distinct subjects"),
         (
             {"edits": 700, "fact_sources": {"world": {"reserved": 50}}},

@@ -111,7 +111,7 @@ def test_a_plan_that_another_run_has_outdated_is_not_run(tmp_path, unwatched):
         with folder_lock(tmp_path, "beside", "local", Access({"a"}, {"c"}), planned_beside):
             pass
     with (
-        pytest.raises(RunError, match="ended while this one was planned, and may have made b anew"),
+        pytest.raises(RunError, match="ended while this one was planned, and may have changed b"),
         folder_lock(tmp_path, "second", "local", Access({"b"}, {"d"}), planned_beside),
     ):
         pass

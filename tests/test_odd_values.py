@@ -178,7 +178,7 @@ def test_nothing_in_a_list_makes_a_plan_or_is_refused_in_one_line(path, schema):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"single_edits": 721}, "single_edits is 721: 'world' holds 720 facts, and at most so many can be edited"),
+        ({"single_edits": 721}, "single_edits is 721: 'world' holds 720 facts, and at most 720 can be edited"),
         ({"orders": 1001}, "orders is 1001: should be less than or equal to 1000"),
         (
             {"vectors": {"editors": ["ft"], "layers": [6]}},

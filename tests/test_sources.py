@@ -66,7 +66,7 @@ def of_web(kind: str, source: dict) -> dict:
         ),
         (
             of_web("fact", {"kind": "published", "name": "counterfact"}) | {"edits": 30_000},
-            "edits is 30000: 'web' holds 21919 facts, and at most so many can be edited",
+            "edits is 30000: 'web' holds 21919 facts, and at most 21919 can be edited",
         ),
         (of_web("fact", URL_FACTS | {"limit": 100}), "edits is 200: 'web' holds 100 facts"),
         (

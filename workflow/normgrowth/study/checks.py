@@ -200,7 +200,7 @@ def _too_few_facts(study: Study) -> Iterator[str]:
     for key, wanted in {"edits": study.edits, "single_edits": study.single_edits}.items():
         if wanted and wanted > left:
             holds = f"{study.facts!r} holds {available} {which}{less}"
-            yield f"{key} is {wanted}: {holds}, and at most so many can be edited"
+            yield f"{key} is {wanted}: {holds}, and at most {left} can be edited"
 
 
 def _untrainable(study: Study) -> Iterator[str]:

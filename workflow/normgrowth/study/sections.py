@@ -112,7 +112,7 @@ class World(Section):
 
 Format = Literal["counterfact", "zsre"]
 FORMAT_TEXT = "Schema of the records; zsRE's is that of the MEND authors."
-LIMIT = Field(None, description="Take only the first so many records.")
+LIMIT = Field(None, description="Records to take, from the first on; all of them by default.")
 WHOLE_SET = Field(
     None, description="The published set that this is, whole, so that published scores can be set beside ours."
 )
@@ -162,7 +162,9 @@ class Text(Section):
     column: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="The files are Parquet: the column that holds the documents."
     )
-    documents: Count | None = Field(None, description="Take only the first so many rows of the Parquet files.")
+    documents: Count | None = Field(
+        None, description="Rows of the Parquet files to take, from the first on; all of them by default."
+    )
 
     @model_validator(mode="after")
     def _rows_are_counted(self) -> Self:

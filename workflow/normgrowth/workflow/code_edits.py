@@ -74,8 +74,8 @@ def _tell_of_edits(before: Mapping[Path, tuple[int, int]], folders: Iterable[Pat
     if edited:
         names = ", ".join(edited[:NAMED]) + (f" and {len(edited) - NAMED} more" if len(edited) > NAMED else "")
         print(
-            f"normgrowth: edited while this run went on: {names}. What depends on it is made anew by the next start; "
-            "if you take the edit back instead, make anew what ran meanwhile: `snakemake --forcerun RULE`",
+            f"normgrowth: edited while this run went on: {names}. The next run repeats what depends on it; "
+            "if you undo the edit instead, repeat what ran meanwhile: `snakemake --forcerun RULE`",
             file=sys.stderr,
             flush=True,
         )

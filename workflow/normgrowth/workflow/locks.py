@@ -88,7 +88,7 @@ def _take(folder: Path, run: Run, access: Access, planned_beside: Mapping[str, s
     for name, written in planned_beside.items():
         if name not in there and (shared := written & (reads | writes)):
             raise RunError(
-                f"not started: another run ended while this one was planned, and may have made {min(shared)} anew. Run "
+                f"not started: another run ended while this one was planned, and may have changed {min(shared)}. Run "
                 "the same command again"
             )
     lock = Lock(folder, max((other.number for other in others), default=-1) + 1)

@@ -69,10 +69,11 @@ def _status(settings: dict[str, str], executor: Executor) -> Iterator[str]:
     kept = int(settings.get("MinJobAge", "0 sec").split()[0])
     least = max(3 * executor.first_look, LONGEST_PAUSE)
     if kept < least:
-        other = "slurm-status-command: sacct" if has_database else f"MinJobAge={least} in slurm.conf, by who keeps it"
+        sacct = "set slurm-status-command: sacct"
+        longer = f"have the administrators set MinJobAge={least} in slurm.conf"
         yield (
             f"SLURM forgets a job {kept} s after its end (MinJobAge), and up to {least} s pass between two looks at "
-            f"the queue: set {other}"
+            f"the queue: {sacct if has_database else longer}"
         )
 
 
