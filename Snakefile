@@ -16,13 +16,13 @@ from normgrowth.workflow import forks
 from normgrowth.workflow.preflight import Executor, examine
 from normgrowth.study.bounds import check_command_line
 from normgrowth.study.study_files import default_file, laid_over, read_file
-from normgrowth.study.load import load_study
+from normgrowth.study.study_files import load_study
 from normgrowth.study.plan import Plan
-from normgrowth.study.site import read_site
+from normgrowth.workflow.cluster import read_site
 from normgrowth.errors import ClusterError, StudyError
 from normgrowth.fingerprint import read_all
 from normgrowth.workflow.code_edits import kept
-from normgrowth.workflow.hook import lock_of
+from normgrowth.workflow.snakemake_lock import lock_of
 
 # A graph is millions of small objects that stay: looking for garbage among them takes a quarter of the time.
 gc.set_threshold(200_000, 50, 100)

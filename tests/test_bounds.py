@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from normgrowth.errors import StudyError
 from normgrowth.study import bounds
 from normgrowth.study.bounds import DEEPEST, MOST_VALUES, check_command_line, read_yaml
-from normgrowth.study.site import read_site
 from normgrowth.study.study_files import read_study
+from normgrowth.workflow.cluster import read_site
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,15 +10,13 @@ import pytest
 import yaml
 
 from normgrowth.errors import StudyError
-from normgrowth.layout import UNEDITED as UNEDITED_IN_TABLES
 from normgrowth.sources.toy.toy_settings import WorldSettings
 from normgrowth.sources.toy.world import build_world
 from normgrowth.study.inputs import editable_facts, local_path
-from normgrowth.study.load import load_study
-from normgrowth.study.plan import UNEDITED, Plan, compact
+from normgrowth.study.plan import Plan, compact
 from normgrowth.study.sections import World
 from normgrowth.study.study_files import laid_over as over_the_default
-from normgrowth.study.study_files import read_study
+from normgrowth.study.study_files import load_study, read_study
 from tests.checkpoints import saved
 
 SHIPPED = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
@@ -80,7 +78,7 @@ def test_the_default_study_is_valid():
         ({"edits": True}, "edits is True: should be a whole number"),
         ({"edits": "many"}, "edits is 'many': should be a whole number"),
         ({"edits": None}, "edits is None: should be a whole number"),
-        ({"edits": 5000}, "edits is 5000: 'world' holds 720 facts, and at most so many can be edited"),
+        ({"edits": 5000}, "edits is 5000: 'world' holds 720 facts, and at most 720 can be edited"),
         ({"edits": 150, "unique_subjects": True}, "edits is 150: 'world' holds 120 facts with distinct subjects"),
         (
             {"edits": 700, "fact_sources": {"world": {"reserved": 50}}},
@@ -348,10 +346,6 @@ def test_settings_of_one_model_are_laid_over_those_of_all():
 
 def test_equal_settings_are_equal_text():
     assert compact({"b": 1, "a": [2]}) == compact({"a": [2], "b": 1}) == '{"a":[2],"b":1}'
-
-
-def test_the_unedited_model_has_one_name():
-    assert UNEDITED == UNEDITED_IN_TABLES
 
 
 def test_a_control_arm_takes_what_it_controls():

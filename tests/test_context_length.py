@@ -12,9 +12,9 @@ from normgrowth.io.documents import write_json
 from normgrowth.lm.context_length import LEAST, as_words, context_length, from_words
 from normgrowth.lm.generate import go_on
 from normgrowth.study import presets
+from normgrowth.study.checks import lengths_asked
 from normgrowth.study.inputs import context_of
-from normgrowth.study.lengths import lengths_asked
-from normgrowth.study.load import load_study
+from normgrowth.study.study_files import load_study
 from tests import small_models
 from tests.commands import MEASURE, Workbench, as_json
 from tests.every_editor import settings_of

@@ -35,10 +35,10 @@ def test_every_run_of_the_plan_has_a_row_and_its_jobs(study):
 def test_hours_follow_the_published_timings_and_the_size_of_the_model():
     slope, _ = costs._fitted()
     assert 0.7 < slope < 1.2
-    for row in costs.figures()["seconds_per_edit"]:
-        settings = declaration("memit").Settings(steps=row["steps"], layers=(1,))
-        shape = presets.dimensions(row["model"])
-        assert costs.seconds_per_edit(shape, settings) == pytest.approx(row["seconds"], rel=0.6)
+    for row in costs.figures().seconds_per_edit:
+        settings = declaration("memit").Settings(steps=row.steps, layers=(1,))
+        shape = presets.dimensions(row.model)
+        assert costs.seconds_per_edit(shape, settings) == pytest.approx(row.seconds, rel=0.6)
 
 
 def test_memory_holds_the_weights_and_what_an_editor_gathers():

@@ -8,7 +8,7 @@ import pytest
 
 from normgrowth.workflow import locks
 from normgrowth.workflow.code_edits import STUDY, kept, stamps, tell_of_edits
-from normgrowth.workflow.hook import lock_of
+from normgrowth.workflow.snakemake_lock import lock_of
 
 
 @pytest.fixture

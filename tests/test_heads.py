@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from normgrowth.errors import RunError
 from normgrowth.workflow import forks, locks, processes
 from normgrowth.workflow.locks import folder_lock, held_in
-from normgrowth.workflow.room import is_full, without_room
-from normgrowth.workflow.run_records import Lock, locks_in
+from normgrowth.workflow.run_records import Access, Lock, locks_in
+from normgrowth.workflow.snakemake_lock import is_full, without_room
 
 on_linux = pytest.mark.skipif(not processes.this_boot(), reason="processes of a run cannot be found here")
 FILES = st.sets(st.sampled_from(["a", "b", "c", "dé é"]), max_size=3)
@@ -30,9 +30,10 @@ from subprocess import Popen
 from normgrowth.workflow import forks
 from normgrowth.workflow import processes
 from normgrowth.workflow.locks import folder_lock
+from normgrowth.workflow.run_records import Access
 
 folder, clients = Path(sys.argv[1]), int(sys.argv[2])
-with folder_lock(folder, "study", "local", {"a"}, {"b"}):
+with folder_lock(folder, "study", "local", Access({"a"}, {"b"})):
     forks.start(1)
     os.environ |= dict.fromkeys(forks.THREAD_VARIABLES, "1")
     place = Path(os.environ[forks.VARIABLE]) / forks._name()
@@ -77,7 +78,7 @@ def head(folder, clients=0):
 
 
 def watchers(run):
-    listed = subprocess.run(["pgrep", "-f", f"heads.watcher {run}"], capture_output=True, text=True).stdout
+    listed = subprocess.run(["pgrep", "-f", f"workflow.processes {run}"], capture_output=True, text=True).stdout
     return [int(word) for word in listed.split()]
 
 
@@ -87,11 +88,11 @@ def test_runs_go_on_side_by_side_if_neither_writes_what_the_other_uses(tmp_path_
     folder = tmp_path_factory.mktemp("folder")
     with pytest.MonkeyPatch.context() as patch, ExitStack() as first:
         patch.setattr(locks, "_watched", lambda run: None)
-        first.enter_context(folder_lock(folder, "first", "local", r1, w1))
+        first.enter_context(folder_lock(folder, "first", "local", Access(r1, w1)))
         held = set(os.listdir(folder / "locks"))
         clash = bool(w1 & (r2 | w2) or w2 & r1)
         try:
-            with folder_lock(folder, "second", "local", r2, w2):
+            with folder_lock(folder, "second", "local", Access(r2, w2)):
                 assert not clash
                 (own,) = (lock for lock in locks_in(folder / "locks") if lock.run.study == "second")
                 assert own.paths("input") == r2 and own.paths("output") == w2 and own.is_held()
@@ -105,23 +106,23 @@ def test_runs_go_on_side_by_side_if_neither_writes_what_the_other_uses(tmp_path_
 
 
 def test_a_plan_that_another_run_has_outdated_is_not_run(tmp_path, unwatched):
-    with folder_lock(tmp_path, "first", "local", {"a"}, {"b"}):
+    with folder_lock(tmp_path, "first", "local", Access({"a"}, {"b"})):
         planned_beside = held_in(tmp_path)
-        with folder_lock(tmp_path, "beside", "local", {"a"}, {"c"}, planned_beside):
+        with folder_lock(tmp_path, "beside", "local", Access({"a"}, {"c"}), planned_beside):
             pass
     with (
-        pytest.raises(RunError, match="ended while this one was planned, and may have made b anew"),
-        folder_lock(tmp_path, "second", "local", {"b"}, {"d"}, planned_beside),
+        pytest.raises(RunError, match="ended while this one was planned, and may have changed b"),
+        folder_lock(tmp_path, "second", "local", Access({"b"}, {"d"}), planned_beside),
     ):
         pass
-    with folder_lock(tmp_path, "third", "local", {"a"}, {"c"}, planned_beside):
+    with folder_lock(tmp_path, "third", "local", Access({"a"}, {"c"}), planned_beside):
         pass
 
 
 def test_what_a_run_did_not_finish_writing_is_of_nobody(tmp_path, unwatched, capsys):
     (tmp_path / "locks").mkdir()
     (tmp_path / "locks/0.run.json").write_text('{"name": ')
-    with folder_lock(tmp_path, "study", "local", {"a"}, {"b"}):
+    with folder_lock(tmp_path, "study", "local", Access({"a"}, {"b"})):
         assert sorted(os.listdir(tmp_path / "locks")) == ["0.input.lock", "0.output.lock", "0.run.json"]
     assert capsys.readouterr().err == ""
 
@@ -132,14 +133,17 @@ def test_a_damaged_record_is_not_taken_over(tmp_path, unwatched):
     (tmp_path / "locks/0.output.lock").write_text("b\n")
     with (
         pytest.raises(RunError, match=r"by lock 0 in .*, an unknown run writes b\. .*`snakemake --unlock`"),
-        folder_lock(tmp_path, "study", "local", {"a"}, {"b"}),
+        folder_lock(tmp_path, "study", "local", Access({"a"}, {"b"})),
     ):
         pass
 
 
 def test_a_lock_that_has_no_room_leaves_nothing(tmp_path, unwatched, monkeypatch):
     monkeypatch.setattr(Path, "write_text", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
-    with pytest.raises(OSError, match="No space left") as caught, folder_lock(tmp_path, "s", "local", {"a"}, {"b"}):
+    with (
+        pytest.raises(OSError, match="No space left") as caught,
+        folder_lock(tmp_path, "s", "local", Access({"a"}, {"b"})),
+    ):
         pass
     assert os.listdir(tmp_path / "locks") == [] and is_full(caught.value)
 
@@ -205,7 +209,8 @@ def test_a_killed_run_on_a_cluster_takes_no_job_with_it(tmp_path):
 import os, subprocess, sys, time
 from pathlib import Path
 from normgrowth.workflow.locks import folder_lock
-with folder_lock(Path(sys.argv[1]), "study", "cluster-generic", {"a"}, {"b"}):
+from normgrowth.workflow.run_records import Access
+with folder_lock(Path(sys.argv[1]), "study", "cluster-generic", Access({"a"}, {"b"})):
     jobs = [subprocess.Popen(["sleep", "60"], env=os.environ | more) for more in ({"PBS_JOBID": "7"}, {})]
     print(*(job.pid for job in jobs), flush=True)
     time.sleep(600)
@@ -224,7 +229,7 @@ with folder_lock(Path(sys.argv[1]), "study", "cluster-generic", {"a"}, {"b"}):
             assert processes.end(name, "", 5) == (set(), [])
         with (
             pytest.raises(RunError, match=r"its jobs may go on in the queue \(cluster-generic\)"),
-            folder_lock(tmp_path, "study", "local", {"a"}, {"b"}),
+            folder_lock(tmp_path, "study", "local", Access({"a"}, {"b"})),
         ):
             pass
         assert all(processes.began(job) for job in jobs)
@@ -256,7 +261,7 @@ class _Full:
 
 
 def test_hosts_of_a_shared_folder_are_told_apart(tmp_path, unwatched):
-    with folder_lock(tmp_path, "study", "local", {"a"}, {"b"}):
+    with folder_lock(tmp_path, "study", "local", Access({"a"}, {"b"})):
         (lock,) = locks_in(tmp_path / "locks")
         assert lock.run.host == socket.gethostname() and not lock.run.is_elsewhere
 

@@ -6,9 +6,8 @@ import pytest
 import yaml
 
 from normgrowth.errors import StudyError
-from normgrowth.study.load import load_study
-from normgrowth.study.site import read_site
-from normgrowth.study.study_files import read_study
+from normgrowth.study.study_files import load_study, read_study
+from normgrowth.workflow.cluster import read_site
 
 HOSTILE = ["../up", "a/b", "/etc", ".", "..", "a b", "a;touch x", "$(touch x)", "`x`", "a\nb", "-rf", "ä", "A", ""]
 HOSTILE.append("a" * 65)

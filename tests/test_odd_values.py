@@ -11,9 +11,9 @@ import pytest
 from normgrowth.cli import main
 from normgrowth.editors.registry import declaration
 from normgrowth.errors import StudyError
-from normgrowth.study.load import load_study
 from normgrowth.study.plan import Plan
 from normgrowth.study.study import Study
+from normgrowth.study.study_files import load_study
 from normgrowth.training.training_settings import KINDS
 from tests.commands import MEASURE, Workbench, as_json
 from tests.every_editor import WRITERS, settings_of
@@ -178,7 +178,7 @@ def test_nothing_in_a_list_makes_a_plan_or_is_refused_in_one_line(path, schema):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"single_edits": 721}, "single_edits is 721: 'world' holds 720 facts, and at most so many can be edited"),
+        ({"single_edits": 721}, "single_edits is 721: 'world' holds 720 facts, and at most 720 can be edited"),
         ({"orders": 1001}, "orders is 1001: should be less than or equal to 1000"),
         (
             {"vectors": {"editors": ["ft"], "layers": [6]}},

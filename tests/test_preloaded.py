@@ -164,7 +164,7 @@ def test_a_fork_that_cannot_write_fails_and_others_go_on(command, tmp_path):
     code = f"import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 1); {COMMAND}"
     environment = os.environ | ONE_THREAD | {forks.VARIABLE: str(tmp_path)}
     failed = subprocess.run([sys.executable, "-c", code, "say", "it"], env=environment)
-    assert failed.returncode == forks.UNWRITTEN
+    assert failed.returncode == forks.OUTPUT_LOST
     assert command("give", "5").wait() == 5
 
 
@@ -226,8 +226,8 @@ def test_a_command_of_other_threads_or_before_it_is_ready_runs_alone(command, tm
 def test_none_is_started_where_no_socket_would_be_found(tmp_path, monkeypatch, capsys, excess):
     """A socket can be bound under a short name and moved to one that nothing can connect to."""
     shortest = len(os.path.join(forks.temporary_prefix("0" * 16) + "12345678", forks._name()))
-    assert shortest + len("/var/tmp/somebody/a-folder-of-their-own/of-a-usual-length/") < forks.LONGEST
-    left = forks.LONGEST + excess - shortest - len("/")
+    assert shortest + len("/var/tmp/somebody/a-folder-of-their-own/of-a-usual-length/") < forks.LONGEST_PATH
+    left = forks.LONGEST_PATH + excess - shortest - len("/")
     with tempfile.TemporaryDirectory(dir="/tmp") as short:
         folder = Path(short, "x" * (left - len(short) - 1))
         folder.mkdir()

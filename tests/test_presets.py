@@ -9,8 +9,8 @@ from normgrowth import cli
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.errors import StudyError
 from normgrowth.study import presets
-from normgrowth.study.load import load_study
 from normgrowth.study.plan import Plan
+from normgrowth.study.study_files import load_study
 
 ROOT = presets.FOLDER.parents[1]
 
@@ -174,7 +174,7 @@ def test_every_file_of_a_source_is_a_preset_that_names_it():
 def test_an_incomplete_preset_is_refused(monkeypatch, change, said):
     file = yaml.safe_load((presets.FOLDER / "pmet.yaml").read_text())
     change(file["presets"]["pmet"])
-    monkeypatch.setattr(presets, "_file", lambda name: file)
+    monkeypatch.setattr(presets, "_source", lambda name: presets.Source(**file))
     with pytest.raises(StudyError) as raised:
         presets.preset("pmet", "pmet", "gpt-j-6b")
     assert str(raised.value).startswith(said) and "\n" not in str(raised.value)

@@ -13,7 +13,7 @@ import pytest
 from normgrowth.errors import RunError
 from normgrowth.workflow import locks, processes
 from normgrowth.workflow.locks import folder_lock, held_in
-from normgrowth.workflow.run_records import Lock, Run, locks_in
+from normgrowth.workflow.run_records import Access, Lock, Run, locks_in
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def killed(folder, process=2**22 + 1):
     (folder / "locks").mkdir(parents=True)
     lock = Lock(folder / "locks", 0)
     run = replace(Run.this_one("a killed run", "study", "local"), process=process, process_began="1")
-    os.close(lock.take(run, {"a"}, {"b"}))
+    os.close(lock.take(run, Access({"a"}, {"b"})))
     return lock
 
 
@@ -35,7 +35,7 @@ def test_where_processes_are_not_shown_the_user_is_asked_to_look(tmp_path, unwat
     monkeypatch.setattr(processes, "this_boot", lambda: "")
     monkeypatch.setattr(processes, "_numbers", lambda: iter(()))
     killed(tmp_path)
-    with folder_lock(tmp_path, "study", "local", {"a"}, {"b"}):
+    with folder_lock(tmp_path, "study", "local", Access({"a"}, {"b"})):
         pass
     (line,) = capsys.readouterr().err.splitlines()
     assert "has ended; this system does not show jobs that it may have left behind: look for `normgrowth` with" in line
@@ -56,7 +56,7 @@ def test_a_run_that_cannot_be_looked_at_has_not_ended(tmp_path, unwatched, monke
         pytest.raises(
             RunError, match=r"of user \w+, writes b, and this system does not show if it goes on\. Wait"
         ) as caught,
-        folder_lock(tmp_path, "study", "local", {"a"}, {"b"}),
+        folder_lock(tmp_path, "study", "local", Access({"a"}, {"b"})),
     ):
         pass
     assert "has ended without" not in str(caught.value) and list(held_in(tmp_path)) == ["a killed run"]
@@ -83,19 +83,19 @@ def test_a_folder_of_two_users_is_shared_or_its_owner_named(unwatched, umask):
         after.callback(os.umask, os.umask(umask))
         os.chmod(name, 0o755)
         folder = Path(name, ".snakemake")
-        with folder_lock(folder, "first", "local", {"a"}, {"b"}):
+        with folder_lock(folder, "first", "local", Access({"a"}, {"b"})):
             modes = {
                 file.name: file.stat().st_mode & 0o777 for file in (folder / "locks.guard", folder / "locks/0.run.json")
             }
             assert set(modes.values()) == {0o666 & ~umask}
             with another_user():
-                with pytest.raises(RunError) as same, folder_lock(folder, "second", "local", {"b"}, {"c"}):
+                with pytest.raises(RunError) as same, folder_lock(folder, "second", "local", Access({"b"}, {"c"})):
                     pass
                 if umask == 0:
-                    with folder_lock(folder, "second", "local", {"d"}, {"c"}):
+                    with folder_lock(folder, "second", "local", Access({"d"}, {"c"})):
                         assert len(locks_in(folder / "locks")) == 2
                 else:
-                    with pytest.raises(RunError) as other, folder_lock(folder, "second", "local", {"d"}, {"c"}):
+                    with pytest.raises(RunError) as other, folder_lock(folder, "second", "local", Access({"d"}, {"c"})):
                         pass
                     assert "is closed to this user, and belongs to user root. Let" in str(other.value)
                     assert "\n" not in str(other.value)

@@ -8,11 +8,11 @@ import pytest
 from normgrowth.errors import StudyError
 from normgrowth.study import presets
 from normgrowth.study.costs import costs
+from normgrowth.study.downloads import Download, every_download, needed_downloads, needed_models, published_sets
 from normgrowth.study.inputs import editable_facts, layers_of, weights_megabytes
-from normgrowth.study.load import load_study
-from normgrowth.study.pinned_files import Download, every_download, needed_downloads, needed_models, published_sets
 from normgrowth.study.plan import Plan
 from normgrowth.study.sections import PublishedFacts
+from normgrowth.study.study_files import load_study
 from tests.test_config import STUDY, laid_over, message
 from tests.web import REVISION
 
@@ -66,7 +66,7 @@ def of_web(kind: str, source: dict) -> dict:
         ),
         (
             of_web("fact", {"kind": "published", "name": "counterfact"}) | {"edits": 30_000},
-            "edits is 30000: 'web' holds 21919 facts, and at most so many can be edited",
+            "edits is 30000: 'web' holds 21919 facts, and at most 21919 can be edited",
         ),
         (of_web("fact", URL_FACTS | {"limit": 100}), "edits is 200: 'web' holds 100 facts"),
         (

@@ -6,11 +6,10 @@ import pytest
 
 from normgrowth.errors import ClusterError
 from normgrowth.study.plan import Plan
-from normgrowth.study.site import Site
 from normgrowth.study.study_files import read_study
-from normgrowth.workflow import preflight, scheduler
+from normgrowth.workflow import cluster, preflight
+from normgrowth.workflow.cluster import Partition, Site
 from normgrowth.workflow.preflight import Executor, examine
-from normgrowth.workflow.scheduler import Partition
 from tests.cluster.slurm import Slurm, why_not
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +43,7 @@ def faults(plan, site=None, executor=SQUEUE, folder=ROOT):
 def test_a_cluster_that_fits_has_nothing_in_the_way(slurm, on, plan):
     on(slurm)
     examine(plan, Site(), SQUEUE, ROOT)  # raises nothing
-    ours = scheduler.partitions()["main"]
+    ours = cluster.partitions()["main"]
     assert (ours.cpus, ours.gpus, ours.minutes, ours.is_default) == (slurm.cpus, slurm.gpus, 1440, True)
 
 
@@ -119,7 +118,7 @@ def test_a_disk_that_is_too_small_is_refused(plan, monkeypatch):
     [("infinite", float("inf")), ("30:00", 30), ("1:00:00", 60), ("2-12:00:00", 3600), ("1-0", 1440), ("45", 0.75)],
 )
 def test_time_limits_are_read(text, minutes):
-    assert scheduler._minutes(text) == minutes
+    assert cluster._minutes(text) == minutes
 
 
 @pytest.mark.parametrize(
@@ -133,4 +132,4 @@ def test_time_limits_are_read(text, minutes):
     ],
 )
 def test_gpus_of_a_node_are_read(text, found):
-    assert scheduler._gpus(text) == found
+    assert cluster._gpus(text) == found

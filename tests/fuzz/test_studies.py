@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from normgrowth.errors import StudyError
 from normgrowth.study.costs import costs
-from normgrowth.study.load import load_study
 from normgrowth.study.plan import Plan
+from normgrowth.study.study_files import load_study
 from tests.fuzz.oracle import change_somewhere, fuzz
 
 ROOT = Path(__file__).parents[2]

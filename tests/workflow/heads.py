@@ -98,7 +98,7 @@ def records(tree: Tree) -> list[dict]:
 
 def watchers(run: str) -> list[int]:
     """The processes that watch a run."""
-    words = f"normgrowth.workflow.watcher\0{run}\0".encode()
+    words = f"normgrowth.workflow.processes\0{run}\0".encode()
     return [int(file.parent.name) for file in Path("/proc").glob("[0-9]*/cmdline") if words in _bytes(file)]
 
 

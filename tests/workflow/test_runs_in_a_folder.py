@@ -168,7 +168,7 @@ def test_a_run_keeps_to_its_plan_and_the_next_one_makes_what_the_edits_touch(tre
     (tree.folder / "go").touch()
     running.end()
     (line,) = running.lines()
-    assert line.startswith("normgrowth: edited while this run went on: ft.py. What depends on it is made anew")
+    assert line.startswith("normgrowth: edited while this run went on: ft.py. The next run repeats what depends on it;")
     segments = {file.name for file in (tree.folder / "results/demo/runs/world-gpt2/ft/order-0").iterdir()}
     assert segments == {"segment-1", "segment-2"}
     plan = tree.plan()

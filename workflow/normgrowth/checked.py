@@ -1,4 +1,4 @@
-"""What all settings have in common: closed to keys they do not know, and numbers that are numbers."""
+"""Base class of all settings: closed to keys that they do not know, and strict about numbers."""
 
 from collections.abc import Iterator
 from types import UnionType
@@ -7,25 +7,25 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 LARGEST = 2**63 - 1
-"""The largest whole number that files and libraries hold."""
+"""Largest whole number that files and libraries hold."""
 
 Seed = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Few = Annotated[int, Field(ge=1, le=1000)]
-"""Largest count of what the workflow plans or a job holds at once: more would be a slip, and take long to refuse."""
+"""Count of what the workflow plans or a job holds at once; more would be a slip, and take long to refuse."""
 
 Window = Annotated[int, Field(ge=2)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Checked(BaseModel):
-    """Immutable settings. Where a number belongs, they take no truth value, no infinity and no NaN."""
+    """Immutable settings whose numbers are no truth values, infinities or NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        """Look at what is given for a number before it is converted."""
+        """Check values of numeric fields before they are converted."""
         for field in cls.model_fields.values():
             kinds = set(_kinds(field.annotation))
             check = _NUMBER if float in kinds else _WHOLE_NUMBER
@@ -35,7 +35,7 @@ class Checked(BaseModel):
 
 
 def _kinds(annotation: Any) -> Iterator[Any]:
-    """The types of a field's values, those in lists and dictionaries among them."""
+    """Types of a field's values, those in lists and dictionaries among them."""
     if get_origin(annotation) in (Union, UnionType, tuple, list, dict):
         for option in get_args(annotation):
             yield from _kinds(option)
@@ -46,9 +46,14 @@ def _kinds(annotation: Any) -> Iterator[Any]:
 
 
 def _check(value: Any, wanted: str) -> Any:
+    """The value itself, where every number in it can be held; `wanted` says in errors what it should be.
+
+    Raises:
+        ValueError: naming what is wrong; pydantic adds the key.
+    """
     for part in _parts(value):
         instead = "" if part is value else f", and not {part!r}"
-        # Python takes True for 1; who writes `true` where a number belongs has mistaken the key.
+        # Python takes True for 1, but `true` where a number belongs is a mistaken key.
         if isinstance(part, bool) or (isinstance(part, float) and part != part):
             raise ValueError(f"should be {wanted}{instead}")
         if isinstance(part, int) and abs(part) > LARGEST:
@@ -57,6 +62,7 @@ def _check(value: Any, wanted: str) -> Any:
 
 
 def _parts(value: Any) -> Iterator[Any]:
+    """Single values within lists and dictionaries."""
     if isinstance(value, dict | list | tuple):
         for part in value.values() if isinstance(value, dict) else value:
             yield from _parts(part)

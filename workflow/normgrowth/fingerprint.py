@@ -1,4 +1,4 @@
-"""Fingerprints of code and numerics: what a rule depends on besides its files and settings.
+"""Fingerprints of code and of numerical libraries, on which a rule depends besides its files and settings.
 
 A rule carries the closure of its command as parameters, so that it runs again when a module it uses changes, and only
 then. A fingerprint is blind to comments, docstrings and formatting.
@@ -15,10 +15,13 @@ from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 PACKAGE = "normgrowth"
 ROOT = Path(__file__).parent
+
+# Import graphs of libraries (grimp) see neither names of modules in strings nor data files, and hash nothing. Building
+# this package's takes 0.13 s of CPU time from a warm cache; reading all fingerprints here takes 0.05 s from ours.
 
 OPAQUE = frozenset(
     {
@@ -30,14 +33,16 @@ OPAQUE = frozenset(
         "normgrowth.progress",
     }
 )
+"""Modules that a closure holds only where they are asked for."""
 
 NUMERICS = ("torch", "transformers", "tokenizers", "numpy", "scipy")
+"""Libraries that the results of a computation depend on."""
 
 _FILE_NAME = re.compile(r"[\w-]+(\.[\w-]+)+")
 
 
 class Code(NamedTuple):
-    """What a module's source says, comments, docstrings and formatting aside."""
+    """Content of a module's source, comments, docstrings and formatting aside."""
 
     hash: str
     modules: tuple[str, ...]  # names that may be modules of this package
@@ -72,7 +77,7 @@ def closure(*entries: str) -> list[str]:
 
 
 def read_all() -> None:
-    """Read every module now, so that what a plan says of code is of one moment, whatever is edited while it is run.
+    """Read every module now, so that all fingerprints of a run are of one moment, whatever is edited while it goes on.
 
     Modules that cannot be read are passed over: a file that is being written may belong to no rule, and `closure`
     raises for those that do.
@@ -87,7 +92,7 @@ def read_all() -> None:
 
 
 def beyond(fingerprints: Iterable[str], *entries: str) -> list[str]:
-    """What the closure of `entries` adds to `fingerprints`."""
+    """Fingerprints that the closure of `entries` adds to `fingerprints`."""
     known = set(fingerprints)
     return [fingerprint for fingerprint in closure(*entries) if fingerprint not in known]
 
@@ -108,12 +113,22 @@ def numerics() -> list[str]:
 
 
 def read_code(source: bytes, module: str, is_package: bool = False) -> Code:
-    """What the source of `module` says."""
+    """Content of the source of `module`.
+
+    Args:
+        source: the file's bytes.
+        module: the module's full name.
+        is_package: True for an `__init__.py`, whose relative imports start from itself.
+
+    Raises:
+        SyntaxError: when it is not Python.
+        ValueError: when it holds a null byte.
+    """
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
-            node.body = [statement for statement in body if not _says_nothing(statement)]
-    modules, files = {module}, set()
+            body[:] = [statement for statement in body if not _says_nothing(statement)]
+    modules, files = {module}, set[str]()
     package = module if is_package else module.rpartition(".")[0]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -142,11 +157,12 @@ def _says_nothing(statement: ast.stmt) -> bool:
 
 @cache
 def _hash_of(module: str, path: Path) -> str:
+    """Hash of a module; the same as long as this process lives."""
     return _with_data(_code_of(module, path), path)
 
 
 def _with_data(code: Code, path: Path) -> str:
-    """The hash of a module, together with the data files beside it if it names one: they may include each other."""
+    """Hash of a module, together with all data files beside it if it names one, since they may include each other."""
     digest = hashlib.sha256(code.hash.encode())
     if any(path.with_name(name).is_file() for name in code.files):
         for beside in sorted(path.parent.iterdir()):
@@ -165,16 +181,17 @@ def _file_of(module: str) -> Path | None:
     return next((file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()), None)
 
 
-# Reading all modules takes half a second, at every start of the workflow and of every cluster job, so what was read is
-# kept beside Python's own caches and, as these are, trusted while a file's time and size stay.
+# Reading all modules takes 1.5 s of CPU time, at every start of the workflow and of every cluster job, so what was read
+# is kept beside Python's own caches and, as these are, trusted while a file's time and size stay.
 
 _CACHE_FILE = ROOT / "__pycache__" / f"fingerprints-{sys.implementation.cache_tag}.json"
-_READER = Path(__file__).stat().st_mtime_ns  # what another version of this module read is not trusted
+_READER = Path(__file__).stat().st_mtime_ns  # so that fingerprints by another version of this module are not trusted
 _unsaved: set[str] = set()
 
 
 @cache
-def _kept() -> dict[str, list]:
+def _kept() -> dict[str, list[Any]]:
+    """Content of the cache: by module, its stamp and the fields of its code."""
     try:
         return json.loads(_CACHE_FILE.read_text())
     except (OSError, ValueError):
@@ -183,6 +200,7 @@ def _kept() -> dict[str, list]:
 
 @cache
 def _code_of(module: str, path: Path) -> Code:
+    """Content of a module, from the cache where the file has not changed."""
     status = path.stat()
     stamp = [status.st_mtime_ns, status.st_size, _READER]
     known = _kept().get(module)
@@ -196,6 +214,7 @@ def _code_of(module: str, path: Path) -> Code:
 
 
 def _keep() -> None:
+    """Write the cache, where something was read."""
     if not _unsaved:
         return
     _unsaved.clear()

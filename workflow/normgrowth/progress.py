@@ -1,4 +1,4 @@
-"""How far a long command has come: a bar on a terminal, a line now and then in a log."""
+"""Progress of a long command: a bar on a terminal, a line every few seconds in a log."""
 
 import sys
 import time
@@ -10,7 +10,7 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class Progress:
-    """Counts towards `total`.
+    """Counter of a command's steps up to `total`, shown as it grows.
 
     >>> with Progress(len(facts), "edits") as progress:
     ...     for fact in facts:
@@ -30,7 +30,7 @@ class Progress:
         on_terminal = sys.stderr.isatty()
         self._bar = tqdm(total=self.total, desc=self.label, leave=False, file=sys.stderr) if on_terminal else None
         if self._bar is None:
-            self._write()  # a log tells what began, however long the first step takes
+            self._write()  # so that a log tells what began, however long the first step takes
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,7 +62,7 @@ class Progress:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as minutes:seconds, or hours:minutes:seconds."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    """Seconds as text: minutes:seconds, or hours:minutes:seconds."""
+    whole_minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(whole_minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

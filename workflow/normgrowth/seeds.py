@@ -1,4 +1,4 @@
-"""Randomness as a function of position, never of history.
+"""Seeds of random numbers, as a function of position and never of history.
 
 Every random choice is seeded by where it stands (study seed, model, editor, order, step, purpose), so a
 run that is split, killed or continued draws the same numbers as one that is not.

@@ -49,7 +49,7 @@ rule fetch_model:
 
 rule fetch_file:
     output:
-        file=f"{DOWNLOADS}/{{sha256}}",
+        file=DOWNLOAD,
     log:
         "logs/resources/fetch-file/{sha256}.log",
     benchmark:

@@ -5,14 +5,13 @@ from functools import cache
 from shlex import quote
 from types import SimpleNamespace
 
-from normgrowth.study.pinned_files import FOLDER as DOWNLOADS
-from normgrowth.study.pinned_files import downloads_of, every_download, format_of, needed_downloads, needed_models
+from normgrowth.study.downloads import downloads_of, every_download, format_of, needed_downloads, needed_models
 from normgrowth.study.inputs import contents_of, contents_of_model, layers_of, local_path, task_files
-from normgrowth.study.lengths import lengths_asked
-from normgrowth.study.plan import UNEDITED, compact
+from normgrowth.study.checks import lengths_asked
+from normgrowth.study.plan import compact
 from normgrowth.study.requests import MINUTES, ONE_PROCESS, megabytes, minutes_of_checkpoint, minutes_of_segment
 from normgrowth.study.sections import CheckpointDifference
-from normgrowth.study.study import HELDOUT_SUFFIX
+from normgrowth.layout import DOWNLOAD, HELDOUT_SUFFIX, UNEDITED
 from normgrowth.lm.context_length import as_words
 from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS, TRAJECTORY
 from normgrowth.figures.catalogue import FIGURES, figures_of

@@ -57,7 +57,7 @@ def _fit(rows, room: float, gpus: int) -> list[str]:
         return [f"All of it fits into {space}."]
     lines = [f"{len(too_large)} of {len(rows)} do not fit into {space}:"]
     for row in too_large:
-        cards = [name for name, memory in figures()["cards"].items() if memory >= row.memory]
+        cards = [name for name, memory in figures().cards.items() if memory >= row.memory]
         several = f"`gpus: {math.ceil(row.memory / room)}`"
         lines.append(
             f"  {row.editor} on {row.model}: {row.memory:.1f} GB; "

@@ -19,8 +19,8 @@ def run(arguments: argparse.Namespace) -> None:
     import yaml
 
     from normgrowth.study.plan import Plan
-    from normgrowth.study.site import read_site
     from normgrowth.study.study_files import in_repository, read_study
+    from normgrowth.workflow.cluster import read_site
     from normgrowth.workflow.preflight import Executor, examine
 
     folder = in_repository(arguments.profile)

@@ -1,5 +1,7 @@
-"""Bounds of the YAML that users give. By anchors, ten lines can stand for more values than any memory holds, and lists
-within lists can be deeper than any reader goes: both are refused while the text is read, before anything is built.
+"""Bounds of the YAML that users give.
+
+By anchors, ten lines can stand for more values than any memory holds, and lists within lists can be deeper than any
+reader goes: both are refused while the text is read, before anything is built.
 """
 
 import sys
@@ -11,11 +13,12 @@ import yaml
 from normgrowth.errors import StudyError
 
 MOST_BYTES = 4 * 2**20
+
 MOST_VALUES = 20_000
-"""Values that a text may hold, those that aliases repeat counted each time; the studies here hold fewer than 300."""
+"""Most values of a text, those that aliases repeat counted each time; the studies here hold fewer than 300."""
 
 DEEPEST = 50
-"""Lists and dictionaries within each other."""
+"""Most levels of lists and dictionaries within each other."""
 
 
 def read_yaml(text: str, name: object) -> object:
@@ -32,7 +35,7 @@ def read_yaml(text: str, name: object) -> object:
 
 
 def require_bounded(text: str, name: object) -> None:
-    """Count what a YAML text stands for, and stop where it is too much. What is no YAML is left to its reader.
+    """Count the values that a YAML text stands for, and stop where they are too many. A text that is no YAML passes.
 
     Raises:
         StudyError: naming the text, its size and the bound.
@@ -75,24 +78,26 @@ def check_command_line(words: Sequence[str] | None = None, more: Iterable[Path] 
     Snakemake reads these files itself, by a reader without bounds, before the Snakefile; so the profile calls this.
 
     Args:
-        words: of the command line; None for those of this process.
+        words: words of the command line; None for those of this process.
         more: files to look at besides.
     """
-    files, values, into = [*more], [], None
+    files: list[str] = []
+    values: list[str] = []
+    into: list[str] | None = None
     for word in sys.argv[1:] if words is None else words:
-        option, sign, value = word.partition("=")
+        given = word
         if word.startswith("--"):
+            option, _, given = word.partition("=")
             into = files if option.startswith("--configf") else values if option == "--config" else None
-            word = value if sign else None
         elif word.startswith("-"):
             # Short options may stand together and have their value attached: -C a=1, -nC a=1, -Ca=1. Looking at more
             # words than Snakemake takes for values does no harm.
-            _, short, word = word.partition("C")
-            into, word = values if short else None, word.removeprefix("=")
-        if into is not None and word:
-            into.append(word)
+            _, short, given = word.partition("C")
+            into, given = values if short else None, given.removeprefix("=")
+        if into is not None and given:
+            into.append(given)
     try:
-        for file in map(Path, files):
+        for file in (*more, *map(Path, files)):
             if file.is_file():
                 if (size := file.stat().st_size) > MOST_BYTES:
                     raise StudyError(f"{file} has {size:,} bytes: a study's YAML has at most {MOST_BYTES:,}")
@@ -102,4 +107,4 @@ def check_command_line(words: Sequence[str] | None = None, more: Iterable[Path] 
     except StudyError as error:
         sys.exit(str(error))
     except OSError:
-        return  # whoever reads it says so
+        return  # Snakemake, which reads it too, says so

@@ -1,19 +1,21 @@
-"""Whether the parts of a study fit together, and whether its inputs are there."""
+"""Checks of a valid study before any work: its parts fit together, its inputs are there, its models can take them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from normgrowth.editors.families import kind_of
 from normgrowth.editors.hypernetwork.hypernetwork_settings import HypernetworkSettings
 from normgrowth.editors.registry import EDITORS, declaration
+from normgrowth.editors.settings import SECOND_MOMENTS
 from normgrowth.errors import FactError, ModelError
+from normgrowth.layout import HELDOUT_SUFFIX
+from normgrowth.lm.context_length import Asked, too_long
 from normgrowth.study import presets
 from normgrowth.study.chosen_editors import choose, controlled_editor, settings_faults
-from normgrowth.study.inputs import ASSETS, editable_facts, layers_of, local_path
-from normgrowth.study.lengths import length_faults
+from normgrowth.study.downloads import published_sets
+from normgrowth.study.inputs import ASSETS, context_of, editable_facts, layers_of, local_path
 from normgrowth.study.messages import unknown
-from normgrowth.study.pinned_files import published_sets
 from normgrowth.study.sections import (
     CheckpointDifference,
     LocalFacts,
@@ -22,24 +24,54 @@ from normgrowth.study.sections import (
     PublishedFacts,
     TrainedModel,
 )
-from normgrowth.study.study import HELDOUT_SUFFIX, Study
+from normgrowth.study.study import Study
+from normgrowth.training.training_settings import CONTINUED_PRETRAINING
 
 FOLDERS = ("model_sources", "ability")
 """Sections whose local inputs are folders."""
 
 FEWEST_RESERVED = 20
-"""Facts below which training a hypernetwork means nothing."""
+"""Fewest reserved facts that a hypernetwork can be trained on to any purpose."""
 
 
 def faults_of(study: Study) -> list[str]:
-    """Everything wrong with the study; faults that would only follow from others are left out."""
+    """Faults of a study, each in one line; those that would only follow from others are left out."""
     faults = [*_selections(study), *settings_faults(study)]
-    later = (_too_few_facts, _untrainable, _unmeasured_vectors, _misfits, length_faults)
+    later = (_too_few_facts, _untrainable, _unmeasured_vectors, _misfits, _too_long)
     return faults or list(_missing_inputs(study)) or [fault for check in later for fault in check(study)]
 
 
+def lengths_asked(study: Study, model: str) -> Asked:
+    """Tokens that the study has a model read at once, by the key that says so."""
+    asked = {"measure.text_window": study.measure.text_window}
+    if study.measure.generation_facts:
+        asked["measure.generation_tokens"] = study.measure.generation_tokens
+    if _needs_second_moments(study, model):
+        asked["second_moments.window"] = study.second_moments.window
+    for name, what in study.interventions.items():
+        if isinstance(what, CheckpointDifference) or what.kind != CONTINUED_PRETRAINING:
+            continue
+        if what.models is None or model in what.models:
+            asked[f"interventions.{name}.training.window"] = what.training.window
+    return asked
+
+
 def _selections(study: Study) -> Iterator[str]:
-    """Names that stand for nothing."""
+    """Names that stand for nothing, stand twice in one list, or stand for two things."""
+    yield from _repetitions(study)
+    yield from _unknown_inputs(study)
+    yield from _unknown_editors(study)
+    yield from _intervention_names(study)
+    yield from (
+        unknown("vectors.editors: editor", name, study.editors)
+        for name in study.vectors.editors
+        if kind_of(name) not in EDITORS
+    )
+    yield from _world_names(study)
+
+
+def _repetitions(study: Study) -> Iterator[str]:
+    """Values that stand twice in one list."""
     of_vectors = {
         f"vectors.{key}": getattr(study.vectors, key) for key in ("editors", "layers", "sites", "steps", "orders")
     }
@@ -48,8 +80,12 @@ def _selections(study: Study) -> Iterator[str]:
     lists |= {f"interventions.{name}.models": getattr(i, "models", ()) for name, i in study.interventions.items()}
     for key, names in {key: names or () for key, names in lists.items()}.items():
         yield from (f"{key}: {name!r} stands there twice" for name in sorted({n for n in names if names.count(n) > 1}))
-    for name, source in study.model_sources.items():
-        said = getattr(source, "published_as", None)
+
+
+def _unknown_inputs(study: Study) -> Iterator[str]:
+    """Names of models, facts and texts that stand for nothing."""
+    for name, model_source in study.model_sources.items():
+        said = getattr(model_source, "published_as", None)
         if said is not None and presets.published(said) is None:
             yield unknown(f"model_sources.{name}.published_as: model", said, presets.models())
     for i, name in enumerate(study.models):
@@ -57,13 +93,16 @@ def _selections(study: Study) -> Iterator[str]:
             yield unknown(f"models.{i}: model", name, study.model_sources)
     if study.facts not in study.fact_sources:
         yield unknown("facts: source", study.facts, study.fact_sources)
-    for name, source in study.fact_sources.items():
-        if isinstance(source, PublishedFacts) and source.name not in published_sets():
-            yield unknown(f"fact_sources.{name}.name: published set", source.name, published_sets())
-    texts = set(study.text_sources) | study.world_texts
+    for name, fact_source in study.fact_sources.items():
+        if isinstance(fact_source, PublishedFacts) and fact_source.name not in published_sets():
+            yield unknown(f"fact_sources.{name}.name: published set", fact_source.name, published_sets())
     for key in ("text", "heldout_text"):
-        if getattr(study, key) not in texts:
-            yield unknown(f"{key}: source", getattr(study, key), texts)
+        if getattr(study, key) not in _texts(study):
+            yield unknown(f"{key}: source", getattr(study, key), _texts(study))
+
+
+def _unknown_editors(study: Study) -> Iterator[str]:
+    """Models and editors in `left_out` and `more_orders` that stand for nothing, or leave nothing to do."""
     for model, names in study.left_out.items():
         if model not in study.model_sources:
             yield unknown("left_out: model", model, study.model_sources)
@@ -80,12 +119,10 @@ def _selections(study: Study) -> Iterator[str]:
             for name in orders
             if kind_of(name) not in EDITORS
         )
-    yield from _intervention_names(study, texts)
-    yield from (
-        unknown("vectors.editors: editor", name, study.editors)
-        for name in study.vectors.editors
-        if kind_of(name) not in EDITORS
-    )
+
+
+def _world_names(study: Study) -> Iterator[str]:
+    """Worlds that stand for nothing, and names that a world's texts have too."""
     for name in sorted(set(study.text_sources) & study.world_texts):
         yield f"text_sources.{name}: a world brings a text of this name; choose another"
     for name in study.worlds:
@@ -96,14 +133,21 @@ def _selections(study: Study) -> Iterator[str]:
             yield unknown(f"model_sources.{name}.world: world", source.world, study.worlds)
 
 
-def _intervention_names(study: Study, texts: set[str]) -> Iterator[str]:
+def _texts(study: Study) -> set[str]:
+    """Names of all texts: those of `text_sources`, and those that worlds bring."""
+    return set(study.text_sources) | study.world_texts
+
+
+def _intervention_names(study: Study) -> Iterator[str]:
+    """Models, texts and facts of interventions that stand for nothing."""
     for name, what in study.interventions.items():
         key = f"interventions.{name}"
+        wanted: dict[str, tuple[str | None, Collection[str]]]
         if isinstance(what, CheckpointDifference):
             wanted = {"base": (what.base, study.model_sources), "result": (what.result, study.model_sources)}
         else:
             wanted = {f"models.{i}": (model, study.model_sources) for i, model in enumerate(what.models or ())}
-            wanted |= {"text": (what.text, texts), "facts": (what.facts, study.fact_sources)}
+            wanted |= {"text": (what.text, _texts(study)), "facts": (what.facts, study.fact_sources)}
         for part, (value, known) in wanted.items():
             if value is not None and value not in known:
                 yield unknown(f"{key}.{part}: source", value, known)
@@ -111,16 +155,16 @@ def _intervention_names(study: Study, texts: set[str]) -> Iterator[str]:
 
 def _missing_inputs(study: Study) -> Iterator[str]:
     """Local inputs of this study that are not there."""
-    paths = dict(_local_inputs(study))
+    paths, assets = dict(_local_inputs(study)), study.assets
     within_assets = [key for key, path in paths.items() if ASSETS in path]
-    if within_assets and study.assets is None:
+    if within_assets and assets is None:
         more = f" and {len(within_assets) - 1} more" if len(within_assets) > 1 else ""
         yield f"{within_assets[0]}{more} refer to {ASSETS}, but assets is not set: add `--config assets=FOLDER`"
-    elif within_assets and not Path(study.assets).expanduser().is_dir():
-        yield f"assets is {study.assets!r}, but there is no such folder: correct `--config assets=FOLDER`"
+    elif within_assets and assets is not None and not Path(assets).expanduser().is_dir():
+        yield f"assets is {assets!r}, but there is no such folder: correct `--config assets=FOLDER`"
     else:
         for key, path in paths.items():
-            here = Path(local_path(path, study.assets))
+            here = Path(local_path(path, assets))
             is_there, what = (here.is_dir(), "folder") if key.startswith(FOLDERS) else (here.is_file(), "file")
             if not is_there:
                 yield f"{key} is {path!r}, but there is no {what} {os.path.abspath(here)}: correct the path"
@@ -129,18 +173,19 @@ def _missing_inputs(study: Study) -> Iterator[str]:
 def _local_inputs(study: Study) -> Iterator[tuple[str, str]]:
     """Key and value of every local path that this study uses."""
     for name in study.models:
-        if isinstance(source := study.model_sources[name], LocalModel):
-            yield f"model_sources.{name}.path", source.path
-    if isinstance(source := study.fact_sources[study.facts], LocalFacts):
-        yield f"fact_sources.{study.facts}.path", source.path
-    for text in dict.fromkeys(name for name in (study.text, study.heldout_text) if name in study.text_sources):
-        if isinstance(source := study.text_sources[text], LocalText):
-            yield from ((f"text_sources.{text}.paths.{i}", path) for i, path in enumerate(source.paths))
+        if isinstance(model := study.model_sources[name], LocalModel):
+            yield f"model_sources.{name}.path", model.path
+    if isinstance(facts := study.fact_sources[study.facts], LocalFacts):
+        yield f"fact_sources.{study.facts}.path", facts.path
+    for name in dict.fromkeys(name for name in (study.text, study.heldout_text) if name in study.text_sources):
+        if isinstance(text := study.text_sources[name], LocalText):
+            yield from ((f"text_sources.{name}.paths.{i}", path) for i, path in enumerate(text.paths))
     if study.ability.tasks and study.ability.task_folder is not None:
         yield "ability.task_folder", study.ability.task_folder
 
 
 def _too_few_facts(study: Study) -> Iterator[str]:
+    """Numbers of edits that the study's facts do not suffice for, where the number of facts is known."""
     source = study.fact_sources[study.facts]
     try:
         available = editable_facts(source, study.assets, study.unique_subjects)
@@ -155,11 +200,11 @@ def _too_few_facts(study: Study) -> Iterator[str]:
     for key, wanted in {"edits": study.edits, "single_edits": study.single_edits}.items():
         if wanted and wanted > left:
             holds = f"{study.facts!r} holds {available} {which}{less}"
-            yield f"{key} is {wanted}: {holds}, and at most so many can be edited"
+            yield f"{key} is {wanted}: {holds}, and at most {left} can be edited"
 
 
 def _untrainable(study: Study) -> Iterator[str]:
-    """Editors that are trained on reserved facts, where none are reserved."""
+    """Editors that are trained on reserved facts, where too few are reserved."""
     names = [*study.editors, *filter(None, (controlled_editor(study, name) for name in study.editors))]
     trained = [name for name in names if issubclass(declaration(kind_of(name)).Settings, HypernetworkSettings)]
     if trained and study.reserved_facts < FEWEST_RESERVED:
@@ -170,7 +215,7 @@ def _untrainable(study: Study) -> Iterator[str]:
 
 
 def _unmeasured_vectors(study: Study) -> Iterator[str]:
-    """Activations that are wanted where no run is measured: orders, layers, steps."""
+    """Orders, layers and steps at which activations are wanted, but no run is measured."""
     if set(study.vectors.editors) & set(study.editors):
         most = max(study.orders, *(n for of in study.more_orders.values() for n in of.values()), 1)
         for order in study.vectors.orders:
@@ -187,6 +232,7 @@ def _unmeasured_vectors(study: Study) -> Iterator[str]:
 
 
 def _missing_layers(study: Study) -> Iterator[str]:
+    """Layers at which activations are wanted, but a model has none."""
     for model in study.models:
         try:
             n_layers = layers_of(study, model)
@@ -221,3 +267,21 @@ def _misfits(study: Study) -> Iterator[str]:
                     f"segment is {study.segment}: it must be a multiple of every editor's batch, and "
                     f"editor_settings.{name}.batch is {settings.batch} for model {model!r}"
                 )
+
+
+def _too_long(study: Study) -> Iterator[str]:
+    """Lengths beyond the context of a model, for models whose context is known yet."""
+    for model in study.models:
+        yield from too_long(lengths_asked(study, model), context_of(study, model), model)
+
+
+def _needs_second_moments(study: Study, model: str) -> bool:
+    """True where second moments of a model are gathered."""
+    if isinstance(study.model_sources[model], TrainedModel):
+        return True  # it is vetted by single edits of R-ROME
+    try:
+        layers = layers_of(study, model)
+        editors = [name for name in study.editors if name not in study.left_out.get(model, ())]
+        return any(SECOND_MOMENTS in choose(study, name, model, layers).needs for name in editors)
+    except (ModelError, ValueError):
+        return False  # a fault of its own, and said as that

@@ -1,6 +1,7 @@
-"""Which editor a name stands for, and its settings for a model."""
+"""Editors of a study: the kind that each name stands for, and its settings for a model."""
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 from pydantic import ValidationError
 
@@ -15,6 +16,7 @@ from normgrowth.study.study import Study
 
 PER_MODEL = "per_model"
 PRESET = "preset"
+"""Keys of an editor's entry in `editor_settings` that are no settings."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,12 @@ class ChosenEditor:
 
     kind: str
     settings: EditorSettings
-    origins: dict[str, str]  # where each setting comes from: the study, a preset, or the default
-    controlled: "ChosenEditor | None" = None  # by a control arm
+    origins: dict[str, str]  # by setting: `study`, `default`, or the preset it comes from
+    controlled: Self | None = None  # the editor that a control arm wraps
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """The editor's own module, and that of the editor it controls."""
+        """Names of the editor's own module and of that of the editor it controls."""
         return (EDITORS[self.kind], *(self.controlled.modules if self.controlled else ()))
 
     @property
@@ -38,8 +40,13 @@ class ChosenEditor:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What must be gathered before its first edit."""
+        """What must be gathered before its first edit, by the names in `editors.settings`."""
         return self.settings.needs
+
+    @property
+    def wraps(self) -> str | None:
+        """Name of the editor that a control arm wraps; None for any other editor."""
+        return self.settings.editor if isinstance(self.settings, ControlSettings) else None
 
 
 def choose(study: Study, name: str, model: str, n_layers: int) -> ChosenEditor:
@@ -51,26 +58,26 @@ def choose(study: Study, name: str, model: str, n_layers: int) -> ChosenEditor:
     kind = kind_of(name)
     settings = declaration(kind).Settings(**_given(study, name, model))
     origins = _origins(study, name, model, settings)
-    if isinstance(settings, ControlSettings):
-        target = controlled_editor(study, name)
+    target = controlled_editor(study, name)
+    if isinstance(settings, ControlSettings) and target is not None:
         controlled = choose(study, target, model, n_layers)
         return ChosenEditor(kind, settings.around(target, controlled.kind, controlled.settings), origins, controlled)
     return ChosenEditor(kind, settings.resolved(n_layers), origins)
 
 
 def controlled_editor(study: Study, name: str) -> str | None:
-    """The editor that a control arm of the study controls: what it says, or what follows `-` in its name.
+    """Name of the editor that a control arm of the study wraps: its setting `editor`, or what follows `-` in its name.
 
-    None for an editor that is no control arm; empty where an arm says nothing.
+    None for an editor that is no control arm; empty where an arm names none.
     """
     settings = declaration(kind_of(name)).Settings(**_given(study, name))
-    return (
-        (settings.editor or families.controlled_editor(name) or "") if isinstance(settings, ControlSettings) else None
-    )
+    if not isinstance(settings, ControlSettings):
+        return None
+    return settings.editor or families.controlled_editor(name) or ""
 
 
 def settings_faults(study: Study) -> list[str]:
-    """What is wrong with names and settings of editors, whatever the model."""
+    """Faults of names and settings of editors that hold for any model, each in one line."""
     faults = [fault for i, name in enumerate(study.editors) for fault in _name_faults(f"editors.{i}: editor", name)]
     for name, entry in study.editor_settings.items():
         at = f"editor_settings.{name}"
@@ -85,11 +92,12 @@ def _name_faults(what: str, name: str) -> list[str]:
     return []
 
 
-def _entry_faults(study: Study, name: str, entry: dict, at: str) -> list[str]:
+def _entry_faults(study: Study, name: str, entry: dict[str, Any], at: str) -> list[str]:
+    """Faults of an editor's entry in `editor_settings`, which stands at key `at`."""
     faults = _setting_faults(name, _given(study, name), at)
     if PRESET in entry and not faults:
-        wanted = {published_model(study, model) for model in study.models} - {None}
-        faults += presets.faults(entry[PRESET], kind_of(name), wanted, f"{at}.{PRESET}")
+        published = {known for model in study.models if (known := published_model(study, model))}
+        faults += presets.faults(entry[PRESET], kind_of(name), published, f"{at}.{PRESET}")
     per_model = entry.get(PER_MODEL, {})
     if not isinstance(per_model, dict):
         return [*faults, f"{at}.{PER_MODEL} is {per_model!r}: it should map models to settings"]
@@ -104,19 +112,20 @@ def _entry_faults(study: Study, name: str, entry: dict, at: str) -> list[str]:
     return faults
 
 
-def _setting_faults(name: str, given: dict, at: str) -> list[str]:
+def _setting_faults(name: str, given: dict[str, Any], at: str) -> list[str]:
+    """Faults of the values of an editor's settings, which stand at key `at`."""
     model = declaration(kind_of(name)).Settings
     try:
         settings = model(**given)
     except ValidationError as error:
-        return describe(error, model, given, at)
+        return describe(error, model, at)
     if isinstance(settings, ControlSettings):
         return [f"{at}.{key} is filled in by the workflow: leave it out" for key in sorted(FILLED_IN & set(given))]
     return []
 
 
 def _control_faults(study: Study, name: str) -> list[str]:
-    """What is wrong with the editor that a control arm of the study controls."""
+    """Faults of the choice of the editor that a control arm wraps."""
     target = controlled_editor(study, name)
     if target is None:
         return []
@@ -135,12 +144,12 @@ def _control_faults(study: Study, name: str) -> list[str]:
 
 
 def published_model(study: Study, model: str) -> str | None:
-    """The published model that a model of the study is, by its own name or by what its source says."""
+    """Published model that a model of the study is, by what its source says or by its own name; None for any other."""
     return inputs.published_model(model, study.model_sources.get(model))
 
 
 def preset_of(study: Study, name: str, model: str) -> tuple[str, dict[str, presets.Value]] | None:
-    """The source that an editor follows on a model, and its values; None where nothing names the model."""
+    """Source of the preset that an editor follows on a model, and its values; None where no preset names the model."""
     published = published_model(study, model)
     if published is None:
         return None
@@ -149,10 +158,10 @@ def preset_of(study: Study, name: str, model: str) -> tuple[str, dict[str, prese
     return (source, presets.preset(source, kind, published)) if source else None
 
 
-def _given(study: Study, name: str, model: str | None = None) -> dict:
-    """The settings of an editor that are not defaults: a preset's, then the study's, then the study's for `model`."""
+def _given(study: Study, name: str, model: str | None = None) -> dict[str, Any]:
+    """Settings of an editor that are not defaults; those for `model` replace the study's, and these a preset's."""
     entry = study.editor_settings.get(name, {})
-    of_preset = {}
+    of_preset: dict[str, Any] = {}
     if model and (found := preset_of(study, name, model)):
         of_preset = {key: value.value for key, value in found[1].items()}
     general = {key: value for key, value in entry.items() if key not in (PER_MODEL, PRESET)}
@@ -160,7 +169,7 @@ def _given(study: Study, name: str, model: str | None = None) -> dict:
 
 
 def _origins(study: Study, name: str, model: str, settings: EditorSettings) -> dict[str, str]:
-    """Where each setting comes from."""
+    """Origin of each setting; see `ChosenEditor.origins`."""
     entry = study.editor_settings.get(name, {})
     found = preset_of(study, name, model)
     origins = dict.fromkeys(type(settings).model_fields, "default")

@@ -1,7 +1,7 @@
-"""What a study will cost before it runs: jobs, GPU memory, disk and hours.
+"""Model of a study's costs: jobs, GPU memory, disk and hours, known before it runs.
 
 Bytes follow from shapes. Hours follow from published timings (`workflow/costs.yaml`): seconds of a gradient step grow
-as a power of the number of parameters, fitted to them by least squares.
+as a power of the number of parameters, fitted to the timings by least squares.
 """
 
 import math
@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import yaml
+from pydantic import BaseModel
 
-from normgrowth.editors.settings import NULL_SPACES, SECOND_MOMENTS
+from normgrowth.editors.settings import NULL_SPACES, SECOND_MOMENTS, EditorSettings
 from normgrowth.errors import StudyError
 from normgrowth.sources.model_config import layers_in, read_config
 from normgrowth.study import presets
@@ -22,44 +23,79 @@ from normgrowth.study.presets import Dimensions
 from normgrowth.study.sections import TrainedModel
 from normgrowth.study.study import Study
 
-FILE = Path(__file__).parents[2] / "costs.yaml"
-FLOAT = 4
+FIGURES_FILE = Path(__file__).parents[2] / "costs.yaml"
+
+FLOAT_BYTES = 4
+
 GIGA = 1e9
+
 SEARCH_ROWS = 7
 """Prompts of one fact in a search: six contexts and the divergence's prompt."""
 
 TOKENS_PER_ROW = 24
-BYTES_PER_ACTIVATION = 40
-"""Of one token, layer and residual coordinate, kept for the backward pass in float32."""
+"""Tokens of one prompt in a search."""
 
-BASELINE_GIGABYTES = 1.0  # context of the device, kernels
+BYTES_PER_ACTIVATION = 40
+"""Bytes kept for the backward pass, in float32, per token, layer and residual coordinate."""
+
+BASELINE_GIGABYTES = 1.0
+"""GPU memory of the device's context and kernels."""
+
+
+class EditTiming(BaseModel):
+    """A published timing of an editor on a model."""
+
+    model: str
+    editor: str
+    steps: int  # gradient steps of an edit
+    seconds: float  # of an edit
+
+
+class ScoreTiming(BaseModel):
+    """A published timing of scoring one fact on a model."""
+
+    model: str
+    seconds: float
+
+
+class Figures(BaseModel):
+    """Data of the cost model."""
+
+    seconds_per_edit: list[EditTiming]
+    seconds_per_fact_scored: ScoreTiming
+    start_seconds: float  # of a job, until its model is loaded
+    cards: dict[str, float]  # memory in gigabytes, by name of the GPU
 
 
 class Cost(NamedTuple):
-    """Of all runs of one editor on one model."""
+    """Costs of all runs of one editor on one model."""
 
     model: str
     editor: str
     jobs: int
     memory: float  # gigabytes of one job's GPU
-    disk: float  # gigabytes
+    disk: float  # gigabytes of all states
     hours: float  # of one GPU
 
 
 @cache
-def figures() -> dict:
-    """The data of the cost model."""
-    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
+def figures() -> Figures:
+    """Data of the cost model."""
+    return Figures(**yaml.safe_load(FIGURES_FILE.read_text(encoding="utf-8")))
 
 
 def costs(study: Study) -> list[Cost]:
-    """One row per model and editor, in the order of the study."""
+    """Costs of a study: one row per model and editor, in the order of the study.
+
+    Raises:
+        StudyError: when the shape of a model is not known yet.
+    """
     plan = Plan(study)
-    return [_cost(plan, *run.split("/")) for run in plan.runs]
+    return [_cost(plan, *pair) for pair in plan.pairs]
 
 
 def dimensions(study: Study, model: str) -> Dimensions:
-    """The shape of a model, from what presets know of it, its folder, or its training settings.
+    """Shape of a model, from the table of published models, its folder, or its training settings.
 
     Raises:
         StudyError: when it is yet to be fetched, or its configuration does not tell.
@@ -82,6 +118,7 @@ def dimensions(study: Study, model: str) -> Dimensions:
 
 
 def _shape(layers: int, hidden: int, keys: int, vocabulary: int) -> Dimensions:
+    """Shape with the number of parameters of a gated MLP, four attention matrices per layer and tied embeddings."""
     parameters = layers * (4 * hidden**2 + 3 * hidden * keys) + vocabulary * hidden
     return Dimensions(layers, hidden, keys, vocabulary, parameters)
 
@@ -97,7 +134,7 @@ def _cost(plan: Plan, model: str, editor: str) -> Cost:
     kept = sum(min(step, measure.retention_facts) + measure.untouched_facts for step in plan.checkpoints)
     scored = edits + orders * kept  # each fact just after its own edit, then some at every checkpoint
     seconds = edits * seconds_per_edit(shape, settings.working) + scored * seconds_per_score(shape)
-    seconds += jobs * figures()["start_seconds"]
+    seconds += jobs * figures().start_seconds
     return Cost(
         model,
         editor,
@@ -108,8 +145,8 @@ def _cost(plan: Plan, model: str, editor: str) -> Cost:
     )
 
 
-def seconds_per_edit(shape: Dimensions, settings) -> float:
-    """Seconds of an edit of an editor that searches or trains `steps` times; at least one gradient."""
+def seconds_per_edit(shape: Dimensions, settings: EditorSettings) -> float:
+    """Seconds of an edit: as many gradient steps as the editor's setting `steps` says, or one."""
     slope, level = _fitted()
     steps = getattr(settings, "steps", 1)
     return steps * math.exp(level + slope * math.log(shape.parameters))
@@ -119,8 +156,8 @@ def seconds_per_edit(shape: Dimensions, settings) -> float:
 def _fitted() -> tuple[float, float]:
     """Slope and level of log seconds per gradient step against log parameters."""
     points = [
-        (math.log(presets.dimensions(row["model"]).parameters), math.log(row["seconds"] / row["steps"]))
-        for row in figures()["seconds_per_edit"]
+        (math.log(presets.dimensions(row.model).parameters), math.log(row.seconds / row.steps))
+        for row in figures().seconds_per_edit
     ]
     mean_x, mean_y = (sum(values) / len(points) for values in zip(*points, strict=True))
     slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
@@ -129,25 +166,26 @@ def _fitted() -> tuple[float, float]:
 
 def seconds_per_score(shape: Dimensions) -> float:
     """Seconds of scoring one fact."""
-    anchor = figures()["seconds_per_fact_scored"]
-    return anchor["seconds"] * shape.parameters / presets.dimensions(anchor["model"]).parameters
+    anchor = figures().seconds_per_fact_scored
+    return anchor.seconds * shape.parameters / presets.dimensions(anchor.model).parameters
 
 
-def _memory(shape: Dimensions, settings, needs: frozenset[str]) -> float:
+def _memory(shape: Dimensions, settings: EditorSettings, needs: frozenset[str]) -> float:
     """Gigabytes of the GPU: weights, copies of edited matrices, what was gathered, activations of the search."""
-    edited = len(settings.layers) * shape.hidden * shape.keys * FLOAT
-    gathered = len(settings.layers) * shape.keys**2 * FLOAT if needs & {SECOND_MOMENTS, NULL_SPACES} else 0
+    layers = len(settings.layers or ())  # filled in by `choose`
+    edited = layers * shape.hidden * shape.keys * FLOAT_BYTES
+    gathered = layers * shape.keys**2 * FLOAT_BYTES if needs & {SECOND_MOMENTS, NULL_SPACES} else 0
     rows = SEARCH_ROWS * settings.batch
     activations = rows * TOKENS_PER_ROW * shape.layers * shape.hidden * BYTES_PER_ACTIVATION
-    logits = 3 * rows * shape.vocabulary * FLOAT
+    logits = 3 * rows * shape.vocabulary * FLOAT_BYTES
     optimiser = 0 if gathered else 3 * edited  # gradients and Adam's moments, or a solve's own copies
-    total = shape.parameters * FLOAT + 2 * edited + 2 * gathered + activations + logits + optimiser
+    total = shape.parameters * FLOAT_BYTES + 2 * edited + 2 * gathered + activations + logits + optimiser
     return BASELINE_GIGABYTES + total / GIGA
 
 
-def _disk(plan: Plan, shape: Dimensions, settings) -> float:
+def _disk(plan: Plan, shape: Dimensions, settings: EditorSettings) -> float:
     """Gigabytes of one order's states: rank-one factors of each edit and layer, or the matrices of each segment."""
-    layers = len(settings.layers)
-    factors = plan.study.edits * layers * (shape.hidden + shape.keys) * FLOAT
-    dense = plan.segments * layers * shape.hidden * shape.keys * FLOAT
+    layers = len(settings.layers or ())
+    factors = plan.study.edits * layers * (shape.hidden + shape.keys) * FLOAT_BYTES
+    dense = plan.segments * layers * shape.hidden * shape.keys * FLOAT_BYTES
     return min(factors, dense) / GIGA if hasattr(settings.working, "clamp") else dense / GIGA

@@ -1,4 +1,4 @@
-"""What the study can learn about its inputs before any work: cheaply, at every start of the workflow."""
+"""Facts about a study's inputs that are known before any work: read cheaply, at every start of the workflow."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from normgrowth.lm.context_length import context_length
 from normgrowth.sources.checkpoint_files import files_there
 from normgrowth.sources.model_config import layers_in, layers_of_folder, snapshot_folder
 from normgrowth.study import presets
-from normgrowth.study.pinned_files import published_sets
+from normgrowth.study.downloads import published_sets
 from normgrowth.study.sections import (
     FactSource,
     HubModel,
@@ -27,24 +27,27 @@ from normgrowth.study.sections import (
 from normgrowth.study.study import Study
 
 ASSETS = "{assets}"
+"""Word of a path that stands for the study's `assets`."""
+
 HASHED_BYTES = 64 * 2**20
+"""Largest size of a local file that is hashed at every start of the workflow."""
 
 
 def local_path(path: str, assets: str | None) -> str:
-    """A local path of the study as the workflow writes it, whichever way the user spelled it.
+    """Local path of a study as the workflow writes it, relative and with links followed.
 
-    One file has one name here, links followed: another spelling would look like another input.
+    One file has one name, since another spelling would look like another input.
     """
     return os.path.relpath(os.path.realpath(os.path.expanduser(path.replace(ASSETS, assets or ASSETS))))
 
 
 def contents_of(files: Iterable[Path | str]) -> list[str]:
-    """What local files hold, and nothing of where they are: hashes; of large files, size and time of last change."""
+    """Content of local files, wherever they are: hashes, or size and time of last change above `HASHED_BYTES`."""
     return [_content(Path(file)) for file in files]
 
 
 def contents_of_model(folder: str) -> list[str]:
-    """The files of a model folder that its import looks at, by name and what they hold."""
+    """Names and content of the files of a model folder that its import reads."""
     files = files_there(folder)
     return [f"{file.name} {content}" for file, content in zip(files, contents_of(files), strict=True)]
 
@@ -55,18 +58,18 @@ def _content(file: Path) -> str:
         if state.st_size <= HASHED_BYTES:
             return file_sha256(file)
     except OSError:
-        return "not there"  # the import says so
+        return "not there"  # the import reports it
     return f"{state.st_size} bytes of {state.st_mtime_ns}"
 
 
 def task_files(folder: str) -> list[str]:
-    """The files of a folder of harness tasks: definitions, the Python and the data beside them."""
+    """Paths of the files of a folder of harness tasks, Python and data among them, sorted."""
     files = (path for path in Path(folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return sorted(map(str, files))
 
 
-def published_model(name: str, source: ModelSource) -> str | None:
-    """The published model that a source is: by what it says, else by the model's own name or its repository's."""
+def published_model(name: str, source: ModelSource | None) -> str | None:
+    """Published model that a source is: by its `published_as`, else by the model's own name or its repository's."""
     if said := getattr(source, "published_as", None):
         return presets.published(said)
     repository = source.repo.rpartition("/")[2] if isinstance(source, HubModel) else name
@@ -74,7 +77,7 @@ def published_model(name: str, source: ModelSource) -> str | None:
 
 
 def model_folder(source: LocalModel | HubModel, assets: str | None) -> Path:
-    """Where a model's files are, or will be once they are fetched."""
+    """Folder of a model's files, there or yet to be fetched."""
     if isinstance(source, HubModel):
         return snapshot_folder(source.repo, source.revision)
     return Path(local_path(source.path, assets))
@@ -105,7 +108,7 @@ def layers_of(study: Study, model: str) -> int:
 
 
 def context_of(study: Study, model: str) -> int | None:
-    """Tokens that a model reads at once; None where nothing says so yet."""
+    """Most tokens that a model reads at once; None where that is not known yet."""
     source = study.model_sources[model]
     if isinstance(source, TrainedModel):
         return source.training.context
@@ -118,7 +121,7 @@ def context_of(study: Study, model: str) -> int | None:
 
 
 def weights_megabytes(study: Study, model: str) -> int:
-    """Size of a model's weights in float32, roughly; 0 where nothing is known yet."""
+    """Approximate size of a model's weights in float32, in MiB; 0 where nothing is known yet."""
     source = study.model_sources[model]
     if isinstance(source, TrainedModel):
         training = source.training
@@ -130,9 +133,9 @@ def weights_megabytes(study: Study, model: str) -> int:
 
 
 def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool) -> int | None:
-    """How many facts an edit order can hold at most; None where that is known only once they are fetched.
+    """Most facts of an edit order, reserved ones included; None where that is known only once they are fetched.
 
-    Of records in CounterFact's schema only the subject is looked at; the import checks the rest.
+    Only the subjects of records are looked at; the import checks the rest.
 
     Raises:
         FactError: when a local file is no list of such records.

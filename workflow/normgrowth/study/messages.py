@@ -1,18 +1,18 @@
-"""What is wrong with a study, in the user's terms: the key, its value, and what is allowed."""
+"""Messages on faults of settings in the user's terms: the key, its value, and what is allowed."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 SHOWN = 3
-"""Faults reported at once; the first usually causes the others."""
+"""Most faults in a message; the first usually causes the others."""
 
 LONGEST = 200
-"""Characters of a value that are shown."""
+"""Most characters of a value in a message."""
 
 SHAPES = {
     "tuple_type": "a list",
@@ -27,11 +27,11 @@ SHAPES = {
     "float_parsing": "a number",
     "float_type": "a number",
 }
-"""Pydantic's words for wrong types, in words of the file a user writes."""
+"""Types of pydantic's errors whose message is in Python's words, in words of a YAML file."""
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
-    """'`what` name is unknown', with the nearest known name and all of them."""
+    """Message that `what` of this name is unknown, with the nearest known name and all of them."""
     known = sorted(known)
     near = get_close_matches(str(name), known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -39,38 +39,52 @@ def unknown(what: str, name: object, known: Iterable[str]) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as messages show it, cut where it is long."""
+    """Text of a value in messages, cut where it is long."""
     text = repr(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
-def describe(error: ValidationError, model: type[BaseModel], given: object, at: str = "") -> list[str]:
-    """One line for each fault that pydantic found in `given`, a value for `model` that stands at key `at`."""
-    return [_describe(fault, model, given, at) for fault in error.errors()]
+class _Place(NamedTuple):
+    """A place in settings at which pydantic found a fault."""
+
+    keys: list[int | str]  # that lead there, as the user wrote them
+    types: list[Any]  # that are allowed there
+
+
+def describe(error: ValidationError, model: type[BaseModel], at: str = "") -> list[str]:
+    """Faults that pydantic found in values for `model` at the key `at` (empty for a whole file), each in one line."""
+    return [_describe(fault, model, at) for fault in error.errors()]
 
 
 def together(faults: list[str]) -> str:
-    """Faults as one line."""
+    """Faults in one line; those beyond the first `SHOWN` are only counted."""
     more = len(faults) - SHOWN
     return "; ".join(faults[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _describe(fault: ErrorDetails, model: type[BaseModel], given: object, at: str) -> str:
-    location = list(fault["loc"])
-    key = dotted(at, *_as_written(location, given))
+def dotted(*keys: object) -> str:
+    """Keys as a path, `a.b.0`, in one line whatever a user took for a key."""
+    return ".".join(str(key) if str(key).isprintable() else repr(key) for key in keys if key != "")
+
+
+def _describe(fault: ErrorDetails, model: type[BaseModel], at: str) -> str:
+    *outer, last = fault["loc"] or ("",)
+    around, here = _place(model, outer), _place(model, fault["loc"])
+    key = dotted(at, *here.keys)
     kind, value, context = fault["type"], fault["input"], fault.get("ctx", {})
     if kind == "extra_forbidden":
-        inside = dotted(at, *_as_written(location[:-1], given))
-        where = f"{inside}: key" if inside else "key"
-        return unknown(where, location[-1], _keys_at(model, location[:-1]))
+        section = dotted(at, *around.keys)
+        return unknown(f"{section}: key" if section else "key", last, _fields(around.types))
     if kind == "missing":
-        return f"{key} is missing{_purpose(model, location)}"
+        purpose = _fields(around.types).get(str(last))
+        return f"{key} is missing ({purpose.rstrip('.')})" if purpose else f"{key} is missing"
     if kind == "union_tag_not_found":
-        return f"{key}.kind is missing: it is one of {_kinds(model, location)}"
+        return f"{key}.kind is missing: it is one of {', '.join(sorted(_kinds(here.types)))}"
     if kind == "union_tag_invalid":
-        return unknown(f"{key}.kind", context["tag"], context["expected_tags"].replace("'", "").split(", "))
+        return unknown(f"{key}.kind", context["tag"], _kinds(here.types))
     if kind == "literal_error":
-        return unknown(f"{key}: value", value, _literals(model, location))
+        literals = [option for option in here.types if get_origin(option) is Literal]
+        return unknown(f"{key}: value", value, [str(name) for option in literals for name in get_args(option)])
     if kind in SHAPES:
         return f"{key} is {shown(value)}: should be {SHAPES[kind].format(**context)}"
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
@@ -80,74 +94,53 @@ def _describe(fault: ErrorDetails, model: type[BaseModel], given: object, at: st
     return f"{key} is {shown(value)}: {message}{hint}"
 
 
-def dotted(*keys: object) -> str:
-    """Keys as a path, `a.b.0`; whatever a user took for a key, it stays one line."""
-    return ".".join(str(key) if str(key).isprintable() else repr(key) for key in keys if key != "")
-
-
-def _as_written(location: list, given: object) -> list:
-    """Pydantic's location without the tags of unions, which are no keys."""
-    keys, tagged = [], False
-    for position, key in enumerate(location):
-        present = isinstance(given, Mapping) and key in given
-        is_kind = isinstance(given, Mapping) and given.get("kind") == key
-        # A tag may be called as a key is: a source of kind `url` has an `url`.
-        is_tag = isinstance(given, Mapping) and (not present or is_kind) and not tagged
-        if is_tag and (is_kind or position < len(location) - 1):
-            tagged = True
+def _place(model: type[BaseModel], location: Sequence[int | str]) -> _Place:
+    """The place of a location that pydantic reports, which names the kind of a source as if it were a key."""
+    keys: list[int | str] = []
+    types: list[Any] = [model]
+    for key in location:
+        if len(types) > 1 and key in (kinds := _kinds(types)):
+            types = [kinds[str(key)]]
             continue
-        keys.append(key)
-        tagged = False
-        given = given[key] if present or (isinstance(given, list | tuple) and isinstance(key, int)) else given
-    return [key for key in keys if key != "[key]"]
+        if key != "[key]":  # pydantic's word for a key at fault, behind that key
+            keys.append(key)
+        types = [inner for option in types for inner in _inner(option, key)]
+    return _Place(keys, types)
 
 
-def _options(annotation: Any) -> Iterator[Any]:
-    """The types an annotation allows."""
+def _inner(option: Any, key: int | str) -> Iterator[Any]:
+    """Types of what stands at a key of a section, a dictionary or a list."""
+    if _is_section(option):
+        if key in option.model_fields:
+            yield from _types(option.model_fields[key].annotation)
+    elif get_origin(option) is dict:
+        yield from _types(get_args(option)[1])
+    elif get_origin(option) is tuple:
+        yield from _types(get_args(option)[0])
+
+
+def _types(annotation: Any) -> Iterator[Any]:
+    """Types that an annotation allows."""
     if get_origin(annotation) in (Union, UnionType):
         for option in get_args(annotation):
-            yield from _options(option)
+            yield from _types(option)
     elif hasattr(annotation, "__metadata__"):
-        yield from _options(get_args(annotation)[0])
+        yield from _types(get_args(annotation)[0])
     else:
         yield annotation
 
 
-def _at(model: type[BaseModel], location: list) -> list[Any]:
-    """The types allowed at a location that pydantic reports."""
-    here = [model]
-    for key in location:
-        reached = []
-        for option in here:
-            if isinstance(option, type) and issubclass(option, BaseModel):
-                if "kind" in option.model_fields and key in get_args(option.model_fields["kind"].annotation):
-                    reached.append(option)
-                elif key in option.model_fields:
-                    reached += _options(option.model_fields[key].annotation)
-            elif get_origin(option) in (dict, tuple):
-                reached += _options(get_args(option)[1 if get_origin(option) is dict else 0])
-        here = reached
-    return here
+def _is_section(option: Any) -> bool:
+    return isinstance(option, type) and issubclass(option, BaseModel)
 
 
-def _keys_at(model: type[BaseModel], location: list) -> set[str]:
-    sections = [option for option in _at(model, location) if isinstance(option, type) and issubclass(option, BaseModel)]
-    return {key for section in sections for key in section.model_fields}
+def _kinds(types: list[Any]) -> dict[str, Any]:
+    """Sections among the types that have a `kind`, by each of its values."""
+    sections = [option for option in types if _is_section(option) and "kind" in option.model_fields]
+    return {kind: section for section in sections for kind in get_args(section.model_fields["kind"].annotation)}
 
 
-def _literals(model: type[BaseModel], location: list) -> list[str]:
-    return [str(v) for option in _at(model, location) if get_origin(option) is Literal for v in get_args(option)]
-
-
-def _kinds(model: type[BaseModel], location: list) -> str:
-    """The kinds that a source may be of."""
-    kinds = [v for option in _at(model, location) for v in get_args(option.model_fields["kind"].annotation)]
-    return ", ".join(sorted(kinds))
-
-
-def _purpose(model: type[BaseModel], location: list) -> str:
-    for section in _at(model, location[:-1]):
-        field = getattr(section, "model_fields", {}).get(location[-1])
-        if field is not None and field.description:
-            return f" ({field.description.rstrip('.')})"
-    return ""
+def _fields(types: list[Any]) -> dict[str, str]:
+    """Keys of the sections among the types, with their descriptions."""
+    sections = [option for option in types if _is_section(option)]
+    return {key: field.description or "" for section in sections for key, field in section.model_fields.items()}

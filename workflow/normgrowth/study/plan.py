@@ -1,24 +1,49 @@
-"""The study worked out: the runs, segments and checkpoints that the workflow makes jobs of."""
+"""Plan of a study: the runs, segments and checkpoints that the workflow makes jobs of."""
 
 import json
 from collections.abc import Iterator
-from functools import cache
 from importlib.util import find_spec
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
 from normgrowth.editors.settings import TRAJECTORY, EditorSettings
 from normgrowth.errors import INSTALL_HARNESS
+from normgrowth.layout import UNEDITED
 from normgrowth.study.chosen_editors import ChosenEditor, choose, preset_of, published_model
 from normgrowth.study.inputs import layers_of
 from normgrowth.study.sections import CheckpointDifference, TrainedModel
 from normgrowth.study.study import Study
 
-UNEDITED = "unedited"
-"""Name under which the model before any edit is measured, as in `io.schemas` (too heavy to import here)."""
+
+class Pair(NamedTuple):
+    """A model and an editor that edits it; its text is `model/editor`."""
+
+    model: str
+    editor: str
+
+    def __str__(self) -> str:
+        return f"{self.model}/{self.editor}"
 
 
-def compact(settings: BaseModel | dict) -> str:
+class Chain(NamedTuple):
+    """One run: a model that an editor edits in one seeded order of facts."""
+
+    model: str
+    editor: str
+    order: int
+
+
+class Checkpoint(NamedTuple):
+    """A run after `step` edits; after none, its editor is `layout.UNEDITED`."""
+
+    model: str
+    editor: str
+    order: int
+    step: int
+
+
+def compact(settings: BaseModel | dict[str, Any]) -> str:
     """Settings as JSON, the same text for equal settings."""
     if isinstance(settings, BaseModel):
         settings = settings.model_dump(mode="json")
@@ -26,43 +51,51 @@ def compact(settings: BaseModel | dict) -> str:
 
 
 class Plan:
-    """What follows from a valid study."""
+    """Runs, segments and checkpoints of a valid study.
+
+    Attributes:
+        study: the study.
+        segments: number of segments of every run.
+    """
 
     def __init__(self, study: Study) -> None:
         self.study = study
         self.segments = study.edits // study.segment
-        self.editor = cache(self._editor)
+        self._chosen: dict[Pair, ChosenEditor] = {}
 
-    def _editor(self, model: str, name: str) -> ChosenEditor:
+    def editor(self, model: str, name: str) -> ChosenEditor:
         """The editor `name` with its settings for `model`."""
-        return choose(self.study, name, model, layers_of(self.study, model))
+        pair = Pair(model, name)
+        if pair not in self._chosen:
+            self._chosen[pair] = choose(self.study, name, model, layers_of(self.study, model))
+        return self._chosen[pair]
 
     @property
-    def chains(self) -> Iterator[tuple[str, str, int]]:
-        """Model, editor and order of every run: first all runs of the first order."""
-        for order in range(max(self.orders_of(*run.split("/")) for run in self.runs)):
-            for model in self.study.models:
-                for editor in self.editors_of(model):
-                    if order < self.orders_of(model, editor):
-                        yield model, editor, order
+    def chains(self) -> Iterator[Chain]:
+        """Every run: first all runs of the first order."""
+        pairs = self.pairs
+        for order in range(max(self.orders_of(*pair) for pair in pairs)):
+            for model, editor in pairs:
+                if order < self.orders_of(model, editor):
+                    yield Chain(model, editor, order)
 
     def orders_of(self, model: str, editor: str) -> int:
-        """Edit orders that an editor runs a model through."""
+        """Number of edit orders of an editor on a model."""
         return self.study.more_orders.get(model, {}).get(editor, self.study.orders)
 
     @property
     def unedited(self) -> Iterator[tuple[str, int]]:
-        """Model and order of every measurement of an unedited model: what is scored first follows the order."""
+        """Model and order of every measurement of an unedited model: the order decides which facts it scores."""
         yield from dict.fromkeys((model, order) for model, _, order in self.chains)
 
     @property
-    def kept_vectors(self) -> Iterator[tuple[str, str, int, int]]:
-        """Model, editor, order and step of every checkpoint whose activations are kept themselves."""
+    def kept_vectors(self) -> Iterator[Checkpoint]:
+        """Every checkpoint whose activations are kept themselves."""
         wanted = self.study.vectors
         steps = [0, *self.checkpoints]
         steps = [step for step in steps if wanted.steps is None or step in wanted.steps]
         found = (
-            (model, UNEDITED if step == 0 else editor, order, step)
+            Checkpoint(model, UNEDITED if step == 0 else editor, order, step)
             for model, editor, order in self.chains
             if editor in wanted.editors and order in wanted.orders
             for step in steps
@@ -70,39 +103,38 @@ class Plan:
         yield from dict.fromkeys(found)
 
     def editors_of(self, model: str) -> list[str]:
-        """The editors that edit a model."""
+        """Names of the editors that edit a model."""
         return [name for name in self.study.editors if name not in self.study.left_out.get(model, ())]
 
     @property
+    def pairs(self) -> list[Pair]:
+        """Model and editor of the runs of each order, models first."""
+        return [Pair(model, editor) for model in self.study.models for editor in self.editors_of(model)]
+
+    @property
     def runs(self) -> list[str]:
-        """Model and editor of the runs of each order, as `model/editor`."""
-        return [f"{model}/{editor}" for model in self.study.models for editor in self.editors_of(model)]
+        """The pairs as `model/editor`, part of the paths of their files."""
+        return list(map(str, self.pairs))
 
     @property
     def wrapped(self) -> set[str]:
-        """Editors that control arms wrap; they need not run themselves."""
-        return {
-            editor.settings.editor
-            for model in self.study.models
-            for name in self.editors_of(model)
-            if (editor := self.editor(model, name)).controlled
-        }
+        """Names of the editors that control arms wrap; they need not run themselves."""
+        return {wraps for pair in self.pairs if (wraps := self.editor(*pair).wraps)}
 
     @property
     def single_edit_runs(self) -> list[str]:
-        """Of `runs` those whose editor can edit a fact alone: all but control arms that follow another run."""
-        runs = [run.split("/") for run in self.runs]
-        return [f"{model}/{name}" for model, name in runs if TRAJECTORY not in self.editor(model, name).needs]
+        """Those of `runs` whose editor can edit a fact alone: all but control arms that follow another run."""
+        return [str(pair) for pair in self.pairs if TRAJECTORY not in self.editor(*pair).needs]
 
     @property
     def checkpoints(self) -> list[int]:
-        """Edits after which runs are measured, the last always among them; the unedited model is not."""
+        """Numbers of edits after which runs are measured, the last always among them; 0 is not."""
         every = self.study.measure.every * self.study.segment
         return [*range(every, self.study.edits, every), self.study.edits]
 
     @property
     def evaluated(self) -> list[int]:
-        """Edits after which tasks of the harness are evaluated, 0 and the last among them; none without tasks."""
+        """Numbers of edits after which the harness is run, 0 and the last among them; none without tasks of it."""
         every = self.study.ability.every
         chosen = [step for number, step in enumerate(self.checkpoints, start=1) if number % every == 0]
         return sorted({0, *chosen, self.study.edits}) if self.study.ability.tasks else []
@@ -112,17 +144,17 @@ class Plan:
         return (segment - 1) * self.study.segment + 1, segment * self.study.segment
 
     def segment_at(self, step: int) -> int:
-        """The segment that ends with edit number `step`."""
+        """Number of the segment that ends with edit number `step`."""
         return step // self.study.segment
 
-    def checkpoint_settings(self, step: int) -> dict:
-        """What the measurement at `step` reads."""
+    def checkpoint_settings(self, step: int) -> dict[str, Any]:
+        """Settings of `measure` that the measurement after `step` edits reads."""
         unread = "retention_facts" if step == 0 else "baseline_facts"
         return self.study.measure.model_dump(mode="json", exclude={"every", unread})
 
     @property
     def interventions(self) -> list[str]:
-        """Every model and intervention, as `model/name`; models that the study does not edit are trained by none."""
+        """Every intervention on every model, as `model/name`; only models that the study edits are trained by one."""
         found = []
         for name, what in self.study.interventions.items():
             if isinstance(what, CheckpointDifference):
@@ -132,45 +164,49 @@ class Plan:
         return found
 
     @property
-    def probe_settings(self) -> dict:
-        """What decides which activations are followed."""
+    def probe_settings(self) -> dict[str, Any]:
+        """Settings of `measure` that decide which activations are followed."""
         return self.study.measure.model_dump(mode="json", include={"fact_probes", "text_probes", "text_window"})
 
     def vetting_editor(self, model: str) -> EditorSettings:
         """Settings of the R-ROME that vets a trained model: its defaults, or the study's for this model."""
-        return self._editor(model, "r_rome").settings
+        return self.editor(model, "r_rome").settings
 
     def trained(self) -> dict[str, TrainedModel]:
-        """The sources of models that are trained here, by name."""
+        """Sources of the models that are trained here, by name."""
         return {name: source for name, source in self.study.model_sources.items() if isinstance(source, TrainedModel)}
 
     @property
-    def conditions(self) -> dict:
-        """The study in the words of published results: names of models and facts, and what runs depend on."""
+    def conditions(self) -> dict[str, Any]:
+        """Conditions of the study in the words of published results.
+
+        `facts` is the published set that its facts are, or None; `models` has the published model of each model that
+        is one; `runs` has, for each of `runs`, the editor's `batch` and whether it `remembers` earlier edits.
+        """
         models = {model: published_model(self.study, model) for model in self.study.models}
         return {
             "facts": getattr(self.study.fact_sources[self.study.facts], "published_as", None),
             "models": {model: published for model, published in models.items() if published},
-            "runs": {run: self._said_of(*run.split("/")) for run in self.runs},
+            "runs": {str(pair): self._conditions_of(*pair) for pair in self.pairs},
         }
 
-    def _said_of(self, model: str, editor: str) -> dict:
+    def _conditions_of(self, model: str, editor: str) -> dict[str, Any]:
         settings = self.editor(model, editor).settings
         return {"batch": settings.batch, "remembers": getattr(settings, "remember", "nothing") != "nothing"}
 
     @property
     def notice(self) -> str | None:
-        """What a user should know before a run, a line each."""
+        """Lines that a user should read before a run; None where there are none."""
         return "\n".join(filter(None, (self._without_preset(), self._without_harness()))) or None
 
     def _without_harness(self) -> str | None:
-        # A notice and no fault: jobs may run in an image that holds what is missing here.
+        """Notice that the harness is missing; no fault, since jobs may run in an image that holds it."""
         if not self.study.ability.tasks or find_spec("lm_eval"):
             return None
         return f"normgrowth: ability.tasks need lm_eval, which is not installed here: {INSTALL_HARNESS}"
 
     def _without_preset(self) -> str | None:
-        """The models, or editors on them, that no preset names."""
+        """Notice of the models, or editors on them, that no preset names."""
         unnamed = []
         for model in self.study.models:
             editors = [name for name in self.editors_of(model) if not self.editor(model, name).controlled]
@@ -188,7 +224,7 @@ class Plan:
 
     @property
     def description(self) -> str:
-        """What the study says of itself, or else a sentence that follows from what it is."""
+        """Description that the study gives, or else a sentence made from its models, editors, facts and edits."""
         study = self.study
         if study.description.strip():
             return study.description
@@ -200,7 +236,7 @@ class Plan:
 
     @property
     def as_json(self) -> str:
-        """The study with the settings of every editor and model filled in; it names no folder of this machine."""
+        """JSON of the study with all editors' settings for all models filled in; it names no folder of this machine."""
         editors = {
             model: {name: self.editor(model, name).settings.model_dump(mode="json") for name in self.editors_of(model)}
             for model in self.study.models

@@ -1,4 +1,4 @@
-"""Published hyperparameters: read from `workflow/presets`, one file per source, each value with where it comes from.
+"""Published hyperparameters, read from `workflow/presets`: one file per source, each value with its origin.
 
 A file gives `source`, `presets` by editor and model, and `not_carried`. A preset has `values` `from` one file of the
 source, `also` values each with a file of its own, and `absent`: settings that the source gives no value, each with the
@@ -8,9 +8,10 @@ A preset states every setting of its editor or lists it as absent, so that no de
 
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field
 
 from normgrowth.editors.registry import declaration
 from normgrowth.errors import StudyError
@@ -18,7 +19,10 @@ from normgrowth.study.messages import unknown
 
 FOLDER = Path(__file__).parents[2] / "presets"
 NOT_SOURCES = ("models", "defaults")
+"""Names of files in the folder that are no sources."""
+
 EVERY_MODEL = "all"
+"""Name of a preset that holds for every model."""
 
 
 class Value(NamedTuple):
@@ -29,13 +33,52 @@ class Value(NamedTuple):
 
 
 class Dimensions(NamedTuple):
-    """Shape of a model: `keys` is the width that MLP down-projections read."""
+    """Shape of a model."""
 
     layers: int
-    hidden: int
-    keys: int
+    hidden: int  # width of the residual stream
+    keys: int  # width of what MLP down-projections read
     vocabulary: int
-    parameters: float
+    parameters: float  # their number
+
+
+class _Entry(BaseModel):
+    """A part of a file of the folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PublishedModel(_Entry):
+    """A published model in `models.yaml`."""
+
+    names: tuple[str, ...]  # others by which studies may call it, in lower case
+    context: int  # most tokens that it reads at once
+    shape: Dimensions
+
+
+class Statement(_Entry):
+    """A value with a file of its own that states it."""
+
+    value: Any
+    origin: str = Field(alias="from")
+
+
+class Preset(_Entry):
+    """Settings of an editor for a published model, as a source's file gives them."""
+
+    values: dict[str, Any] = {}
+    origin: str = Field("", alias="from")  # of `values`
+    also: dict[str, Statement] = {}
+    absent: dict[str, str] = {}  # settings without a value, each with the reason
+
+
+class Source(_Entry):
+    """The file of a source."""
+
+    source: str  # repository and commit, or paper
+    presets: dict[str, dict[str, Preset]]  # by editor and model
+    rest: str | None = None  # source that holds for what is not stated
+    not_carried: dict[str, str] = {}  # settings that have no counterpart here, each with the reason
 
 
 @cache
@@ -51,52 +94,68 @@ def sources() -> tuple[str, ...]:
     return names
 
 
-@cache
-def _file(name: str) -> dict:
+def _read(name: str) -> dict[str, Any]:
+    """Content of a file of the folder."""
     # The C loader, where it is there, takes a tenth of the time; a study reads few of these files.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), loader)
 
 
+@cache
+def _source(name: str) -> Source:
+    return Source(**_read(name))
+
+
+@cache
+def _published_models() -> dict[str, PublishedModel]:
+    return {name: PublishedModel(**entry) for name, entry in _read("models").items()}
+
+
+@cache
+def _default_sources() -> dict[str, dict[str, str]]:
+    """Names of sources by editor and model."""
+    return _read("defaults")
+
+
 def title(source: str) -> str:
-    """What a source is: repository and commit, or paper."""
-    return _file(source)["source"]
+    """Repository and commit of a source, or paper."""
+    return _source(source).source
 
 
 def not_carried(source: str) -> dict[str, str]:
-    """Published settings that have no counterpart here, and why."""
-    return _file(source).get("not_carried", {})
+    """Published settings that have no counterpart here, each with the reason."""
+    return _source(source).not_carried
 
 
 def models() -> tuple[str, ...]:
-    """Published models, by the names that presets use."""
-    return tuple(_file("models"))
+    """Names of the published models, as presets use them."""
+    return tuple(_published_models())
 
 
 def published(name: str) -> str | None:
-    """The published model that a name stands for; None where there is none."""
+    """Published model that a name stands for, whatever its case; None where there is none."""
     wanted = name.lower()
-    return next((model for model, known in _file("models").items() if wanted in (model, *known["names"])), None)
+    return next((model for model, known in _published_models().items() if wanted in (model, *known.names)), None)
 
 
 def dimensions(model: str) -> Dimensions:
-    """The shape of a published model, by the name that presets use."""
-    return Dimensions(**_file("models")[model]["shape"])
+    """Shape of a published model, by the name that presets use."""
+    return _published_models()[model].shape
 
 
 def context(model: str) -> int:
-    """Tokens that a published model reads at once, by the name that presets use."""
-    return _file("models")[model]["context"]
+    """Most tokens that a published model reads at once, by the name that presets use."""
+    return _published_models()[model].context
 
 
 def editors(source: str) -> list[str]:
-    """The editors that a source has settings of."""
-    return list(_file(source)["presets"])
+    """Kinds of editors that a source has settings of."""
+    return list(_source(source).presets)
 
 
 def covered(source: str, editor: str) -> list[str]:
-    """The models for which a source has settings of an editor."""
-    return [model for model in _file(source)["presets"].get(editor, {}) if model != EVERY_MODEL]
+    """Published models for which a source has settings of an editor."""
+    return [model for model in _source(source).presets.get(editor, {}) if model != EVERY_MODEL]
 
 
 def preset(source: str, editor: str, model: str) -> dict[str, Value]:
@@ -104,7 +163,7 @@ def preset(source: str, editor: str, model: str) -> dict[str, Value]:
 
     Raises:
         StudyError: when a setting of the editor has neither a value nor stands among those absent in the source, or
-            when one is named that the editor has not.
+            when one is named that the editor does not have.
     """
     if model not in covered(source, editor):
         return {}
@@ -116,30 +175,30 @@ def preset(source: str, editor: str, model: str) -> dict[str, Value]:
 
 
 def absent(source: str, editor: str, model: str) -> dict[str, str]:
-    """Settings of an editor that a source gives no value for a published model, and why; the default holds for them."""
+    """Settings without a value in a source, for an editor and published model, each with the reason."""
     parts = _parts(source, editor, model)
-    return {name: why for part in parts for name, why in part.get("absent", {}).items()}
+    return {name: why for part in parts for name, why in part.absent.items()}
 
 
 def _stated(source: str, editor: str, model: str) -> dict[str, Value]:
-    """The values that a source states, and below them those of the source that holds for the rest."""
-    rest = _file(source).get("rest")
+    """Values that a source states, and for what it leaves out those of the source named in `rest`."""
+    rest = _source(source).rest
     values = _stated(rest, editor, model) if rest else {}
     values = {name: Value(one.value, f"{one.origin} in {rest}, not stated here") for name, one in values.items()}
     for part in _parts(source, editor, model):
-        values |= {key: Value(value, part["from"]) for key, value in part.get("values", {}).items()}
-        values |= {key: Value(one["value"], one["from"]) for key, one in part.get("also", {}).items()}
+        values |= {key: Value(value, part.origin) for key, value in part.values.items()}
+        values |= {key: Value(one.value, one.origin) for key, one in part.also.items()}
     return values
 
 
-def _parts(source: str, editor: str, model: str) -> list[dict]:
-    """What a source says of an editor on every model, then what it says on this one."""
-    of_editor = _file(source)["presets"].get(editor, {})
+def _parts(source: str, editor: str, model: str) -> list[Preset]:
+    """Entries of a source for an editor: that for every model, then that for this one."""
+    of_editor = _source(source).presets.get(editor, {})
     return [part for part in (of_editor.get(EVERY_MODEL), of_editor.get(model)) if part]
 
 
 def _incomplete(stated: set[str], left_out: set[str], editor: str) -> str | None:
-    """What is wrong with the names of a preset's settings, if anything."""
+    """Fault of the names of a preset's settings, if there is one."""
     fields = set(declaration(editor).Settings.model_fields)
     for names, said in (
         (fields - stated - left_out, "says nothing of {}: give a value, or list it under `absent` with the reason"),
@@ -152,17 +211,20 @@ def _incomplete(stated: set[str], left_out: set[str], editor: str) -> str | None
 
 
 def default_source(editor: str, model: str) -> str | None:
-    """The source that an editor follows on a published model when nothing else is said."""
-    return _file("defaults").get(editor, {}).get(model)
+    """Source whose preset an editor follows on a published model by default."""
+    return _default_sources().get(editor, {}).get(model)
 
 
 def faults(chosen: object, editor: str, wanted: set[str], at: str) -> list[str]:
-    """What is wrong with a study's choice of a preset for an editor on these published models.
+    """Faults of a study's choice of a preset for an editor, each in one line.
 
     Args:
-        at: the key at which the choice stands.
+        chosen: value that the study gives; a source, where it is right.
+        editor: kind of the editor.
+        wanted: the published models among those of the study.
+        at: key at which the choice stands.
     """
-    if chosen not in sources():
+    if not isinstance(chosen, str) or chosen not in sources():
         return [unknown(f"{at}: source", chosen, sources())]
     having = covered(chosen, editor)
     if not having:

@@ -1,7 +1,8 @@
-"""What is generated from the study's models: the JSON schema and the reference page."""
+"""JSON schema and reference page of the study, generated from its models."""
 
 import inspect
 import json
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -57,14 +58,16 @@ editor_settings:
 
 {editors}"""
 
-SECTIONS = {
+SECTIONS: dict[str, type[BaseModel]] = {
     "contexts": sections.Contexts,
     "second_moments": sections.SecondMoments,
     "measure": Measure,
     "ability": sections.Ability,
     "figures": StyleSettings,
 }
-SOURCES = {
+"""Sections that have a table of their own on the page, by key."""
+
+SOURCES: dict[str, type[BaseModel]] = {
     "Trained model": sections.TrainedModel,
     "`training`": TrainingSettings,
     "Local model": sections.LocalModel,
@@ -77,12 +80,13 @@ SOURCES = {
     "Local text": sections.LocalText,
     "Text on the web": sections.UrlText,
 }
+"""Kinds of sources and their own sections, by title on the page."""
 
 
-def schema() -> dict:
-    """The JSON schema of a whole study, settings of every editor included."""
+def schema() -> dict[str, Any]:
+    """JSON schema of a whole study, settings of every editor included."""
     document = Study.model_json_schema()
-    patterns = {}
+    patterns: dict[str, Any] = {}
     for kind in sorted(EDITORS):
         settings = declaration(kind).Settings.model_json_schema(ref_template="#/$defs/{model}")
         document["$defs"] |= settings.pop("$defs", {})
@@ -107,27 +111,29 @@ def schema() -> dict:
 
 
 def schema_text() -> str:
-    """The schema as the file holds it."""
+    """Text of the schema's file."""
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def reference_text() -> str:
-    """The reference page in Markdown."""
+    """Text of the reference page, in Markdown."""
     parts = [f"## The study\n\n{_table(Study)}"]
     parts += [f"### `{key}`\n\n{_doc(model)}\n\n{_table(model)}" for key, model in SECTIONS.items()]
-    sources = [f"### {title}\n\n{_doc(model)}\n\n{_table(model)}" for title, model in SOURCES.items()]
+    kinds = [f"### {title}\n\n{_doc(model)}\n\n{_table(model)}" for title, model in SOURCES.items()]
     editors = []
     for kind in sorted(EDITORS):
         module = declaration(kind)
         editors.append(f"### `{kind}`\n\n{_doc(module)} {_doc(module.Settings)}\n\n{_table(module.Settings)}")
-    return PAGE.format(study="\n".join(parts), sources="\n".join(sources), editors="\n".join(editors))
+    return PAGE.format(study="\n".join(parts), sources="\n".join(kinds), editors="\n".join(editors))
 
 
 def _doc(thing: object) -> str:
+    """Docstring in one line."""
     return " ".join((inspect.getdoc(thing) or "").split())
 
 
 def _table(model: type[BaseModel]) -> str:
+    """Keys of a model as a Markdown table."""
     document = model.model_json_schema()
     required = document.get("required", [])
     lines = ["| key | value | default | |", "| --- | --- | --- | --- |"]
@@ -146,20 +152,21 @@ def _table(model: type[BaseModel]) -> str:
 
 
 def _default(value: object) -> str:
+    """Default of a key, in words or as JSON."""
     if value is None:
         return "none"
     return "below" if isinstance(value, dict) and value else f"`{json.dumps(value)}`"
 
 
-def _value(field: dict) -> str:
-    """What a field may hold, in words."""
+def _value(field: dict[str, Any]) -> str:
+    """Values that a field may hold, in words."""
     if "anyOf" in field:
         return " or ".join(_value(option) for option in field["anyOf"] if option.get("type") != "null")
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if "$ref" in field:
         return "section"
-    kind = field.get("type")
+    kind: str = field["type"]
     if kind == "array":
         noun, *bounds = _value(field["items"]).split(", ")
         return ", ".join([f"list of {noun if noun == 'text' else noun + 's'}", *bounds])
@@ -168,5 +175,5 @@ def _value(field: dict) -> str:
     words = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text"}[kind]
     if "pattern" in field:
         words = "name"
-    bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    return ", ".join([words, *(f"{sign} {field[bound]:g}" for bound, sign in bounds.items() if bound in field)])
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    return ", ".join([words, *(f"{sign} {field[bound]:g}" for bound, sign in signs.items() if bound in field)])

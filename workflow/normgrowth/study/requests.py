@@ -1,4 +1,4 @@
-"""What jobs ask a scheduler for: minutes and memory, with room to spare. Each attempt after the first asks for more."""
+"""Requests of jobs to a scheduler: minutes and memory, with room to spare. Later attempts ask for more."""
 
 import math
 from collections.abc import Callable
@@ -13,10 +13,10 @@ from normgrowth.study.presets import Dimensions
 from normgrowth.study.study import Study
 
 MARGIN = 2
-"""Over what a job should take."""
+"""Safety factor on the time that a job should take."""
 
 LEAST_MINUTES = 60
-"""Asked for jobs that should take less: nothing is won by asking for little, and a job that is killed is lost."""
+"""Least minutes that a job asks for: nothing is won by asking for little, and a job that is killed is lost."""
 
 MINUTES = {
     "world": 10,
@@ -30,31 +30,36 @@ MINUTES = {
     "intervene": 480,
     "evaluate": 240,
 }
-"""Of jobs whose length no model of costs knows."""
+"""Minutes asked for by jobs whose length the cost model does not know, by rule."""
 
 ONE_PROCESS = 1000
 """Megabytes of the workflow's own process inside a job, and of Python."""
 
 
 class Request(NamedTuple):
-    """The most that jobs of a kind ask for at their first attempt."""
+    """Most that jobs of a kind ask for at their first attempt."""
 
-    what: str
+    what: str  # kind of job
     minutes: int
     megabytes: int
     gpus: int
 
 
 def megabytes(study: Study, model: str) -> int:
-    """Of a job with a model: the libraries, weights, a copy of the edited ones and activations, or, where these are on
-    a GPU, weights on their way there."""
+    """Megabytes of main memory that a job with a model asks for.
+
+    It holds the libraries, weights, a copy of the edited ones and activations, or, where these are on a GPU, the
+    weights on their way there.
+    """
     weights = weights_megabytes(study, model)
     return 4000 + 2 * weights if study.device == "cuda" else ONE_PROCESS + 1000 + 6 * weights
 
 
 def minutes_of_segment(plan: Plan, model: str, editor: str) -> int:
-    """Of a job of one segment: `MARGIN` times what it should take, and no fewer than `LEAST_MINUTES`; the latter alone
-    for a model whose shape is not known yet."""
+    """Minutes that the job of one segment asks for: `MARGIN` times its expected time, at least `LEAST_MINUTES`.
+
+    A model whose shape is not known yet gets `LEAST_MINUTES`.
+    """
     settings = plan.editor(model, editor).settings.working
     return _minutes(
         plan,
@@ -64,7 +69,7 @@ def minutes_of_segment(plan: Plan, model: str, editor: str) -> int:
 
 
 def minutes_of_checkpoint(plan: Plan, model: str) -> int:
-    """Of a job that measures a checkpoint; see `minutes_of_segment`."""
+    """Minutes that a job which measures a checkpoint asks for; see `minutes_of_segment`."""
     measure = plan.study.measure
     facts = max(measure.retention_facts, measure.baseline_facts) + measure.untouched_facts
     texts = facts + measure.fact_probes + measure.text_probes
@@ -72,13 +77,12 @@ def minutes_of_checkpoint(plan: Plan, model: str) -> int:
 
 
 def requests(plan: Plan) -> list[Request]:
-    """What the study's jobs with a model ask for, a row per kind."""
+    """Requests of the study's jobs with a model, a row per kind."""
     study = plan.study
     most = max(megabytes(study, model) for model in study.models)
     gpus = study.gpus if study.device == "cuda" else 0
-    runs = [run.split("/") for run in plan.runs]
-    needs = frozenset().union(*(plan.editor(model, editor).needs for model, editor in runs))
-    model, editor = max(runs, key=lambda run: minutes_of_segment(plan, *run))
+    needs = {need for pair in plan.pairs for need in plan.editor(*pair).needs}
+    model, editor = max(plan.pairs, key=lambda pair: minutes_of_segment(plan, *pair))
     found = [
         Request(f"edit ({editor} on {model})", minutes_of_segment(plan, model, editor), most, gpus),
         Request("measure", max(minutes_of_checkpoint(plan, model) for model in study.models), most, gpus),
@@ -97,9 +101,9 @@ def requests(plan: Plan) -> list[Request]:
 
 
 def _minutes(plan: Plan, model: str, seconds: Callable[[Dimensions], float]) -> int:
-    """What to ask for a job that takes so many seconds on a model of some shape."""
+    """Minutes that a job asks for, from the seconds that it should take on a model of a shape."""
     try:
         work = seconds(costs.dimensions(plan.study, model))
     except StudyError:
         return LEAST_MINUTES
-    return max(LEAST_MINUTES, math.ceil(MARGIN * (costs.figures()["start_seconds"] + work) / 60))
+    return max(LEAST_MINUTES, math.ceil(MARGIN * (costs.figures().start_seconds + work) / 60))

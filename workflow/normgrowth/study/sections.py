@@ -1,4 +1,4 @@
-"""The sections of a study, and what a name in it may be."""
+"""Sections of a study, the types of its sources, and the names it may give."""
 
 import re
 from typing import Annotated, Literal, Self
@@ -43,8 +43,6 @@ Name = Annotated[str, AfterValidator(_safe_name), Field(json_schema_extra={"patt
 Url = Annotated[str, AfterValidator(_address)]
 Sha256 = Annotated[str, AfterValidator(_hash_of_a_file)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
-
-
 Reserved = Annotated[int, Field(ge=0)]
 RESERVED = Field(0, description="Seeded facts that stand in no edit order; hypernetworks are trained on them.")
 
@@ -113,8 +111,8 @@ class World(Section):
 
 
 Format = Literal["counterfact", "zsre"]
-FORMAT = Field("counterfact", description="Schema of the records; zsRE's is that of the MEND authors.")
-LIMIT = Field(None, description="Take only the first so many records.")
+FORMAT_TEXT = "Schema of the records; zsRE's is that of the MEND authors."
+LIMIT = Field(None, description="Records to take, from the first on; all of them by default.")
 WHOLE_SET = Field(
     None, description="The published set that this is, whole, so that published scores can be set beside ours."
 )
@@ -125,7 +123,7 @@ class LocalFacts(Section):
 
     kind: Literal["local"]
     path: str = Field(min_length=1, description="The file; `{assets}` stands for the study's `assets`.")
-    format: Format = FORMAT
+    format: Format = Field("counterfact", description=FORMAT_TEXT)
     limit: Count | None = LIMIT
     published_as: Literal["counterfact"] | None = WHOLE_SET
     reserved: Reserved = RESERVED
@@ -138,7 +136,7 @@ class UrlFacts(Section):
     url: Url = Field(description="Address of the file, http or https.")
     sha256: Sha256 = Field(description="SHA-256 of the file.")
     bytes: Count | None = Field(None, description="Size of the file: one of another size is not even fetched.")
-    format: Format = FORMAT
+    format: Format = Field("counterfact", description=FORMAT_TEXT)
     limit: Count | None = LIMIT
     published_as: Literal["counterfact"] | None = WHOLE_SET
     reserved: Reserved = RESERVED
@@ -154,7 +152,7 @@ class PublishedFacts(Section):
 
     @property
     def published_as(self) -> str | None:
-        """The published set that this is, if it is taken whole."""
+        """Published set that this is, where it is taken whole."""
         return None if self.limit else self.name
 
 
@@ -164,7 +162,9 @@ class Text(Section):
     column: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="The files are Parquet: the column that holds the documents."
     )
-    documents: Count | None = Field(None, description="Take only the first so many rows of the Parquet files.")
+    documents: Count | None = Field(
+        None, description="Rows of the Parquet files to take, from the first on; all of them by default."
+    )
 
     @model_validator(mode="after")
     def _rows_are_counted(self) -> Self:
@@ -243,7 +243,6 @@ class CheckpointDifference(Section):
 
 
 Intervention = Annotated[TrainedIntervention | CheckpointDifference, Field(discriminator="kind")]
-
 
 Site = Literal["residual", "mlp_output", "attention_output", "mlp_key"]
 

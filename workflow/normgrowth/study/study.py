@@ -1,4 +1,4 @@
-"""The study as a whole."""
+"""Model of a whole study: every key of its file that is no key of a section."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from normgrowth.checked import Count, Few, Seed
 from normgrowth.figures.figure_settings import StyleSettings
+from normgrowth.layout import HELDOUT_SUFFIX
 from normgrowth.measure.measure_settings import Measure
 from normgrowth.study.sections import (
     Ability,
@@ -22,11 +23,9 @@ from normgrowth.study.sections import (
     World,
 )
 
-HELDOUT_SUFFIX = "-heldout"
-
 
 class Study(Section):
-    """What is edited, with what, how often, and what is measured.
+    """Models, facts and editors of a study, the number of edits, and what is measured.
 
     Lists select; dictionaries define. Laid over `config.yaml`, a study's dictionaries are merged with those there, and
     its lists and single values take their place. A study of another name than that in `config.yaml`, with other models
@@ -92,7 +91,8 @@ class Study(Section):
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="Of matrix products in forward passes. Weights, solves and norms are float32 or float64 always.",
+        description="Precision of matrix products in forward passes. Weights, solves and norms are float32 or float64 "
+        "always.",
     )
     threads: Few = Field(1, description="CPU threads of one job.")
     model_sources: dict[Name, ModelSource] = Field(description="Where models come from, by name.")
@@ -120,12 +120,12 @@ class Study(Section):
 
     @property
     def reserved_facts(self) -> int:
-        """Facts of the study's source that stand in no edit order."""
+        """Number of facts of the study's source that stand in no edit order."""
         return self.fact_sources[self.facts].reserved
 
     @property
     def worlds(self) -> dict[str, World]:
-        """The synthetic worlds among the sources of facts."""
+        """Synthetic worlds among the sources of facts, by name."""
         return {name: source for name, source in self.fact_sources.items() if isinstance(source, World)}
 
     @property

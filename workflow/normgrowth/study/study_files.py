@@ -1,37 +1,49 @@
-"""A study as the workflow reads it: what the user gives, laid over a default study."""
+"""Files of studies: read, laid over the default study and checked."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from normgrowth.errors import StudyError
 from normgrowth.study.bounds import read_yaml
-from normgrowth.study.load import load_study
+from normgrowth.study.checks import faults_of
+from normgrowth.study.messages import describe, together
 from normgrowth.study.study import Study
 
 REPOSITORY = Path(__file__).parents[3]
 DEFAULT = "config.yaml"
 
 SHOWN = 80
-"""Characters of a value in messages."""
+"""Most characters of a value in messages."""
 
 SUBJECT = ("models", "editors", "facts")
-"""Keys without which a description no longer says what is there."""
+"""Keys whose change makes the default study's description wrong."""
 
-OF_ONE_STUDY = ("orders", "more_orders", "single_edits", "left_out", "contexts", "measure", "interventions", "vectors")
-OF_ONE_STUDY += ("ability",)
-"""Keys that say what a single study does. One of other models or facts has them at their defaults, and not as the
-default study chooses them for its two small models."""
+OF_ONE_STUDY = (
+    "orders",
+    "more_orders",
+    "single_edits",
+    "left_out",
+    "contexts",
+    "measure",
+    "interventions",
+    "vectors",
+    "ability",
+)
+"""Keys that the default study chooses for its own models. A study of other models or facts has them at their
+defaults instead."""
 
 
 def in_repository(path: Path | str) -> Path:
-    """A file of the working directory, or else the one of the same name in the repository."""
+    """Path of a file in the working directory, or else of the one of the same name in the repository."""
     here = Path(path)
     return here if here.exists() else REPOSITORY / here
 
 
 def default_file() -> Path:
-    """The default study: `config.yaml` of the working directory, or else that of the repository."""
+    """Path of the default study: `config.yaml` of the working directory, or else that of the repository."""
     return in_repository(DEFAULT)
 
 
@@ -39,8 +51,8 @@ def read_study(path: Path | None, values: Sequence[str] = ()) -> Study:
     """The study of a file.
 
     Args:
-        path: laid over the default study; None for that one alone.
-        values: `key=value`, laid over both; the value is YAML.
+        path: file that is laid over the default study; None for that one alone.
+        values: items `key=value` that are laid over both; each value is YAML.
 
     Raises:
         StudyError: when a file is missing or no YAML, or the study is faulty.
@@ -57,11 +69,11 @@ def read_study(path: Path | None, values: Sequence[str] = ()) -> Study:
 def laid_over(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration laid over the default study: dictionaries are merged, all else is replaced.
 
-    What belongs to the default study alone does not reach another one: `OF_ONE_STUDY` stays behind where `above` is a
-    study of its own, and the description wherever it would speak of something else. A study of another name that
-    edits the default models with the default facts is a variation of it, and keeps what it does not change.
+    The default study's own choices do not reach another study: the keys `OF_ONE_STUDY` are dropped from `base` where
+    `above` has another name and other models or facts, and the description wherever it would be wrong. A study of
+    another name that edits the default models with the default facts is a variation, and keeps what it does not change.
     """
-    left = set()
+    left: set[str] = set()
     if _changes(base, above, "study") and (_changes(base, above, "facts") or _has_other_models(base, above)):
         left.update(OF_ONE_STUDY)
     if any(_changes(base, above, key) for key in ("study", *SUBJECT)):
@@ -69,18 +81,21 @@ def laid_over(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
     return merged({key: value for key, value in base.items() if key not in left}, above)
 
 
-def _has_other_models(base: Mapping, above: Mapping) -> bool:
+def _has_other_models(base: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
     """True where no model of `above` is one of the default study's."""
     models = above.get("models", base.get("models"))
     return isinstance(models, list) and not any(model in base.get("models", []) for model in models)
 
 
-def _changes(base: Mapping, above: Mapping, key: str) -> bool:
+def _changes(base: Mapping[str, Any], above: Mapping[str, Any], key: str) -> bool:
     return key in above and above[key] != base.get(key)
 
 
-def merged(below: Mapping, above: Mapping) -> dict:
-    """Two configurations: dictionaries are merged, all else is replaced."""
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two configurations as one: dictionaries are merged, all else is replaced.
+
+    An empty dictionary replaces a value that is none, which `snakemake.utils.update_config` would keep.
+    """
     both = dict(below)
     for key, value in above.items():
         mine = both.get(key)
@@ -88,8 +103,24 @@ def merged(below: Mapping, above: Mapping) -> dict:
     return both
 
 
+def load_study(config: Mapping[str, Any]) -> Study:
+    """Validate a configuration; relative paths in it are taken from the working directory.
+
+    Raises:
+        StudyError: naming each key at fault, its value and what is allowed.
+    """
+    try:
+        study = Study(**config)
+    except ValidationError as error:
+        raise StudyError(f"error in the study: {together(describe(error, Study))}") from error
+    faults = faults_of(study)
+    if faults:
+        raise StudyError(f"error in the study: {together(faults)}")
+    return study
+
+
 def read_file(path: Path) -> dict[str, Any]:
-    """The keys of a study's file.
+    """Keys and values of a study's file.
 
     Raises:
         StudyError: when it is missing, cannot be read, holds none or is beyond the bounds of YAML.

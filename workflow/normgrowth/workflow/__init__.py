@@ -1,1 +1,1 @@
-"""What the Snakefile needs besides the study: locks, room on disk, the fork server, the scheduler."""
+"""Support of the Snakefile besides the study: locks, the fork server, the cluster, edits of code during a run."""

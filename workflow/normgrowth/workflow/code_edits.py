@@ -1,4 +1,4 @@
-"""Files that are edited while a run goes on: the study that its jobs keep to, and the code that they do not."""
+"""Edits while a run goes on: jobs keep to the study of their run, and a run says which code was edited."""
 
 import hashlib
 import os
@@ -12,16 +12,17 @@ from typing import Any
 import yaml
 
 STUDY = "NORMGROWTH_STUDY"
-"""Environment variable with the path of the file that holds the configuration of the run that a job belongs to."""
+"""Environment variable with the path of the configuration that a run wrote down for its jobs."""
 
-NAMED = 3  # files, in a line that says which were edited
+NAMED = 3
+"""Most files that a message names."""
 
 
 def keep(config: Mapping[str, Any], folder: Path) -> str:
-    """Write a configuration down, for jobs that read the Snakefile again on other machines, maybe hours later.
+    """Write a configuration down for jobs that read the Snakefile again on other machines, maybe hours later.
 
     Returns:
-        The absolute path of the file, which jobs find in the variable `STUDY` of their environment.
+        The absolute path of the file; jobs find it in the variable `STUDY` of their environment.
     """
     text = yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True)
     place = folder / "studies" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.yaml"
@@ -33,7 +34,7 @@ def keep(config: Mapping[str, Any], folder: Path) -> str:
 
 
 def kept(is_job: bool) -> dict[str, Any] | None:
-    """The configuration of the run that this job belongs to; None for a run itself, and where none was written down."""
+    """Configuration of the run that this job belongs to; None for a run itself, and where none was written down."""
     place = Path(os.environ.get(STUDY, ""))
     return yaml.safe_load(place.read_text(encoding="utf-8")) if is_job and place.is_file() else None
 
@@ -55,7 +56,11 @@ def stamps(folders: Iterable[Path]) -> dict[Path, tuple[int, int]]:
 
 
 def tell_of_edits(before: Mapping[Path, tuple[int, int]], folders: Iterable[Path]) -> None:
-    """Say which files have been edited since: jobs may have run by them that were planned by the code before.
+    """Print which files have been edited since `before` was taken: jobs may have run code that is not their plan's.
+
+    Args:
+        before: what `stamps` returned when the run was planned.
+        folders: the same folders.
 
     Raises nothing, since it is called at the end of runs whose own outcome counts.
     """
@@ -69,14 +74,15 @@ def _tell_of_edits(before: Mapping[Path, tuple[int, int]], folders: Iterable[Pat
     if edited:
         names = ", ".join(edited[:NAMED]) + (f" and {len(edited) - NAMED} more" if len(edited) > NAMED else "")
         print(
-            f"normgrowth: edited while this run went on: {names}. What depends on it is made anew by the next start; "
-            "if you take the edit back instead, make anew what ran meanwhile: `snakemake --forcerun RULE`",
+            f"normgrowth: edited while this run went on: {names}. The next run repeats what depends on it; "
+            "if you undo the edit instead, repeat what ran meanwhile: `snakemake --forcerun RULE`",
             file=sys.stderr,
             flush=True,
         )
 
 
 def _plain(value: Any) -> Any:
+    """A configuration of dictionaries and lists alone, as YAML is written from."""
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,11 +1,11 @@
-"""Commands run in forks of one process that has imported what is slow to import.
+"""Fork server: commands run in forks of one process that has imported the slow libraries.
 
 Importing torch and transformers takes longer than most jobs of a small study. So where the workflow runs its jobs on
-its own machine, it starts `python -m normgrowth.workflow.forks`, and commands hand over to it their arguments, working
-folder, environment and standard streams. Each runs in a fork of its own, so that nothing is shared but the
-imported code, and gives the same results as alone. Commands run by themselves while nothing is there to take them.
+its own machine, it starts `python -m normgrowth.workflow.forks FOLDER`, and each command hands its arguments, working
+folder, environment and standard streams over to this server. It runs in a fork of its own, which shares nothing but
+the imported code with others, and gives the same results as alone. Where no server is ready, a command runs by itself.
 
-Forks end with the command that stands for them, with the process that forked them, and by the signals that either gets.
+A fork ends with the command that waits for it, with the server, and by the signals that either gets.
 """
 
 import hashlib
@@ -22,23 +22,26 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from subprocess import PIPE, Popen
 from tempfile import mkdtemp
-from typing import NoReturn
+from typing import NoReturn, TypedDict
 
 from normgrowth.workflow.processes import RUN, end_with_parent, temporary_prefix
 
 VARIABLE = "NORMGROWTH_PRELOADED"
-"""Environment variable with the folder of the socket on which a process waits for commands. Where it is set to nothing,
-no such process is started."""
+"""Environment variable with the folder of the server's socket. Set but empty, it keeps a run from starting a server."""
 
-LONGEST = 107
-"""Bytes that the path of a socket may have: `sun_path` of sockaddr_un(7) holds one more, for the end of the text."""
+COMMAND_LINE = "normgrowth.cli:main"
+"""Function that runs a command, named and not imported, since the command line itself hands over to this module."""
+
+LONGEST_PATH = 107
+"""Most bytes in the path of a socket: `sun_path` of unix(7) holds 108, one of them for the end of the text."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-"""Libraries read these once, when they are first imported."""
+"""Environment variables with the number of threads, which libraries read once, when they are first imported."""
 
-SLOW = (
+SLOW_MODULES = (
     "torch._dynamo",
     "transformers.models.gpt2.modeling_gpt2",
     "transformers.models.llama.modeling_llama",
@@ -52,34 +55,54 @@ SLOW = (
     "normgrowth.runs.segment",
     "normgrowth.runs.checkpoint",
 )
+"""Modules that the server imports before it takes commands."""
 
 RELAYED = (signal.SIGINT, signal.SIGTERM)
-PATIENCE = struct.pack("ll", 5, 0)  # seconds and microseconds that a command has to say what it wants
-LENGTH = struct.Struct("!Q")
-CODE = struct.Struct("!i")
-UNWRITTEN = 120
-"""Python's exit code where the last that it had to say could not be written."""
+"""Signals that a command passes on to its fork."""
 
-_started: list[Popen] = []
+REQUEST_TIMEOUT = struct.pack("ll", 5, 0)
+"""Timeout of reading a request, as seconds and microseconds of timeval(3type)."""
+
+LENGTH = struct.Struct("!Q")
+"""Length of a request in bytes, sent before it."""
+
+CODE = struct.Struct("!i")
+"""Exit code of a fork as the server sends it; negative numbers are signals that killed it."""
+
+OUTPUT_LOST = 120
+"""Python's exit code where its standard streams could not be flushed at exit."""
+
+Mask = set[signal.Signals | int]
+"""Blocked signals, as signal.pthread_sigmask returns them."""
+
+_started: list[Popen[bytes]] = []  # servers, kept so that their standard input stays open as long as this process lives
+
+
+class Request(TypedDict):
+    """A command as it is handed over, beside its standard streams."""
+
+    arguments: list[str]
+    folder: str
+    environment: dict[str, str]
 
 
 def start(threads: int) -> None:
-    """Start a process that takes the commands of this many threads which this process starts from now on.
+    """Start a server for commands of this many threads that this process starts from now on.
 
-    It ends with this process, however that ends. Nothing happens where forks cannot be watched (Linux alone has what it
-    takes), and where the environment says that none is to be started. Where the folder of temporary files has too long
-    a path for a socket, a line on standard error says so, and commands run by themselves.
+    It ends with this process, however that ends. None is started where forks cannot be watched (systems other than
+    Linux) or where the variable `VARIABLE` is set already. Where the folder of temporary files has too long a path for
+    a socket, a line on standard error says so, and commands run by themselves.
     """
     if VARIABLE in os.environ or not _can_watch():
         return
     folder = mkdtemp(prefix=temporary_prefix(os.environ.get(RUN, "")))
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
-    if (length := len(os.fsencode(os.path.join(os.path.abspath(folder), _name())))) > LONGEST:
+    if (length := len(os.fsencode(os.path.join(os.path.abspath(folder), _name())))) > LONGEST_PATH:
         os.rmdir(folder)
         print(
             f"normgrowth: each job will import the libraries by itself, which takes seconds: a socket in "
-            f"{os.path.dirname(folder)} would have a path of {length} bytes, and {LONGEST} is the most. Set TMPDIR to "
-            "a shorter path",
+            f"{os.path.dirname(folder)} would have a path of {length} bytes, and {LONGEST_PATH} is the most. Set "
+            "TMPDIR to a shorter path",
             file=sys.stderr,
             flush=True,
         )
@@ -90,6 +113,7 @@ def start(threads: int) -> None:
 
 
 def _can_watch() -> bool:
+    """True where this system has file descriptors of processes (pidfd_open(2))."""
     try:
         os.close(os.pidfd_open(os.getpid()))
     except (AttributeError, OSError):  # another system; a kernel or a container that forbids it
@@ -98,13 +122,16 @@ def _can_watch() -> bool:
 
 
 def _name() -> str:
-    """Name of the socket, which commands find if they are the same code under as many threads."""
+    """Name of the socket, the same for all commands of one code under one number of threads."""
     alike = [__file__, sys.prefix, *(os.environ.get(variable, "") for variable in THREAD_VARIABLES)]
     return hashlib.sha256("\n".join(alike).encode()).hexdigest()[:8]
 
 
 def hand_over(arguments: list[str]) -> int | None:
-    """Let the process that waits for commands run one, and return its exit code; None where there is none to do it."""
+    """Have the server run a command, and return its exit code; None where no server is ready.
+
+    A command whose fork was killed by a signal is killed by the same signal.
+    """
     if RUN in os.environ:
         end_with_parent()
     folder = os.environ.get(VARIABLE)
@@ -115,8 +142,8 @@ def hand_over(arguments: list[str]) -> int | None:
             line.connect(os.path.join(folder, _name()))
         except OSError:  # not ready yet, or gone
             return None
-        request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
-        request["environment"].pop(VARIABLE)
+        environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+        request = Request(arguments=arguments, folder=os.getcwd(), environment=environment)
         data = json.dumps(request).encode()
         heeded = [number for number in RELAYED if signal.getsignal(number) != signal.SIG_IGN]
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, RELAYED)  # none may be relayed in the midst of the request
@@ -137,51 +164,59 @@ def hand_over(arguments: list[str]) -> int | None:
         print("normgrowth: the process that ran this command has ended; run the workflow again", file=sys.stderr)
         return 1
     (code,) = CODE.unpack(answer)
-    if code < 0:  # the fork was killed; who waits for this command is to see just that
-        signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+    if code < 0:
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     return code
 
 
 class Forks:
-    """The process that waits for commands."""
+    """The server: it waits for commands and runs each in a fork.
+
+    Args:
+        folder: where its socket stands.
+        run: runs a command and returns its exit code.
+    """
 
     def __init__(self, folder: Path, run: Callable[[list[str]], int]) -> None:
         self.run = run
         self.selector = selectors.DefaultSelector()
-        self.running: dict[socket.socket, int] = {}  # what stands for a fork, and its process number
+        self.running: dict[socket.socket, int] = {}  # connections of commands, and the process numbers of their forks
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(folder / "new"))
         self.listener.listen(64)
-        (folder / "new").rename(folder / _name())  # whoever finds it is answered
+        (folder / "new").rename(folder / _name())  # a command that finds it is answered
         self.selector.register(self.listener, selectors.EVENT_READ, self._accept)
         self.selector.register(sys.stdin.fileno(), selectors.EVENT_READ, self._close)
 
     def serve(self) -> None:
-        """Run commands until whoever started this process has gone, and the last of them has ended."""
+        """Run commands until the process that started this one has ended, and then those that still run."""
         while self.listener.fileno() >= 0 or self.running:
             for key, _ in self.selector.select():
                 key.data(key.fileobj)
 
     def _close(self, _stdin: int) -> None:
+        """Take no more commands."""
         self.selector.unregister(sys.stdin.fileno())
         self.selector.unregister(self.listener)
         self.listener.close()
 
     def _accept(self, listener: socket.socket) -> None:
+        """Start the fork of a command."""
         if listener.fileno() < 0:  # closed by what was found ready with it
             return
         line, _ = listener.accept()
-        # One that says nothing must not hold up the others.
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, PATIENCE)
+        # A command that says nothing must not hold up the others.
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, REQUEST_TIMEOUT)
         streams: list[int] = []
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, RELAYED)  # till the fork is ready for them
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, RELAYED)  # until the fork is ready for them
         try:
             data, streams, _, _ = socket.recv_fds(line, LENGTH.size, 3)
             (length,) = LENGTH.unpack(data)
             request = json.loads(line.recv(length, socket.MSG_WAITALL))
             process = os.fork()
-        except (OSError, ValueError, struct.error):  # it ended before it had said what it wanted; no room for a fork
+        except (OSError, ValueError, struct.error):  # the command ended before its request did, or fork(2) failed
             line.close()
         else:
             if process == 0:
@@ -196,7 +231,7 @@ class Forks:
                 os.close(stream)
 
     def _relay(self, line: socket.socket) -> None:
-        """Pass a signal on; a command that has gone takes its fork with it."""
+        """Pass a command's signals on to its fork; kill the fork of a command that has ended."""
         if line not in self.running:  # the fork's end was found ready with it
             return
         try:
@@ -209,17 +244,18 @@ class Forks:
             self.selector.unregister(line)
 
     def _answer(self, ended: int, line: socket.socket) -> None:
+        """Send a fork's exit code to its command."""
         self.selector.unregister(ended)
         os.close(ended)
         _, status = os.waitpid(self.running.pop(line), 0)
         if line in self.selector.get_map():
             self.selector.unregister(line)
-        with suppress(OSError):  # nobody may wait any more
+        with suppress(OSError):  # the command may have ended
             line.send(CODE.pack(os.waitstatus_to_exitcode(status)))
         line.close()
 
-    def _become(self, request: dict, streams: list[int], mask: set[signal.Signals]) -> NoReturn:
-        """Be the command that was asked for, to its end."""
+    def _become(self, request: Request, streams: list[int], mask: Mask) -> NoReturn:
+        """Run the command that was asked for in this process, which is its fork, and exit."""
         code = 1
         try:
             end_with_parent()
@@ -230,17 +266,17 @@ class Forks:
             self.listener.close()
             for line in self.running:
                 line.close()
-            code = _as_alone(self._run, request, mask)
+            code = _exit_code(lambda: self._run(request, mask))
             most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10
             print(f"used {most} MB of memory", file=sys.stderr)  # the workflow's records miss what a fork uses
             sys.stdout.flush()
             sys.stderr.flush()
         except OSError:
-            code = code or UNWRITTEN
+            code = code or OUTPUT_LOST
         finally:
-            os._exit(code)  # nothing of what the server has yet to do is the fork's
+            os._exit(code)  # without the server's own handlers of its exit
 
-    def _run(self, request: dict, mask: set[signal.Signals]) -> int:
+    def _run(self, request: Request, mask: Mask) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.environ.clear()
         os.environ.update(request["environment"])
@@ -248,10 +284,10 @@ class Forks:
         return self.run(request["arguments"])
 
 
-def _as_alone(run: Callable[..., int], *arguments: object) -> int:
-    """What the interpreter makes of a command's end."""
+def _exit_code(run: Callable[[], int]) -> int:
+    """Exit code that the interpreter would give a function's end, whose message or traceback is printed."""
     try:
-        return run(*arguments)
+        return run()
     except SystemExit as asked:
         if asked.code is None or isinstance(asked.code, int):
             return asked.code or 0
@@ -262,13 +298,12 @@ def _as_alone(run: Callable[..., int], *arguments: object) -> int:
 
 
 def serve(folder: Path) -> None:
-    """Import what is slow to import, and wait for commands until whoever started this process has gone."""
-    from normgrowth.cli import main as run
-
-    if RUN in os.environ:  # who started it ends what it leaves, folder and all
+    """Import the slow modules, and run commands until the process that started this one has ended."""
+    if RUN in os.environ:  # the run ends what this process leaves, its folder among it
         end_with_parent()
     try:
-        for name in SLOW:
+        run = resolve_name(COMMAND_LINE)
+        for name in SLOW_MODULES:
             import_module(name)
         Forks(folder, run).serve()
     finally:

@@ -1,4 +1,4 @@
-"""The lock that a run holds on what it reads and writes, while others may run in the same folder.
+"""Locks of runs that share a folder: each holds one on what it reads and writes.
 
 Two runs go on side by side if neither writes what the other reads or writes. The lock of a run that was killed on this
 machine is taken over, once nothing of that run lives any more. Where the system does not show a run's processes (other
@@ -18,9 +18,8 @@ from subprocess import PIPE, Popen, TimeoutExpired
 
 from normgrowth.errors import RunError
 from normgrowth.workflow import processes
-from normgrowth.workflow.run_records import Lock, Run, locks_in, shared_file
+from normgrowth.workflow.run_records import Access, Lock, Run, locks_in, shared_file
 
-PATIENCE = 60.0  # seconds in which what a killed run left must end
 SAME_COMMAND = "then run the same command"
 
 
@@ -29,18 +28,16 @@ def folder_lock(
     folder: Path,
     study: str,
     executor: str,
-    reads: set[str],
-    writes: set[str],
+    access: Access,
     planned_beside: Mapping[str, set[str]] | None = None,
 ) -> Iterator[None]:
-    """Hold the lock of a run of this process.
+    """Hold the lock of this process's run.
 
     Args:
         folder: Snakemake's own, `.snakemake`.
-        study: what is run.
+        study: name of the study that is run.
         executor: name of the executor that runs the jobs.
-        reads: every file that the run's jobs may read.
-        writes: every file that they will write.
+        access: every file that the run's jobs may read or will write.
         planned_beside: what each run writes that lived when this one's plan was begun, by the run's name.
 
     Raises:
@@ -49,7 +46,7 @@ def folder_lock(
     """
     run = Run.this_one(secrets.token_hex(8), study, executor)
     with _permitted(), _alone(folder):
-        lock, record = _take(folder / "locks", run, reads, writes, planned_beside or {})
+        lock, record = _take(folder / "locks", run, access, planned_beside or {})
     watcher = None
     try:
         # Jobs of a cluster may run on this machine, and outlive the run: nothing is marked as its own then.
@@ -58,7 +55,7 @@ def folder_lock(
             yield
     finally:
         if run.is_local:  # as after Ctrl-C: what still writes would do so unlocked
-            processes.end(run.name, run.allocation, PATIENCE)
+            processes.end(run.name, run.allocation)
         with _alone(folder):
             lock.remove()
             os.close(record)
@@ -66,18 +63,21 @@ def folder_lock(
 
 
 def held_in(folder: Path) -> dict[str, set[str]]:
-    """What each run writes that lives now, by the run's name; `folder` is Snakemake's own."""
+    """Paths that each living run writes, by the run's name; `folder` is Snakemake's own."""
     if not os.path.isdir(folder / "locks"):
         return {}
     with suppress(OSError, RunError), _alone(folder):  # a look at a lock holds it for a moment
-        held = [lock for lock in locks_in(folder / "locks") if lock.run and lock.is_held() is not False]
-        return {lock.run.name: lock.paths("output") for lock in held}
+        return {
+            run.name: lock.paths("output")
+            for lock in locks_in(folder / "locks")
+            if (run := lock.run) and lock.is_held() is not False
+        }
     return {}
 
 
-def _take(
-    folder: Path, run: Run, reads: set[str], writes: set[str], planned_beside: Mapping[str, set[str]]
-) -> tuple[Lock, int]:
+def _take(folder: Path, run: Run, access: Access, planned_beside: Mapping[str, set[str]]) -> tuple[Lock, int]:
+    """The lock of a run, and its record, open for as long as the lock is held."""
+    reads, writes = access
     folder.mkdir(parents=True, exist_ok=True)  # `snakemake --unlock` removes it
     there = {lock.run.name for lock in locks_in(folder) if lock.run}
     others = [lock for lock in locks_in(folder) if not _taken_over(lock)]
@@ -88,11 +88,11 @@ def _take(
     for name, written in planned_beside.items():
         if name not in there and (shared := written & (reads | writes)):
             raise RunError(
-                f"not started: another run ended while this one was planned, and may have made {min(shared)} anew. Run "
+                f"not started: another run ended while this one was planned, and may have changed {min(shared)}. Run "
                 "the same command again"
             )
     lock = Lock(folder, max((other.number for other in others), default=-1) + 1)
-    return lock, lock.take(run, reads, writes)
+    return lock, lock.take(run, access)
 
 
 def _taken_over(lock: Lock) -> bool:
@@ -100,7 +100,7 @@ def _taken_over(lock: Lock) -> bool:
     run = lock.run
     if run is None or run.is_elsewhere or not run.is_local or run.user != os.getuid() or lock.is_held() is not False:
         return False
-    killed, left = processes.end(run.name, run.allocation, PATIENCE)
+    killed, left = processes.end(run.name, run.allocation)
     if left:
         raise RunError(
             f"not started: {run} has ended, but what it left cannot be ended: process "
@@ -117,6 +117,7 @@ def _taken_over(lock: Lock) -> bool:
 
 
 def _refusal(lock: Lock, path: str, written: bool) -> str:
+    """Why a run is not started beside the holder of a lock, which reads or writes `path`, and what to do."""
     run, unlock = lock.run, f"`snakemake --unlock`, {SAME_COMMAND}"
     why = f"{'writes' if written else 'reads'} {path}"
     if run is None:
@@ -146,7 +147,7 @@ def _refusal(lock: Lock, path: str, written: bool) -> str:
 
 @contextmanager
 def _permitted() -> Iterator[None]:
-    """Name the owner of files that this user may not use."""
+    """Turn errors of files that this user may not use into one that names their owner."""
     try:
         yield
     except PermissionError as error:
@@ -158,7 +159,7 @@ def _permitted() -> Iterator[None]:
 
 
 def _owner_of(path: Path) -> str:
-    """Name of the user whom a path belongs to, or else the folder nearest to it that can be looked at."""
+    """Name of the owner of a path, or else of the nearest folder above it that can be looked at."""
     for place in (path, *path.parents):
         with suppress(OSError):
             return _name_of(place.stat().st_uid)
@@ -174,18 +175,18 @@ def _name_of(user: int) -> str:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other runs of this folder from looking at the locks meanwhile, where the file system can do it."""
+    """Keep other runs of this folder from looking at the locks meanwhile, where the file system has flock(2)."""
     folder.mkdir(parents=True, exist_ok=True)
     with shared_file(folder / "locks.guard", make=True) as guard:
-        deadline = time.monotonic() + 2 * PATIENCE
+        deadline = time.monotonic() + 2 * processes.PATIENCE
         while True:
             try:
                 fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise RunError(
-                        f"not started: another run has been looking at the locks in {folder} for {2 * PATIENCE:.0f} s. "
-                        f"End it, {SAME_COMMAND}"
+                        f"not started: another run has been looking at the locks in {folder} for "
+                        f"{2 * processes.PATIENCE:.0f} s. End it, {SAME_COMMAND}"
                     ) from None
                 time.sleep(processes.PAUSE)
             except OSError:
@@ -195,19 +196,20 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _watched(run: str) -> Popen | None:
-    """A process that ends what this one leaves when it is killed; none where a run's processes cannot be found."""
+def _watched(run: str) -> Popen[bytes] | None:
+    """Process that ends what this one leaves when it is killed; None where a run's processes cannot be found."""
     if not processes.are_seen():
         return None
     environment = {name: value for name, value in os.environ.items() if name != processes.RUN}
-    command = [sys.executable, "-m", "normgrowth.workflow.watcher", run]
+    command = [sys.executable, "-m", "normgrowth.workflow.processes", run]
     return Popen(command, stdin=PIPE, env=environment, start_new_session=True)
 
 
-def _dismiss(watcher: Popen | None) -> None:
+def _dismiss(watcher: Popen[bytes] | None) -> None:
+    """Tell a watcher that the run ends by itself."""
     if watcher is None:
         return
     try:
-        watcher.communicate(b"ended", timeout=PATIENCE)
+        watcher.communicate(b"ended", timeout=processes.PATIENCE)
     except (OSError, TimeoutExpired):  # it was ended before
         watcher.kill()

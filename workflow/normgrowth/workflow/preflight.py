@@ -1,4 +1,4 @@
-"""A look at the scheduler before anything is submitted: what would hang, be refused or be lost, with the remedy."""
+"""Checks of a cluster before anything is submitted: what would hang, be refused or be lost, with the remedy."""
 
 import shutil
 import socket
@@ -9,15 +9,14 @@ from pathlib import Path
 from normgrowth.errors import ClusterError, StudyError
 from normgrowth.study.costs import costs
 from normgrowth.study.plan import Plan
-from normgrowth.study.requests import requests
-from normgrowth.study.site import Site
-from normgrowth.workflow import scheduler
-from normgrowth.workflow.scheduler import Partition
+from normgrowth.study.requests import Request, requests
+from normgrowth.workflow import cluster
+from normgrowth.workflow.cluster import Partition, Site
 
 SITE_FILE = "profiles/slurm/site.yaml"
 STORAGE = "AccountingStorageType"
 LONGEST_PAUSE = 180
-"""Seconds between two looks at the queue, at most: a job that SLURM forgets sooner is waited for for ever."""
+"""Most seconds between two looks at the queue: Snakemake waits forever for a job that SLURM forgets sooner."""
 
 OF_ONE_MACHINE = {"tmpfs", "ramfs", "overlay", "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs"}
 """File systems that other machines do not see unless this one exports them."""
@@ -25,20 +24,26 @@ OF_ONE_MACHINE = {"tmpfs", "ramfs", "overlay", "ext2", "ext3", "ext4", "xfs", "b
 
 @dataclass(frozen=True)
 class Executor:
-    """What Snakemake's SLURM plugin was told."""
+    """Settings of Snakemake's SLURM plugin."""
 
     status_command: str | None
-    first_look: int  # seconds after a submission
+    first_look: int  # seconds from a submission to the first look at its job
     prefix: str  # of jobs' names
 
 
 def examine(plan: Plan, site: Site, executor: Executor, folder: Path) -> None:
-    """Look at everything.
+    """Check the cluster against what the plan's jobs need.
+
+    Args:
+        plan: the study worked out.
+        site: what the cluster's own file says.
+        executor: settings of Snakemake's SLURM plugin.
+        folder: working directory of the run.
 
     Raises:
-        ClusterError: with every fault and its remedy.
+        ClusterError: with every fault and its remedy, or when SLURM does not answer.
     """
-    settings, partitions = scheduler.configuration(), scheduler.partitions()
+    settings, partitions = cluster.configuration(), cluster.partitions()
     faults = [
         *_status(settings, executor),
         *_jobs(plan, site, partitions),
@@ -52,21 +57,23 @@ def examine(plan: Plan, site: Site, executor: Executor, folder: Path) -> None:
 
 
 def _status(settings: dict[str, str], executor: Executor) -> Iterator[str]:
+    """Faults of the command that tells how jobs ended."""
     has_database = _has_database(settings)
     if executor.status_command != "squeue":
         if not has_database:
             yield (
                 f"sacct has no database to ask (AccountingStorageType is {settings.get(STORAGE, 'unset')}), so that "
-                "finished jobs would be waited for for ever: set slurm-status-command: squeue"
+                "Snakemake would wait forever for finished jobs: set slurm-status-command: squeue"
             )
         return
     kept = int(settings.get("MinJobAge", "0 sec").split()[0])
     least = max(3 * executor.first_look, LONGEST_PAUSE)
     if kept < least:
-        other = "slurm-status-command: sacct" if has_database else f"MinJobAge={least} in slurm.conf, by who keeps it"
+        sacct = "set slurm-status-command: sacct"
+        longer = f"have the administrators set MinJobAge={least} in slurm.conf"
         yield (
             f"SLURM forgets a job {kept} s after its end (MinJobAge), and up to {least} s pass between two looks at "
-            f"the queue: set {other}"
+            f"the queue: {sacct if has_database else longer}"
         )
 
 
@@ -75,15 +82,16 @@ def _has_database(settings: dict[str, str]) -> bool:
 
 
 def _jobs(plan: Plan, site: Site, partitions: dict[str, Partition]) -> Iterator[str]:
-    said = set()
+    """Requests that no node of their partition can meet, or whose partition is not there."""
+    said: set[str] = set()
     for request in requests(plan):
-        kind = site.gpu if request.gpus else site.cpu
+        target = site.gpu if request.gpus else site.cpu
         key = f"{'gpu' if request.gpus else 'cpu'}.partition in {SITE_FILE}"
-        partition = _partition(kind.partition, partitions)
+        partition = _partition(target.partition, partitions)
         if partition is None:
             fault = (
-                f"there is no partition {kind.partition!r} (there are {', '.join(sorted(partitions))}): mend {key}"
-                if kind.partition
+                f"there is no partition {target.partition!r} (there are {', '.join(sorted(partitions))}): mend {key}"
+                if target.partition
                 else f"no partition is the default: set {key} to one of {', '.join(sorted(partitions))}"
             )
         else:
@@ -99,7 +107,8 @@ def _partition(name: str | None, partitions: dict[str, Partition]) -> Partition 
     return next((partition for partition in partitions.values() if partition.is_default), None)
 
 
-def _shortcomings(request, partition: Partition, site: Site, plan: Plan, key: str) -> Iterator[str]:
+def _shortcomings(request: Request, partition: Partition, site: Site, plan: Plan, key: str) -> Iterator[str]:
+    """Faults of a partition for a request; `key` says where the user chose the partition."""
     name = partition.name
     if not partition.is_up:
         yield f"partition {name} is down: set {key} to another"
@@ -128,15 +137,17 @@ def _shortcomings(request, partition: Partition, site: Site, plan: Plan, key: st
 
 
 def _account(settings: dict[str, str], site: Site) -> Iterator[str]:
+    """Fault of the account that jobs are charged to."""
     if not site.account or not _has_database(settings):
         return
-    known = set(scheduler.ask("sacctmgr", "-n", "-P", "show", "assoc", "format=account").split())
+    known = set(cluster.ask("sacctmgr", "-n", "-P", "show", "assoc", "format=account").split())
     if site.account not in known:
         there_are = ", ".join(sorted(known))
         yield f"there is no account {site.account!r} (there are {there_are}): mend account in {SITE_FILE}"
 
 
 def _folder(site: Site, partitions: dict[str, Partition], folder: Path) -> Iterator[str]:
+    """Fault of a working directory that other machines do not see."""
     others = {node for partition in partitions.values() for node in partition.nodes} - {_this_host()}
     kind = _file_system(folder)
     if others and kind in OF_ONE_MACHINE and not site.shared_folder:
@@ -151,20 +162,21 @@ def _this_host() -> str:
 
 
 def _file_system(folder: Path) -> str | None:
-    """The type of the file system that a folder lies on; None where that cannot be told."""
-    best, kind = "", None
+    """Type of the file system that a folder lies on; None where that cannot be told."""
+    deepest, kind = "", None
     try:
         mounts = Path("/proc/self/mounts").read_text().splitlines()
     except OSError:
         return None
     for line in mounts:
         _, place, found, *_ = line.split()
-        if len(place) >= len(best) and (folder == Path(place) or Path(place) in folder.parents):
-            best, kind = place, found
+        if len(place) >= len(deepest) and (folder == Path(place) or Path(place) in folder.parents):
+            deepest, kind = place, found
     return kind
 
 
 def _disk(plan: Plan, folder: Path) -> Iterator[str]:
+    """Fault of a disk that cannot hold the study's states."""
     try:
         needed = sum(row.disk for row in costs(plan.study))
     except StudyError:
@@ -178,8 +190,9 @@ def _disk(plan: Plan, folder: Path) -> Iterator[str]:
 
 
 def _orphans(executor: Executor, folder: Path) -> Iterator[str]:
+    """Jobs of an earlier run from this folder that are still in the queue."""
     # A job that fails or is cancelled takes its outputs with it, were they by now another job's.
-    orphans = scheduler.jobs_of(folder, executor.prefix) if executor.prefix else []
+    orphans = cluster.jobs_of(folder, executor.prefix) if executor.prefix else []
     if orphans:
         numbers = ",".join(job.number for job in orphans)
         yield (

@@ -1,13 +1,18 @@
-"""Processes of this machine: which belong to a run of the workflow, and their end.
+"""Processes of a run of the workflow on this machine: how they are found and ended.
 
-A run's processes are known by a variable of the environment they were started with, as Linux shows it in `/proc`. On
-systems without it none is found.
+A run's processes are known by a variable of the environment that they were started with, as Linux shows it in `/proc`.
+On systems without it none is found.
+
+    python -m normgrowth.workflow.processes RUN
+
+waits for the end of a run, and ends what the run leaves behind when it is killed.
 """
 
 import ctypes
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -31,12 +36,18 @@ ALLOCATIONS = (
 """Environment variables by which batch systems name the job that a process is part of. Jobs outlive the run that
 submitted them."""
 
-DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
-PAUSE = 0.05  # seconds between two looks
+PR_SET_PDEATHSIG = 1
+"""Option of prctl(2): a signal that a process gets when the one that started it ends."""
+
+PAUSE = 0.05
+"""Seconds between two looks."""
+
+PATIENCE = 60.0
+"""Seconds in which what a killed run left must end."""
 
 
 def this_boot() -> str:
-    """An identifier that this machine keeps until it is started again; empty where there is none."""
+    """Identifier that this machine keeps until it is started again; empty where there is none."""
     return _text(Path("/proc/sys/kernel/random/boot_id"))
 
 
@@ -65,13 +76,13 @@ def variable(name: str, value: str | None) -> Iterator[None]:
 
 
 def began(process: int) -> str:
-    """When a process began, in clock ticks since the machine did; empty where it has ended or cannot be seen."""
+    """Start of a process, in clock ticks since the machine's own; empty where it has ended or cannot be seen."""
     fields = _text(Path(f"/proc/{process}/stat")).rpartition(")")[2].split()
     return fields[19] if fields and fields[0] not in ("Z", "X") else ""
 
 
 def has_ended(process: int) -> bool:
-    """True where no process has this number, as every system tells even of processes that it does not show."""
+    """True where no process has this number; every system tells that, even of processes that it does not show."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -82,11 +93,11 @@ def has_ended(process: int) -> bool:
 
 
 def of_run(run: str, allocation: str) -> list[int]:
-    """The processes of a run that live on this machine, apart from this one and those of jobs of a cluster."""
+    """Numbers of a run's processes on this machine, apart from this process and those of jobs of a cluster."""
     return [process for process in _numbers() if process != os.getpid() and _is_of(process, run, allocation)]
 
 
-def end(run: str, allocation: str, patience: float) -> tuple[set[int], list[int]]:
+def end(run: str, allocation: str, patience: float = PATIENCE) -> tuple[set[int], list[int]]:
     """Kill the processes of a run and wait until they are gone; they may start others meanwhile.
 
     Args:
@@ -95,7 +106,7 @@ def end(run: str, allocation: str, patience: float) -> tuple[set[int], list[int]
         patience: seconds to wait.
 
     Returns:
-        The processes that were killed, and those that still live.
+        Numbers of the processes that were killed, and of those that still live.
     """
     killed: set[int] = set()
     deadline = time.monotonic() + patience
@@ -110,14 +121,14 @@ def end(run: str, allocation: str, patience: float) -> tuple[set[int], list[int]
 
 
 def temporary_prefix(run: str) -> str:
-    """How the names of a run's temporary folders begin. It is short, since paths of sockets must be."""
+    """Beginning of the names of a run's temporary folders. It is short, since paths of sockets must be."""
     return f"normgrowth-{run[:8]}-"
 
 
 def end_with_parent() -> None:
-    """Let this process be killed when the one that started it ends, where the system can do it."""
+    """Have this process killed when the one that started it ends, where the system can do it."""
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _kill(process: int, run: str, allocation: str) -> bool:
@@ -157,3 +168,16 @@ def _text(path: Path) -> str:
         return path.read_text().strip()
     except OSError:
         return ""
+
+
+def watch(run: str) -> None:
+    """Wait for the end of a run, and kill its processes unless it said that it ends by itself.
+
+    The run holds the other end of this process's standard input, and writes to it before it ends by itself.
+    """
+    if not os.read(sys.stdin.fileno(), 1):
+        end(run, allocation_of(os.environ))  # what still lives after that is left to the next run
+
+
+if __name__ == "__main__":
+    watch(sys.argv[1])

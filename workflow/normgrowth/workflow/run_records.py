@@ -1,8 +1,8 @@
-"""Runs that hold locks in a folder, as recorded beside their lock files.
+"""Records of the runs that hold locks in a folder, beside their lock files.
 
 .snakemake/locks/N.input.lock   paths that run N reads, one a line, in Snakemake's own format
-.snakemake/locks/N.output.lock  paths that it writes
-.snakemake/locks/N.run.json     whose they are; locked by the run with flock(2) for as long as it lives
+.snakemake/locks/N.output.lock  paths that run N writes
+.snakemake/locks/N.run.json     what run N is; held by it with flock(2) for as long as it lives
 """
 
 import fcntl
@@ -11,39 +11,51 @@ import os
 import re
 import socket
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal, NamedTuple, Self
 
 from normgrowth.workflow import processes
 
 LOCK = re.compile(r"(\d+)\.(input|output)\.lock")
 RECORD = re.compile(r"(\d+)\.run\.json")
 LOCAL = ("local", "touch", "dryrun", "")
-"""Executors whose jobs end with the run; the empty name is that of no jobs at all."""
+"""Executors whose jobs end with the run; the empty name stands for a run without jobs."""
 
-SHARED = 0o666
+SHARED_MODE = 0o666
 """Mode of files that runs of several users hold in turn, less what the umask takes away."""
+
+
+Kind = Literal["input", "output"]
+
+
+class Access(NamedTuple):
+    """Paths of the files that a run's jobs may read, and of those that they will write."""
+
+    reads: AbstractSet[str]
+    writes: AbstractSet[str]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the workflow that was started by hand."""
+    """A run of the workflow."""
 
     name: str
     study: str
-    process: int
-    process_began: str
+    process: int  # its number
+    process_began: str  # as `processes.began` tells it
     host: str
-    boot: str
-    user: int
+    boot: str  # identifier of the machine's start, as `processes.this_boot` tells it
+    user: int  # its number
     since: str  # date and time of day
-    executor: str
-    allocation: str
+    executor: str  # name of Snakemake's executor
+    allocation: str  # job of a batch system in which it was started; empty for none
 
     @classmethod
-    def this_one(cls, name: str, study: str, executor: str) -> "Run":
+    def this_one(cls, name: str, study: str, executor: str) -> Self:
         """The run of this process."""
         return cls(
             name=name,
@@ -60,7 +72,7 @@ class Run:
 
     @property
     def is_local(self) -> bool:
-        """True where its jobs end with it."""
+        """True where the run's jobs end with it."""
         return self.executor in LOCAL
 
     @property
@@ -74,7 +86,7 @@ class Run:
 
 @dataclass
 class Lock:
-    """What one run holds in a folder of locks; `run` is None for a run that left no record."""
+    """Lock of one run in a folder of locks; `run` is None for a run that left no record."""
 
     folder: Path
     number: int
@@ -82,13 +94,15 @@ class Lock:
 
     @property
     def record(self) -> Path:
+        """File that says what the run is."""
         return self.folder / f"{self.number}.run.json"
 
-    def file(self, kind: str) -> Path:
+    def file(self, kind: Kind) -> Path:
+        """File with the paths that the run reads (`input`) or writes (`output`)."""
         return self.folder / f"{self.number}.{kind}.lock"
 
-    def paths(self, kind: str) -> set[str]:
-        """What the run reads (`input`) or writes (`output`); nothing once it has let go."""
+    def paths(self, kind: Kind) -> set[str]:
+        """Paths that the run reads (`input`) or writes (`output`); none once it has let go."""
         try:
             return set(self.file(kind).read_text().splitlines())
         except FileNotFoundError:
@@ -97,7 +111,7 @@ class Lock:
     def is_held(self) -> bool | None:
         """True while the run lives, None where this machine cannot tell.
 
-        A run that lives holds its record. Where files cannot be held, it is looked for among the processes.
+        A run that lives holds its record. Where the file system has no flock(2), its process is looked for.
         """
         let_go = not self.record.exists()
         with suppress(OSError), shared_file(self.record) as file:
@@ -120,18 +134,21 @@ class Lock:
             return False
         return False if began and run.process_began else None  # what is not shown may be the run or another process
 
-    def take(self, run: Run, reads: set[str], writes: set[str]) -> int:
+    def take(self, run: Run, access: Access) -> int:
         """Write everything down, the record first, so that files without one are never this run's.
 
-        Returns the open record, whose lock goes with it."""
-        record = os.open(self.record, os.O_RDWR | os.O_CREAT | os.O_EXCL, SHARED)
+        Returns:
+            The open record: closing it lets go of the lock.
+        """
+        record = os.open(self.record, os.O_RDWR | os.O_CREAT | os.O_EXCL, SHARED_MODE)
         try:
             with suppress(OSError):  # not every file system can
                 fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with open(record, "wb", closefd=False) as file:
                 file.write(json.dumps(asdict(run)).encode())
             os.fsync(record)  # a machine that stops must not leave files without their record
-            for kind, paths in (("input", reads), ("output", writes)):
+            files: dict[Kind, AbstractSet[str]] = {"input": access.reads, "output": access.writes}
+            for kind, paths in files.items():
                 if paths:
                     self.file(kind).write_text("".join(f"{path}\n" for path in sorted(paths)))
         except BaseException:
@@ -159,7 +176,7 @@ def shared_file(path: Path, make: bool = False) -> Iterator[int]:
         OSError: when it cannot be opened.
     """
     try:
-        file = os.open(path, os.O_RDWR | (os.O_CREAT if make else 0), SHARED)
+        file = os.open(path, os.O_RDWR | (os.O_CREAT if make else 0), SHARED_MODE)
     except PermissionError:
         if not path.exists():
             raise
@@ -171,7 +188,7 @@ def shared_file(path: Path, make: bool = False) -> Iterator[int]:
 
 
 def locks_in(folder: Path) -> list[Lock]:
-    """Every lock in a folder. A record that a killed run did not finish is of nobody."""
+    """Every lock in a folder; the unfinished record of a killed run is removed where no files belong to it."""
     names = os.listdir(folder)
     records = {int(found[1]) for name in names if (found := RECORD.fullmatch(name))}
     files = {int(found[1]) for name in names if (found := LOCK.fullmatch(name))}

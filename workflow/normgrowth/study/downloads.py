@@ -7,9 +7,11 @@ from typing import NamedTuple
 import yaml
 
 from normgrowth.errors import StudyError
+from normgrowth.layout import DOWNLOAD
 from normgrowth.study.sections import (
     CheckpointDifference,
     FactSource,
+    Format,
     LocalFacts,
     PublishedFacts,
     TextSource,
@@ -19,30 +21,29 @@ from normgrowth.study.sections import (
 )
 from normgrowth.study.study import Study
 
-FILE = Path(__file__).parents[2] / "sources.yaml"
-FOLDER = "resources/downloads"
+PUBLISHED_SETS_FILE = Path(__file__).parents[2] / "sources.yaml"
 
 
 class Download(NamedTuple):
-    """A file that is pinned by its hash."""
+    """A file of the web that is pinned by its hash."""
 
     url: str
     sha256: str
-    bytes: int | None = None
+    bytes: int | None = None  # its size, where that is known
 
     @property
     def path(self) -> str:
-        """Where the workflow keeps it: under its hash, so that no other file can stand there."""
-        return f"{FOLDER}/{self.sha256}"
+        """Path under which the workflow keeps it, named after its hash, so that no other file can stand there."""
+        return DOWNLOAD.format(sha256=self.sha256)
 
 
 class PublishedSet(NamedTuple):
-    """A published set of facts: its file, the schema of its records, and how many there are."""
+    """A published set of facts."""
 
     file: Download
-    format: str
+    format: Format  # schema of its records
     records: int
-    subjects: int  # distinct, regardless of case
+    subjects: int  # distinct ones, regardless of case
 
 
 @cache
@@ -50,10 +51,10 @@ def published_sets() -> dict[str, PublishedSet]:
     """The published sets of facts, by name.
 
     Raises:
-        StudyError: when their list is not there.
+        StudyError: when the file that lists them is not there.
     """
     try:
-        entries = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+        entries = yaml.safe_load(PUBLISHED_SETS_FILE.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StudyError("the published sources are not there: install the package from a checkout") from None
     return {
@@ -68,7 +69,7 @@ def published_sets() -> dict[str, PublishedSet]:
 
 
 def downloads_of(source: FactSource | TextSource) -> list[Download]:
-    """The files of a source of facts or text that are fetched, in its order."""
+    """Files of the web that a source of facts or text is made from, in its order."""
     if isinstance(source, PublishedFacts):
         return [published_sets()[source.name].file]
     if isinstance(source, UrlFacts):
@@ -78,19 +79,19 @@ def downloads_of(source: FactSource | TextSource) -> list[Download]:
     return []
 
 
-def format_of(source: LocalFacts | UrlFacts | PublishedFacts) -> str:
-    """The schema of a source's records."""
+def format_of(source: LocalFacts | UrlFacts | PublishedFacts) -> Format:
+    """Schema of a source's records."""
     return published_sets()[source.name].format if isinstance(source, PublishedFacts) else source.format
 
 
 def every_download(study: Study) -> dict[str, Download]:
-    """The files that any source of the study fetches, by hash."""
+    """Files of the web that any source of the study names, used or not, by hash."""
     sources = [*study.fact_sources.values(), *study.text_sources.values()]
     return {file.sha256: file for source in sources if not isinstance(source, World) for file in downloads_of(source)}
 
 
 def needed_models(study: Study) -> set[str]:
-    """The models that this study takes: those it edits, and those that it compares."""
+    """Names of the models that the study reads: those it edits, and those whose difference it measures."""
     models = set(study.models)
     for what in study.interventions.values():
         models |= {what.base, what.result} if isinstance(what, CheckpointDifference) else set()
@@ -98,7 +99,7 @@ def needed_models(study: Study) -> set[str]:
 
 
 def needed_downloads(study: Study) -> list[str]:
-    """Where the files that this study's facts and texts are fetched as will stand."""
+    """Paths of the files of the web that this study's facts and texts are made from, sorted."""
     trained_on = [
         what
         for what in study.interventions.values()
@@ -106,6 +107,6 @@ def needed_downloads(study: Study) -> list[str]:
     ]
     facts = {study.facts, *(what.facts for what in trained_on if what.facts)}
     texts = {study.text, study.heldout_text, *(what.text for what in trained_on if what.text)}
-    sources = [study.fact_sources[name] for name in facts]
+    sources: list[FactSource | TextSource] = [study.fact_sources[name] for name in facts]
     sources += [study.text_sources[name] for name in texts.intersection(study.text_sources)]
     return sorted({file.path for source in sources for file in downloads_of(source)})
