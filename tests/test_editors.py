@@ -13,7 +13,7 @@ from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.errors import EditError, ModelError
 from normgrowth.lm.hooks import changing, reading
 from normgrowth.lm.tokens import encode, fill, last_token_of
-from normgrowth.measure.single_edits import score_single_edits
+from normgrowth.measure.scores import score_single_edits
 from tests import small_models
 from tests.every_editor import WRITERS, hypernetwork_of, settings_of
 

@@ -12,7 +12,7 @@ from transformers.activations import NewGELUActivation
 from benchmarks import plain
 from normgrowth.editors import memit, r_rome
 from normgrowth.editors.locate.search import search_targets
-from normgrowth.editors.moments.gathering import gather_second_moments
+from normgrowth.editors.moments import gather_second_moments
 from normgrowth.facts.records import _fact, read_facts
 from normgrowth.lm.model import language_model
 from normgrowth.measure.scores import score_facts

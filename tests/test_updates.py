@@ -7,11 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from normgrowth.editors.locate.closed_forms import least_change, mismatched
-from normgrowth.editors.locate.preservation import OfAnyKey, OfSecondMoment, WithinNullSpace
+from normgrowth.editors.locate.closed_forms import OfAnyKey, OfSecondMoment, WithinNullSpace, least_change, mismatched
 from normgrowth.editors.locate.solving import UnsolvableError
-from normgrowth.editors.moments.null_space import null_space
-from normgrowth.editors.moments.second_moment import SecondMoment
+from normgrowth.editors.moments import SecondMoment, null_space
 from normgrowth.errors import ModelError
 
 # At least twice as many inputs as keys: nearly dependent keys would test the rounding of float32 factors instead.

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.io.provenance import file_sha256, provenance
     from normgrowth.io.tensors import write_tensors
     from normgrowth.lm.prompt_lengths import require_edits
-    from normgrowth.measure.single_edits import score_single_edits
+    from normgrowth.measure.scores import score_single_edits
     from normgrowth.sources.manifest import revision
 
     kind, settings = editor_and_settings(arguments)

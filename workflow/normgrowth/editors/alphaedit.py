@@ -34,8 +34,8 @@ def build(settings: Settings):
 
 def method(settings: Settings, **more):
     """AlphaEdit's method, with whatever a relative adds."""
+    from normgrowth.editors.locate.closed_forms import within_null_space
     from normgrowth.editors.locate.method import Method, with_slack
-    from normgrowth.editors.locate.preservation import within_null_space
 
     return Method(
         site="residual",

@@ -5,8 +5,7 @@ from typing import Protocol
 
 import torch
 
-from normgrowth.editors.moments.null_space import NullSpace
-from normgrowth.editors.moments.second_moment import SecondMoment
+from normgrowth.editors.moments import NullSpace, SecondMoment
 from normgrowth.errors import EditError
 from normgrowth.facts.records import Fact, named
 from normgrowth.lm.anatomy import Projection

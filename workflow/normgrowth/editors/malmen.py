@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from normgrowth.editors.hypernetwork.hypernetwork_settings import HypernetworkSettings
+from normgrowth.editors.settings import HypernetworkSettings
 
 
 class Settings(HypernetworkSettings):

@@ -19,8 +19,8 @@ def build(settings: Settings):
 
 def method(settings: LeastSquaresSettings, closed_form):
     """MEMIT's method with the closed form of a relative."""
+    from normgrowth.editors.locate.closed_forms import weighed
     from normgrowth.editors.locate.method import Method
-    from normgrowth.editors.locate.preservation import weighed
 
     return Method(
         site="residual",

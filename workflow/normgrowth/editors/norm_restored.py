@@ -1,8 +1,7 @@
 """Control arm: any editor, each edited matrix rescaled to its unedited Frobenius norm after every call."""
 
-from normgrowth.editors.control_settings import ControlSettings
 from normgrowth.editors.registry import declaration
-from normgrowth.editors.settings import EditorSettings
+from normgrowth.editors.settings import ControlSettings, EditorSettings
 
 
 class Settings(ControlSettings):

@@ -26,8 +26,8 @@ class Settings(LeastSquaresSettings):
 
 def build(settings: Settings):
     """The editor with these settings."""
+    from normgrowth.editors.locate.closed_forms import weighed
     from normgrowth.editors.locate.method import LocateThenEdit, Method, with_slack
-    from normgrowth.editors.locate.preservation import weighed
     from normgrowth.editors.locate.search import Relaxation
 
     return LocateThenEdit(

@@ -9,8 +9,8 @@ class Settings(rome.Settings):
 
 def build(settings: Settings):
     """The editor with these settings."""
+    from normgrowth.editors.locate.closed_forms import of_one_key
     from normgrowth.editors.locate.method import LocateThenEdit, Method, with_slack
-    from normgrowth.editors.locate.preservation import of_one_key
 
     return LocateThenEdit(
         settings,

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from normgrowth.editors.control_settings import ControlSettings
+from normgrowth.editors.settings import ControlSettings
 
 
 class Settings(ControlSettings):

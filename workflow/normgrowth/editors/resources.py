@@ -6,8 +6,7 @@ from pathlib import Path
 import torch
 
 from normgrowth.editors.base import Trajectory
-from normgrowth.editors.moments.null_space import RELATIVE_THRESHOLD, NullSpace
-from normgrowth.editors.moments.second_moment import SecondMoment
+from normgrowth.editors.moments import RELATIVE_THRESHOLD, NullSpace, SecondMoment
 from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS
 from normgrowth.errors import ArtefactError
 from normgrowth.io.documents import read_json

@@ -20,9 +20,8 @@ class Settings(SearchSettings, OneAtATime):
 
 def build(settings: Settings):
     """The editor with these settings."""
-    from normgrowth.editors.locate.closed_forms import mismatched
+    from normgrowth.editors.locate.closed_forms import mismatched, of_one_key
     from normgrowth.editors.locate.method import LocateThenEdit, Method
-    from normgrowth.editors.locate.preservation import of_one_key
 
     return LocateThenEdit(
         settings,

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from normgrowth.editors.families import kind_of
-from normgrowth.editors.hypernetwork.hypernetwork_settings import HypernetworkSettings
 from normgrowth.editors.registry import EDITORS, declaration
+from normgrowth.editors.settings import HypernetworkSettings
 from normgrowth.errors import FactError, ModelError
 from normgrowth.study import presets
 from normgrowth.study.chosen_editors import choose, controlled_editor, settings_faults

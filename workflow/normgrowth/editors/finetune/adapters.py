@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from normgrowth.editors.base import Change, Memory, Resources, Trace, trained_records
-from normgrowth.editors.finetune.descent import descend
+from normgrowth.editors.finetune.fine_tuning import descend
 from normgrowth.facts.records import Fact
 from normgrowth.lm.continuations import continuations
 from normgrowth.lm.model import LanguageModel

@@ -4,14 +4,15 @@ Where a down-projection has a bias, it is trained too: published code trains eve
 module's.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import log_softmax
 
 from normgrowth.editors.base import Memory, Resources, Trace, trained_records
-from normgrowth.editors.finetune.descent import descend
-from normgrowth.facts.records import Fact
+from normgrowth.errors import EditError
+from normgrowth.facts.records import Fact, named
 from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.tokens import encode_with_target
 
@@ -92,3 +93,36 @@ class FineTuning:
             for token in tokens:
                 wanted[row, token] += 1 / len(tokens)
         return wanted
+
+
+def descend(
+    optimiser: torch.optim.Optimizer,
+    losses_now: Callable[[], torch.Tensor],
+    settings,
+    facts: list[Fact],
+    what: str,
+    after_step: Callable[[], None] = lambda: None,
+) -> tuple[int, list[float]]:
+    """Step until the mean loss is below `stop_loss` or `steps` are taken; the steps taken, and each fact's loss then.
+
+    Args:
+        losses_now: the facts' losses [n] under the current weights.
+        what: says in an error what was trained.
+        after_step: brings the weights back to where they may be.
+
+    Raises:
+        EditError: when the loss is not finite; the message names the edit.
+    """
+    steps = 0
+    while True:
+        losses = losses_now()
+        loss = losses.mean()
+        if not torch.isfinite(loss):
+            raise EditError(f"{what} on {named(facts)} gave a loss of {loss.item()} at step {steps}")
+        if loss.item() < settings.stop_loss or steps == settings.steps:
+            return steps, losses.tolist()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        after_step()
+        steps += 1

@@ -13,8 +13,7 @@ from random import Random
 import torch
 from torch.nn.functional import log_softmax
 
-from normgrowth.editors.hypernetwork.gradients import token_gradients
-from normgrowth.editors.hypernetwork.networks import Network, Parameters, edited, input_output_widths
+from normgrowth.editors.hypernetwork.networks import Network, Parameters, edited, input_output_widths, token_gradients
 from normgrowth.editors.locate.solving import naming
 from normgrowth.errors import ArtefactError, FactError, QualityError
 from normgrowth.facts.records import Fact

@@ -16,9 +16,8 @@ import torch
 
 from normgrowth.editors.base import Change, EditRecord, Memory, Resources, Trace, write
 from normgrowth.editors.locate.anchor import NormAnchor
-from normgrowth.editors.locate.closed_forms import least_change
+from normgrowth.editors.locate.closed_forms import Preservation, least_change
 from normgrowth.editors.locate.keys import at_subject, mean_over_contexts
-from normgrowth.editors.locate.preservation import Preservation
 from normgrowth.editors.locate.search import Relaxation, Targets, search_targets
 from normgrowth.editors.locate.solving import naming
 from normgrowth.editors.settings import Remember, SearchSettings
