@@ -296,7 +296,7 @@ def test_a_hypernetwork_without_a_ridge_names_layer_and_facts(lm):
 
 def test_nas_searches_its_pilots_as_published_code_does(lm):
     """Bare prompts, 16 at a time, no early stop by rank; the largest twentieth is left out, none is rejected."""
-    from normgrowth.editors.locate.search import search_targets
+    from normgrowth.editors.locate.search import Search, search_targets
 
     many = [
         replace(fact, case_id=100 * number + fact.case_id, target_new=small_models.PLACES[number])
@@ -318,7 +318,10 @@ def test_nas_searches_its_pilots_as_published_code_does(lm):
     values = []
     for part in (many[:16], many[16:]):
         found = search_targets(
-            lm, part, ["{}"], ((1, "residual"),), settings.model_copy(update={"most_probable_stop": 0}), together=True
+            lm,
+            part,
+            ["{}"],
+            Search(((1, "residual"),), settings.model_copy(update={"most_probable_stop": 0}), together=True),
         )
         assert len(set(found.steps)) == 1
         for fact, offset in zip(part, found.offsets, strict=True):

@@ -18,10 +18,12 @@ RELATIVE_THRESHOLD = 1.0
 """Threshold in units of the mean eigenvalue tr(C) / d where none is given: text uses what lies below less than the
 average direction. Published code compares with the absolute number 0.02, which means something else for every model
 and layer; the mean lies near it on a pretrained model, and has something below it on any."""
+
 ROUNDING = 1e-9
 """Share of the mean by which equal eigenvalues may lie above it."""
+
 ROW_BLOCKS = 8
-"""Into so many blocks of rows a sum is cut; more spare more of its lower half, but make thinner products."""
+"""Row blocks per sum; more of them spare more of its lower half, but make thinner products."""
 
 
 @dataclass
@@ -94,7 +96,7 @@ class Sums:
     batches: int = 0
 
     def moments(self) -> dict[int, SecondMoment]:
-        """The second moments that they are the sums of."""
+        """The second moments by layer: sums over the number of tokens."""
         found = {}
         for layer, total in self.by_layer.items():
             whole = total.triu().div_(self.count)
@@ -122,12 +124,15 @@ def gather_second_moments(
     sums: Sums | None = None,
     keep: Callable[[Sums], None] = lambda sums: None,
 ) -> dict[int, SecondMoment]:
-    """Second moments at all `layers` in one pass that stops at the topmost.
+    """Second moments of the keys at all `layers`, in passes that stop at the topmost.
 
     Args:
         windows: batches of token ids [rows, tokens], full, without padding.
-        sums: of earlier batches, to go on from; the result is the same as in one go, bit for bit.
-        keep: is told the sums after every batch.
+        sums: sums of earlier batches to continue from; the result is the same as in one go, bit for bit.
+        keep: called with the sums after every batch, to save them.
+
+    Returns:
+        Second moments by layer.
     """
     places = [(layer, "mlp_key") for layer in layers]
     sums = sums or Sums()

@@ -1,8 +1,13 @@
 """PMET: offsets searched in attention and MLP together, of which only the MLP's is written (arXiv 2308.08742)."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from normgrowth.editors.settings import LeastSquaresSettings
+
+if TYPE_CHECKING:
+    from normgrowth.editors.base import Editor
 
 
 class Settings(LeastSquaresSettings):
@@ -24,8 +29,9 @@ class Settings(LeastSquaresSettings):
     )
 
 
-def build(settings: Settings):
+def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
+    # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.locate.closed_forms import weighed
     from normgrowth.editors.locate.method import LocateThenEdit, Method, with_slack
     from normgrowth.editors.locate.search import Relaxation

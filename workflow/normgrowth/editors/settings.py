@@ -1,29 +1,30 @@
-"""Hyperparameters that editors share. Each editor's own file adds or overrides some.
+"""Hyperparameters that editors share, by family; each editor's own file adds or overrides some.
 
 Published values are for published models; they come from presets. A value left out (None) is chosen to fit the model:
-layers by depth, and whatever has a scale in units of what it acts on.
+layers by depth, and whatever has a scale in units of what it acts on. Free of torch: planning a study reads settings.
 """
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from normgrowth.checked import Checked
 
 Layers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 Remember = Literal["nothing", "before_edit", "after_edit"]
-"""Which keys of earlier edits a closed form protects too: none, or those read before or after their own edit."""
+"""Keys of earlier edits that a closed form protects too: none, or those read before or after their own edit."""
 
 SECOND_MOMENTS, NULL_SPACES = "second_moments", "null_spaces"
 HYPERNETWORK, TRAJECTORY = "hypernetwork", "trajectory"
+"""Names of what an editor may need gathered before its first edit, beside contexts."""
 
 FILLED_IN = frozenset({"kind", "settings", "layers", "batch"})
 """Settings of a control arm that come from the editor it controls."""
 
 
 class EditorSettings(Checked):
-    """What every editor has: the layers it changes and the number of facts it takes in one call."""
+    """Settings of every editor: the layers it changes and the number of facts it takes in one call."""
 
     libraries: ClassVar[tuple[str, ...]] = ()
     """Libraries whose version decides its results, beside those that every computation uses."""
@@ -41,7 +42,7 @@ class EditorSettings(Checked):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What must be gathered before the first edit, beside contexts: names among those at the top of this file."""
+        """Resources to gather before the first edit, beside contexts: names among those at the top of this file."""
         return frozenset()
 
     @property
@@ -57,6 +58,17 @@ class EditorSettings(Checked):
         """
         return (n_layers // 4,)
 
+    @property
+    def edited_layers(self) -> tuple[int, ...]:
+        """The layers, once they are filled in.
+
+        Raises:
+            ValueError: when they are not.
+        """
+        if self.layers is None:
+            raise ValueError("the editor's layers are left out, and not chosen by depth yet: see `resolved`")
+        return self.layers
+
     def resolved(self, n_layers: int) -> Self:
         """These settings with layers filled in for a model of `n_layers` blocks.
 
@@ -69,8 +81,8 @@ class EditorSettings(Checked):
         return self.model_copy(update={"layers": layers})
 
 
-class OneAtATime(BaseModel):
-    """Mixed into the settings of an editor whose update is for one fact."""
+class OneAtATime(EditorSettings):
+    """Mixin for the settings of an editor whose update is for one fact in one layer."""
 
     @model_validator(mode="after")
     def _one_fact(self) -> Self:
@@ -165,10 +177,10 @@ class HypernetworkSettings(EditorSettings):
 
 
 class ControlSettings(EditorSettings):
-    """Layers and batch are those of the controlled editor."""
+    """Settings of a control arm, with layers and batch of the editor that it controls."""
 
     follows: ClassVar[bool] = False
-    """Whether the arm takes its steps from a recorded run of the controlled editor."""
+    """True for an arm that takes its steps from a recorded run of the controlled editor."""
 
     editor: str | None = Field(
         None, description="Editor of the study that is controlled; by default what follows `-` in the arm's own name"
@@ -180,6 +192,17 @@ class ControlSettings(EditorSettings):
     def needs(self) -> frozenset[str]:
         """The recorded norms of the run, for an arm that follows one."""
         return frozenset({TRAJECTORY} if self.follows else ())
+
+    @property
+    def controlled_kind(self) -> str:
+        """Kind of the controlled editor, once it is filled in.
+
+        Raises:
+            ValueError: when it is not.
+        """
+        if self.kind is None:
+            raise ValueError("the control arm names no kind of editor yet: see `around`")
+        return self.kind
 
     def around(self, editor: str, kind: str, settings: EditorSettings) -> Self:
         """These settings for a controlled editor with its own."""

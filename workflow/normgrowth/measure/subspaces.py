@@ -72,7 +72,7 @@ def principal(vectors: torch.Tensor, k: int) -> torch.Tensor:
 
 
 def departure(now: torch.Tensor, before: torch.Tensor, k: int, groups: int = 1) -> Departure:
-    """How far activations now [n, d] have left the principal subspace of those before, of the same probes.
+    """Departure of activations now [n, d] from the principal subspace of those before, of the same probes.
 
     Args:
         k: principal components; at most a third of each half of the probes is taken, so that halves can tell.

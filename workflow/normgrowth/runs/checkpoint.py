@@ -35,7 +35,7 @@ UNEDITED_MODEL = Checkpoint(0, None, 0, {})
 
 
 def measure_checkpoint(lm: LanguageModel, material: Material, checkpoint: Checkpoint) -> dict[str, pd.DataFrame]:
-    """Everything measured at a checkpoint.
+    """Tables of everything measured at a checkpoint.
 
     Args:
         lm: the unedited model; it is brought to the checkpoint in place.

@@ -1,4 +1,4 @@
-"""What checkpoints are measured on: probes, text, and facts that stay untouched."""
+"""Material of measurements: probes, text, and facts that stay untouched."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from normgrowth.sources.text import windows
 
 @dataclass(frozen=True)
 class Material:
-    """What checkpoints are measured on: the same for every run of a model, but for the edit order."""
+    """Material that checkpoints are measured on: the same for every run of a model, but for the edit order."""
 
     facts: list[Fact]
     order: list[Fact]  # the run's edit order

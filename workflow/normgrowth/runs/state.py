@@ -23,7 +23,7 @@ from normgrowth.layout import STATE_FILE, segment_folder
 from normgrowth.lm.model import LanguageModel
 
 STATE = "state"
-"""What a state's file says it is."""
+"""Kind of file that a state is."""
 
 DENSE, FACTORS = "dense", "factors"
 """Forms of a state: changed matrices themselves, or factors of each step's change."""
@@ -31,7 +31,7 @@ DENSE, FACTORS = "dense", "factors"
 
 @dataclass
 class SegmentState:
-    """What a segment's state is made of, beside the weights: the editor's memory, and the changes of each step."""
+    """Content of a segment's state, beside the weights: the editor's memory, and the changes of each step."""
 
     layers: tuple[int, ...]  # that are edited
     memory: Memory

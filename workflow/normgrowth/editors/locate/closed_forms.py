@@ -30,7 +30,7 @@ RELATIVE_NULL_SPACE_WEIGHT = 0.01
 
 
 class Preservation(Protocol):
-    """A cost of changes."""
+    """Cost tr(Δ B Δᵀ) of changes Δ."""
 
     def solve(self, keys: torch.Tensor, past: torch.Tensor | None) -> torch.Tensor:
         """B⁻¹ K [d, b] in float64, for keys [d, b] and past keys [d, m].
@@ -109,17 +109,21 @@ def _woodbury(
     return protected - protected_past @ solve_positive(small, protected_past.T @ keys.double(), MORE_PRESERVED)
 
 
-def of_one_key(settings) -> Callable[[Resources, int], Preservation]:
-    """C of a layer, whose scale does not matter to a single key; all directions alike where settings leave it out."""
+def of_one_key(use_second_moment: bool) -> Callable[[Resources, int], Preservation]:
+    """Preservation for a single key, to which the scale of a layer's C does not matter.
+
+    Args:
+        use_second_moment: protect C; otherwise all directions cost alike.
+    """
 
     def preserve(resources: Resources, layer: int) -> Preservation:
-        return OfSecondMoment(resources.second_moments[layer]) if settings.use_second_moment else OfAnyKey()
+        return OfSecondMoment(resources.second_moments[layer]) if use_second_moment else OfAnyKey()
 
     return preserve
 
 
 def weighed(settings: LeastSquaresSettings) -> Callable[[Resources, int], Preservation]:
-    """lambda * C + lambda_n * I of a layer, with weights that fit the model where settings give none.
+    """Preservation of lambda * C + lambda_n * I of a layer, with weights that fit the model where settings give none.
 
     lambda counts tokens' worth of text: for a typical key kᵀ C⁻¹ k is about the width d whatever the scale of C, so
     that lambda = d gives text and one new fact equal say. Published values are 0.9 d to 3.1 d.
@@ -136,12 +140,12 @@ def weighed(settings: LeastSquaresSettings) -> Callable[[Resources, int], Preser
     return preserve
 
 
-def within_null_space(settings) -> Callable[[Resources, int], Preservation]:
-    """The null space of a layer, with a ridge that fits the model where settings give none."""
+def within_null_space(norm_weight: float | None) -> Callable[[Resources, int], Preservation]:
+    """Preservation of all but a layer's null space, with a ridge that fits the model where none is given."""
 
     def preserve(resources: Resources, layer: int) -> Preservation:
         space = resources.null_spaces[layer]
-        ridge = settings.norm_weight
+        ridge = norm_weight
         if ridge is None:
             ridge = RELATIVE_NULL_SPACE_WEIGHT * space.mean_square * len(space.basis)
         return WithinNullSpace(space, ridge)
