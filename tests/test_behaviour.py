@@ -15,7 +15,7 @@ from normgrowth.measure.ability import CHOICES, cloze_items, cloze_rows
 from normgrowth.measure.activations import activations_on, layers_named, make_probes, site_width, vector_groups
 from normgrowth.measure.generation import generation_scores, ngram_entropy, says
 from normgrowth.measure.measure_settings import Measure
-from normgrowth.runs.checkpoint import UNEDITED_MODEL, measure_checkpoint
+from normgrowth.runs.checkpoint import Checkpoint, measure_checkpoint
 from normgrowth.runs.material import Material
 from tests import small_models
 
@@ -138,7 +138,7 @@ def material(tmp_path):
 
 
 def test_the_unedited_checkpoint_fills_every_table(lm, material):
-    tables = measure_checkpoint(lm, material, UNEDITED_MODEL)
+    tables = measure_checkpoint(lm, material, Checkpoint(0, None, 0, {}))
     for name, frame in tables.items():
         missing = set(SCHEMAS[name].names) - {"study", "model", "editor", "order", "step"} - set(frame.columns)
         assert not missing, name

@@ -9,6 +9,7 @@ from transformers import GPT2LMHeadModel
 
 from benchmarks import plain
 from normgrowth.editors.locate.keys import at_subject, mean_over_contexts
+from normgrowth.editors.locate.method import Share
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.errors import EditError, ModelError
 from normgrowth.lm.hooks import changing, reading
@@ -224,7 +225,7 @@ def test_emmet_in_single_edits_and_in_a_last_batch_of_one_is_exact(lm):
     projection = lm.anatomy.down_projections[1]
     for fact in small_models.facts()[:2]:
         wanted = editor.search(lm, memory, [fact]).values
-        located, residual = editor._locate(lm, memory, [fact], 1, wanted, 1)
+        located, residual = editor._locate(lm, memory, [fact], Share(layer=1, layers_left=1, wanted=wanted))
         before = projection.matrix.clone()
         editor.edit(lm, memory, [fact])
         written = (projection.matrix - before) @ located.keys

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from normgrowth.measure.geometry import cka, cka_of_kernels, gram
+from normgrowth.measure.geometry import cka as cka_of_kernels
+from normgrowth.measure.geometry import gram, unbiased
 from normgrowth.measure.spectra import leading, rotation
 from normgrowth.measure.subspaces import departure, principal, principal_angles
 
@@ -15,6 +16,11 @@ def gaussian(*shape, seed=0):
 
 def orthogonal(size, seed=0):
     return torch.linalg.qr(gaussian(size, size, seed=seed)).Q
+
+
+def cka(x, y):
+    """The debiased CKA of two sets."""
+    return cka_of_kernels(unbiased(gram(x)), unbiased(gram(y)))
 
 
 def test_cka_of_a_set_with_itself_is_one_whatever_its_rotation_and_scale():

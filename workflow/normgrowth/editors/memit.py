@@ -27,13 +27,13 @@ def build(settings: Settings) -> "Editor":
 def method(settings: LeastSquaresSettings, closed_form: "ClosedForm") -> "Method":
     """MEMIT's method with the closed form of a relative."""
     # Late, as everything that needs torch: planning a study reads this file for its settings.
-    from normgrowth.editors.locate.closed_forms import weighed
+    from normgrowth.editors.locate.closed_forms import weighted_second_moment
     from normgrowth.editors.locate.method import Method
 
     return Method(
         site="residual",
         contexts="grouped",
-        preserve=weighed(settings),
+        preserve=weighted_second_moment(settings),
         closed_form=closed_form,
         remember=settings.remember,
     )

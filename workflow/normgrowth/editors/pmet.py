@@ -32,7 +32,7 @@ class Settings(LeastSquaresSettings):
 def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
     # Late, as everything that needs torch: planning a study reads this file for its settings.
-    from normgrowth.editors.locate.closed_forms import weighed
+    from normgrowth.editors.locate.closed_forms import weighted_second_moment
     from normgrowth.editors.locate.method import LocateThenEdit, Method, with_slack
     from normgrowth.editors.locate.search import Relaxation
 
@@ -41,7 +41,7 @@ def build(settings: Settings) -> "Editor":
         Method(
             site="mlp_output",
             contexts="grouped",
-            preserve=weighed(settings),
+            preserve=weighted_second_moment(settings),
             closed_form=with_slack(1.0),
             other_sites=("attention_output",),
             relaxation=Relaxation(settings.relaxed_likelihood, settings.divergence_stop),

@@ -26,7 +26,7 @@ class Settings(SearchSettings, OneAtATime):
 def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
     # Late, as everything that needs torch: planning a study reads this file for its settings.
-    from normgrowth.editors.locate.closed_forms import mismatched, of_one_key
+    from normgrowth.editors.locate.closed_forms import of_one_key, rome_update
     from normgrowth.editors.locate.method import LocateThenEdit, Method
 
     return LocateThenEdit(
@@ -35,7 +35,7 @@ def build(settings: Settings) -> "Editor":
             site="mlp_output",
             contexts="uniform",
             preserve=of_one_key(settings.use_second_moment),
-            closed_form=lambda located, preserved: mismatched(
+            closed_form=lambda located, preserved: rome_update(
                 located.keys, located.bare_keys, located.residual, preserved
             ),
         ),

@@ -58,8 +58,8 @@ def compare_activations(pairs: Iterable[tuple[Activations, Activations]], compon
             residual = now[where._replace(site="residual")]
             norms.append(place | compare_norms(where, vectors, unedited, residual))
             subspaces.append(place | _columns_of(departure(vectors, unedited, components, where.per_probe)))
-            kernels = _kernel(vectors), _kernel(unedited)
-            same = {"unedited_layer": where.layer, "n": len(vectors), "cka": cka_of_kernels(*kernels)}
+            kernels = unbiased(gram(vectors)), unbiased(gram(unedited))
+            same = {"unedited_layer": where.layer, "n": len(vectors), "cka": cka(*kernels)}
             alignments.append(place | same)
             kind = (where.site, where.probe, where.token)
             if kind in PICTURED:
@@ -149,17 +149,10 @@ def _coordinates(now: torch.Tensor, before: torch.Tensor) -> pd.DataFrame:
 
 
 def cka(first: torch.Tensor, second: torch.Tensor) -> float:
-    """Debiased linear CKA of two sets [n, d1] and [n, d2] of activations of the same n probes.
+    """Linear CKA of two sets of activations of the same n probes, from their centred kernel matrices [n, n].
 
-    NaN with fewer than four probes, and where a set does not vary or is not finite.
-    """
-    return cka_of_kernels(_kernel(first), _kernel(second))
-
-
-def cka_of_kernels(first: torch.Tensor, second: torch.Tensor) -> float:
-    """CKA of two centred kernel matrices [n, n], all that it needs of a set, whatever the set's width.
-
-    Debiased for kernels that `unbiased` has centred; the plain one of Kornblith et al. for those of `gram`.
+    Debiased for kernels that `unbiased` has centred; the plain one of Kornblith et al. for those of `gram`. NaN with
+    fewer than four probes, and where a set does not vary or is not finite.
     """
     cross, own, other = (first * second).sum().item(), (first * first).sum().item(), (second * second).sum().item()
     return cross / (own * other) ** 0.5 if own > 0 and other > 0 else float("nan")
@@ -186,16 +179,12 @@ def unbiased(kernel: torch.Tensor) -> torch.Tensor:
     return centred - torch.diag(centred.diagonal())
 
 
-def _kernel(vectors: torch.Tensor) -> torch.Tensor:
-    return unbiased(gram(vectors))
-
-
 def _between_layers(now: dict[int, torch.Tensor], before: dict[int, torch.Tensor]) -> list[dict[str, object]]:
     """Rows of table `cka` for every layer now against every other one of the unedited model, from their kernels."""
     site, probe, token = MAPPED
     return [
         Where(probe, token, layer, site)._asdict()
-        | {"unedited_layer": other, "n": len(kernel), "cka": cka_of_kernels(kernel, unedited)}
+        | {"unedited_layer": other, "n": len(kernel), "cka": cka(kernel, unedited)}
         for layer, kernel in now.items()
         for other, unedited in before.items()
         if other != layer

@@ -19,7 +19,7 @@ from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.tokens import encode_with_target
 
 UNASKED = {"generation_match": None, "entropy": None}
-"""The columns of table `scores` that only free texts fill, where none were asked for."""
+"""Columns of table `scores` that only free texts fill, as they are where none were asked for."""
 
 TOKENS_PER_PASS = 8192
 """Padded tokens in one forward pass: bounds memory; results do not depend on it beyond rounding."""
@@ -104,7 +104,10 @@ def _passes(ordered: list[Encoded]) -> Iterable[list[Encoded]]:
 
 @torch.no_grad()
 def score_single_edits(lm: LanguageModel, editor: Editor, memory: Memory, facts: list[Fact]) -> pd.DataFrame:
-    """Scores of each fact after its own edit; the parameters end bit for bit as before.
+    """Scores of each fact after its own edit on the unedited model; the parameters end bit for bit as before.
+
+    Args:
+        memory: what the editor remembers before its first edit; it is not changed.
 
     Returns:
         The columns of `score_facts`, and `delta_frobenius`, the norm of the edit's change over all edited matrices

@@ -23,15 +23,12 @@ from normgrowth.runs.state import EditedModel
 
 
 class Checkpoint(NamedTuple):
-    """A point of a run: the unedited model (`UNEDITED_MODEL`), or the model after some of the run's segments."""
+    """A point of a run: the unedited model, or the model after some of the run's segments."""
 
     step: int  # edits applied
     chain: Path | None  # the run's folder; None for the unedited model
     segments: int  # that lead to the checkpoint
     expected: Mapping[str, object]  # metadata that the run's states must carry
-
-
-UNEDITED_MODEL = Checkpoint(0, None, 0, {})
 
 
 def measure_checkpoint(lm: LanguageModel, material: Material, checkpoint: Checkpoint) -> dict[str, pd.DataFrame]:

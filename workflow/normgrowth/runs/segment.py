@@ -104,11 +104,11 @@ def run_segment(run: Run, lm: LanguageModel, editor: Editor, resources: Resource
         EditError: naming the edit that failed; nothing of this segment is written then.
         ArtefactError: when an earlier state is missing or of another run, or the disk is full.
     """
-    status = SegmentProgress(segment.chain, segment.number)
     log = _Log()
     with log.load:
-        telemetry, memory = _start(run, lm, editor, resources, segment, log)
+        telemetry, memory, log.norms = _start(run, lm, editor, resources, segment)
     state = SegmentState(editor.layers, memory)
+    status = SegmentProgress(segment.chain, segment.number)
     with Progress(
         len(segment.facts), f"{run.editor} on {run.model}, order {run.order}, segment {segment.number}"
     ) as bar:
@@ -199,18 +199,24 @@ class _Log:
         return pd.DataFrame([row])
 
 
-def _start(
-    run: Run, lm: LanguageModel, editor: Editor, resources: Resources, segment: Segment, log: _Log
-) -> tuple[NormTelemetry, Memory]:
-    """Bring the unedited model to the segment's first edit; telemetry that knows it, and the editor's memory."""
+class _Start(NamedTuple):
+    """Everything that the first edit of a segment finds, beside the weights."""
+
+    telemetry: NormTelemetry
+    memory: Memory
+    norms: list[dict]  # rows of step 0; none but in the first segment
+
+
+def _start(run: Run, lm: LanguageModel, editor: Editor, resources: Resources, segment: Segment) -> _Start:
+    """Bring the unedited model to the segment's first edit."""
     editor.prepare(lm, resources)
     telemetry = NormTelemetry(lm, editor.layers)
     if segment.number == 1:
-        log.norms += telemetry.rows(0)
-        return telemetry, editor.begin(lm)
+        norms = telemetry.rows(0)
+        return _Start(telemetry, editor.begin(lm), norms)
     memory = restore(lm, segment.chain, segment.number - 1, run.expected)
     telemetry.rebase()
-    return telemetry, memory
+    return _Start(telemetry, memory, [])
 
 
 def _edit(editor: Editor, lm: LanguageModel, memory: Memory, call: Call) -> Trace:

@@ -53,7 +53,11 @@ class NormTelemetry:
             self._previous[projection.name].copy_(projection.matrix)
 
     def rows(self, step: int) -> list[dict]:
-        """Rows of table `norms` (without the names of the run), one per matrix, for the change since the last call.
+        """Rows of table `norms`, one per matrix, for the change since the last call.
+
+        Returns:
+            `step, matrix, layer, role, frobenius, frobenius_ratio` (to the unedited norm), `delta_frobenius` (of the
+            change), `drift_frobenius` (from the unedited matrix), `drift_cosine` (of drift and unedited matrix).
 
         Raises:
             EditError: when a control has moved unseen.

@@ -42,7 +42,11 @@ class MatrixNorms:
         self._start = {name: measure()[0] for name, measure in measures.items()}
 
     def rows(self, step: int) -> list[dict]:
-        """Rows of table `interventions` (without the names of the run), one per matrix."""
+        """Rows of table `interventions`, one per matrix.
+
+        Returns:
+            `step, matrix, layer, frobenius, frobenius_ratio` (to the start), `drift_frobenius` (from the start).
+        """
         found = []
         for name, measure in self._measures.items():
             norm, drift = measure()

@@ -41,7 +41,7 @@ class Preservation(Protocol):
 
 
 @dataclass(frozen=True)
-class OfSecondMoment:
+class SecondMomentCost:
     """B = weight * C + ridge * I: protects outputs for keys of running text, and the size of the update itself."""
 
     moment: SecondMoment
@@ -68,7 +68,7 @@ class OfSecondMoment:
 
 
 @dataclass(frozen=True)
-class WithinNullSpace:
+class NullSpaceCost:
     """B = ridge * I on the null space, and no change at all outside it: B⁻¹ = P (ridge I)⁻¹ P without past keys.
 
     AlphaEdit (arXiv 2410.02355, eq. 14) in its symmetric form: with P a projection,
@@ -92,7 +92,7 @@ class WithinNullSpace:
 
 
 @dataclass(frozen=True)
-class OfAnyKey:
+class UniformCost:
     """B = I: every direction of the key space costs the same. Earlier keys are not protected."""
 
     def solve(self, keys: torch.Tensor, past: torch.Tensor | None) -> torch.Tensor:
@@ -117,12 +117,12 @@ def of_one_key(use_second_moment: bool) -> Callable[[Resources, int], Preservati
     """
 
     def preserve(resources: Resources, layer: int) -> Preservation:
-        return OfSecondMoment(resources.second_moments[layer]) if use_second_moment else OfAnyKey()
+        return SecondMomentCost(resources.second_moments[layer]) if use_second_moment else UniformCost()
 
     return preserve
 
 
-def weighed(settings: LeastSquaresSettings) -> Callable[[Resources, int], Preservation]:
+def weighted_second_moment(settings: LeastSquaresSettings) -> Callable[[Resources, int], Preservation]:
     """Preservation of lambda * C + lambda_n * I of a layer, with weights that fit the model where settings give none.
 
     lambda counts tokens' worth of text: for a typical key kᵀ C⁻¹ k is about the width d whatever the scale of C, so
@@ -135,7 +135,7 @@ def weighed(settings: LeastSquaresSettings) -> Callable[[Resources, int], Preser
         ridge = settings.norm_weight
         if ridge is None:
             ridge = RELATIVE_NORM_WEIGHT * weight * moment.mean_square
-        return OfSecondMoment(moment, weight, ridge)
+        return SecondMomentCost(moment, weight, ridge)
 
     return preserve
 
@@ -148,7 +148,7 @@ def within_null_space(norm_weight: float | None) -> Callable[[Resources, int], P
         ridge = norm_weight
         if ridge is None:
             ridge = RELATIVE_NULL_SPACE_WEIGHT * space.mean_square * len(space.basis)
-        return WithinNullSpace(space, ridge)
+        return NullSpaceCost(space, ridge)
 
     return preserve
 
@@ -205,7 +205,7 @@ def _refuse_noise(products: torch.Tensor, keys: torch.Tensor, protected: torch.T
         )
 
 
-def mismatched(
+def rome_update(
     mean_key: torch.Tensor, bare_key: torch.Tensor, residual: torch.Tensor, preserved: Preservation
 ) -> Change:
     """ROME as it was published (arXiv 2202.05262, eq. 2): the direction is that of the mean key, the length that
