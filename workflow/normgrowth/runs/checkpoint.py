@@ -51,7 +51,8 @@ def measure_checkpoint(lm: LanguageModel, material: Material, checkpoint: Checkp
     items = cloze_items(untouched, material.facts, material.seed)
     _require_room(lm, material, facts, untouched, items)
     text = material.heldout_windows(lm)
-    edited = EditedModel(lm, checkpoint.chain or Path(), checkpoint.segments, checkpoint.expected)
+    chain = checkpoint.chain or Path()  # without segments no folder is read
+    edited = EditedModel(lm, chain, checkpoint.segments, checkpoint.expected)
     with edited.undone():
         unedited_text, unedited_spectra = read_text(lm, text), leading_of(watched(lm), rank)
     return {

@@ -81,7 +81,7 @@ class NormTelemetry:
             if written == control.written and (norm := frobenius(control.projection.matrix)) != control.norm:
                 raise EditError(
                     f"{name} had a norm of {control.norm} and has {norm} at step {step}, though nothing is known to "
-                    "have written to it: what edits a matrix has to do so through torch, without `.data`"
+                    "have written to it: editors must change matrices through torch, without `.data`"
                 )
 
     def _edited_row(self, projection: Projection, step: int) -> dict:

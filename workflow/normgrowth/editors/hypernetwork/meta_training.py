@@ -160,7 +160,7 @@ class _Loop:
         try:
             tensors, metadata = read_tensors(checkpoint.path, TRAINING, str(self.lm.device))
         except ArtefactError as error:
-            print(f"{error}; the training is begun anew", flush=True)
+            print(f"{error}; training starts again from its first step", flush=True)
             return 0
         if metadata["identity"] != checkpoint.identity:
             return 0
