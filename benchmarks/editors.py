@@ -9,12 +9,10 @@ import torch
 from benchmarks.ratios import SEARCH, undone
 from benchmarks.subjects import Subject
 from benchmarks.timing import seconds, table
-from normgrowth.editors.control_settings import ControlSettings
-from normgrowth.editors.hypernetwork.hypernetwork_settings import HypernetworkSettings
 from normgrowth.editors.hypernetwork.networks import input_output_widths
 from normgrowth.editors.locate import method
 from normgrowth.editors.registry import EDITORS, declaration
-from normgrowth.editors.settings import OneAtATime, SearchSettings
+from normgrowth.editors.settings import ControlSettings, HypernetworkSettings, OneAtATime, SearchSettings
 from normgrowth.measure.scores import score_facts
 
 BATCH = 100

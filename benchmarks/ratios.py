@@ -9,7 +9,7 @@ from benchmarks import plain
 from benchmarks.subjects import ROWS, Subject
 from benchmarks.timing import interleaved, seconds, table
 from normgrowth.editors import memit, r_rome
-from normgrowth.editors.moments.gathering import gather_second_moments
+from normgrowth.editors.moments import gather_second_moments
 from normgrowth.lm.model import LanguageModel
 from normgrowth.measure.scores import score_facts
 from normgrowth.runs.telemetry import RECOUNT, NormTelemetry

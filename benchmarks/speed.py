@@ -20,7 +20,7 @@ from benchmarks.ratios import MEMIT, ratios, telemetry_share
 from benchmarks.subjects import SHAPES, Subject, given, random_model
 from benchmarks.timing import ceiling, machine, peak_memory, seconds
 from normgrowth.commands.common import make_repeatable
-from normgrowth.editors.locate.search import search_targets
+from normgrowth.editors.locate.search import Search, search_targets
 from normgrowth.editors.locate.search_rows import prompts_of
 
 
@@ -51,7 +51,7 @@ def throughput(subject: Subject, steps: int = 5) -> str:
 
     def search(steps: int) -> float:
         chosen = MEMIT.model_copy(update={"steps": steps})
-        return seconds(lambda: search_targets(lm, facts, contexts, (top,), chosen))
+        return seconds(lambda: search_targets(lm, facts, contexts, Search((top,), chosen)))
 
     per_step = (search(3 * steps) - search(steps)) / (2 * steps)
     tokens = sum(prompt.tokens_to_run for fact in facts for prompt in prompts_of(lm, fact, contexts))

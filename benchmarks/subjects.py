@@ -8,8 +8,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from normgrowth.editors.base import Resources
-from normgrowth.editors.moments.gathering import gather_second_moments
-from normgrowth.editors.moments.null_space import null_space
+from normgrowth.editors.moments import gather_second_moments, null_space
 from normgrowth.facts.records import Fact, read_facts
 from normgrowth.lm.model import LanguageModel, language_model
 from normgrowth.sources.text import documents, windows

@@ -2,11 +2,9 @@
 
 import torch
 
-from normgrowth.editors.control_settings import ControlSettings
-from normgrowth.editors.hypernetwork.hypernetwork_settings import HypernetworkSettings
 from normgrowth.editors.hypernetwork.networks import input_output_widths
 from normgrowth.editors.registry import EDITORS, declaration
-from normgrowth.editors.settings import EditorSettings
+from normgrowth.editors.settings import ControlSettings, EditorSettings, HypernetworkSettings
 
 SETTINGS = {
     "ft": {"layers": [1], "learning_rate": 5e-3},

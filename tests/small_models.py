@@ -8,8 +8,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from normgrowth.editors.base import Resources
-from normgrowth.editors.moments.gathering import gather_second_moments
-from normgrowth.editors.moments.null_space import null_space
+from normgrowth.editors.moments import gather_second_moments, null_space
 from normgrowth.facts.records import Fact
 from normgrowth.io.documents import write_json
 from normgrowth.lm.model import LanguageModel, language_model

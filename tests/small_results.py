@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from normgrowth import cli
+from normgrowth.editors import moments
 from normgrowth.editors.hypernetwork import meta_training
-from normgrowth.editors.moments import gathering
 from normgrowth.io.documents import write_json, write_text
 from normgrowth.study.plan import compact
 from tests import small_models
@@ -95,7 +95,7 @@ class Results:
 
     def _leave_unfinished(self) -> None:
         """What jobs leave that are killed while they gather second moments or train a hypernetwork."""
-        gather, save = gathering.gather_second_moments, meta_training._Loop.save
+        gather, save = moments.gather_second_moments, meta_training._Loop.save
 
         def gather_a_batch(lm, batches, layers, sums, keep):
             return gather(lm, batches, layers, sums, lambda sums: (keep(sums), _stop()))
@@ -106,7 +106,7 @@ class Results:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("normgrowth.commands.statistics.SECONDS_BETWEEN_COPIES", -1.0)
-            patch.setattr(gathering, "gather_second_moments", gather_a_batch)
+            patch.setattr(moments, "gather_second_moments", gather_a_batch)
             patch.setattr(meta_training._Loop, "save", save_once)
             assert run(*self.gathering(self.resources / "moments.safetensors", [0, 1]))[0] == KILLED
             assert run(*self.training_a_network(self.resources / "unfinished"))[0] == KILLED

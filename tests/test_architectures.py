@@ -12,14 +12,14 @@ from normgrowth.editors.base import Resources
 from normgrowth.editors.locate.keys import at_subject
 from normgrowth.editors.locate.prefix import freeze
 from normgrowth.editors.locate.search_rows import lay_out, prompts_of
-from normgrowth.editors.moments.gathering import gather_second_moments
+from normgrowth.editors.moments import gather_second_moments
 from normgrowth.editors.registry import declaration
 from normgrowth.errors import ModelError
 from normgrowth.lm.anatomy import frobenius
 from normgrowth.lm.generate import go_on
 from normgrowth.lm.hooks import SITES, changing, reading
 from normgrowth.lm.model import language_model
-from normgrowth.measure.single_edits import score_single_edits
+from normgrowth.measure.scores import score_single_edits
 from normgrowth.sources.loading import load_model
 from tests import small_models
 from tests.architectures import ARCHITECTURES, INNER, N_LAYERS, OWN_NAMES, WIDTH, Architecture, language_model_of

@@ -12,10 +12,10 @@ from normgrowth.io.schemas import SCHEMAS, vector_schema
 from normgrowth.io.tables import read_provenance, write_row_groups
 from normgrowth.lm.generate import go_on
 from normgrowth.measure.ability import CHOICES, cloze_items, cloze_rows
-from normgrowth.measure.activations import activations_on, make_probes
+from normgrowth.measure.activations import activations_on, layers_named, make_probes, site_width, vector_groups
 from normgrowth.measure.generation import generation_scores, ngram_entropy, says
-from normgrowth.measure.vectors import layers_named, site_width, vector_groups
-from normgrowth.runs.checkpoint import measure_checkpoint
+from normgrowth.measure.measure_settings import Measure
+from normgrowth.runs.checkpoint import Checkpoint, measure_checkpoint
 from normgrowth.runs.material import Material
 from tests import small_models
 
@@ -134,11 +134,11 @@ def material(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("\n\n".join(small_models.SENTENCES), encoding="utf-8")
     facts = small_models.facts()
-    return Material(facts, facts, text, text, 0, SETTINGS)
+    return Material(facts, facts, text, text, 0, Measure(**SETTINGS))
 
 
 def test_the_unedited_checkpoint_fills_every_table(lm, material):
-    tables = measure_checkpoint(lm, material, 0, chain=None, segments=0, expected={})
+    tables = measure_checkpoint(lm, material, Checkpoint(0, None, 0, {}))
     for name, frame in tables.items():
         missing = set(SCHEMAS[name].names) - {"study", "model", "editor", "order", "step"} - set(frame.columns)
         assert not missing, name

@@ -13,8 +13,8 @@ from normgrowth.io.digests import safetensors_header, stated_digest
 from normgrowth.io.schemas import SCHEMAS, segment_schema
 from normgrowth.io.tables import read_provenance, read_table, write_table
 from normgrowth.io.tensors import write_tensors
-from normgrowth.layout import UNEDITED
-from normgrowth.runs.collect import BY_CHECKPOINT, BY_SEGMENT, collect
+from normgrowth.layout import CHECKPOINT_TABLES, SEGMENT_TABLES, UNEDITED
+from normgrowth.runs.collect import StudyFiles, collect
 
 RUNS, ORDERS, SEGMENTS, CHECKPOINTS = [("m", "ft"), ("m", "memit")], 2, 2, [0, 2, 4]
 CHAINS = [(model, editor, order) for model, editor in RUNS for order in range(ORDERS)]
@@ -44,7 +44,7 @@ def made(tmp_path_factory):
     tmp_path = tmp_path_factory.mktemp("made")
     for order in range(ORDERS):
         at = tmp_path / "measurements" / "m" / UNEDITED / f"order-{order}" / "after-0"
-        for name in BY_CHECKPOINT:
+        for name in CHECKPOINT_TABLES:
             write_table(at / f"{name}.parquet", rows(name, [0], UNEDITED, order, **_unedited(name)), name)
         for _, editor in RUNS:
             for segment, steps in ((1, [1, 2]), (2, [3, 4])):
@@ -59,7 +59,7 @@ def made(tmp_path_factory):
                 write_table(folder / "speed.parquet", rows("speed", steps[-1:], editor, order), "speed")
             for step in CHECKPOINTS[1:]:
                 at = tmp_path / "measurements" / "m" / editor / f"order-{order}" / f"after-{step}"
-                for name in BY_CHECKPOINT:
+                for name in CHECKPOINT_TABLES:
                     values = {"moment": "retention"} if name == "scores" else {}
                     write_table(at / f"{name}.parquet", rows(name, [step], editor, order, **values), name)
     return tmp_path
@@ -78,7 +78,7 @@ def collected(results, table: str) -> pd.DataFrame:
     return read_table(out, table)
 
 
-@pytest.mark.parametrize("table", sorted({*BY_SEGMENT, *BY_CHECKPOINT}))
+@pytest.mark.parametrize("table", sorted({*SEGMENT_TABLES, *CHECKPOINT_TABLES}))
 def test_every_table_has_its_columns_and_all_runs(results, table):
     frame = collected(results, table)
     assert list(frame.columns) == SCHEMAS[table].names
@@ -87,7 +87,7 @@ def test_every_table_has_its_columns_and_all_runs(results, table):
         assert run["step"].is_monotonic_increasing
 
 
-@pytest.mark.parametrize("table", [table for table in BY_CHECKPOINT if table != "scores"])
+@pytest.mark.parametrize("table", [table for table in CHECKPOINT_TABLES if table != "scores"])
 def test_every_curve_begins_with_the_unedited_model(results, table):
     frame = collected(results, table)
     for _, run in frame.groupby(["editor", "order"]):
@@ -101,13 +101,13 @@ def test_rows_of_tasks_join_downstream(results):
             at = results / "measurements" / "m" / editor / f"order-{order}" / f"after-{step}" / "ability.parquet"
             frame = rows("downstream", [step], editor, order, task="hellaswag")
             write_table(at, frame, "downstream", {"harness": "its version", "device": "cpu"})
-    frame, sources = collect("downstream", results, "s", CHAINS, SEGMENTS, CHECKPOINTS, evaluated=[0, 4])
+    frame, sources = collect("downstream", StudyFiles(results, "s", CHAINS, SEGMENTS, CHECKPOINTS, evaluated=[0, 4]))
     for _, run in frame.groupby(["editor", "order"]):
         assert list(zip(run["step"], run["task"], strict=True)) == [
             (0, "task"), (0, "hellaswag"), (2, "task"), (4, "task"), (4, "hellaswag")
         ]  # fmt: skip
     assert sources["m/ft"]["harness"] == "its version"
-    others, _ = collect("activations", results, "s", CHAINS, SEGMENTS, CHECKPOINTS, evaluated=[0, 4])
+    others, _ = collect("activations", StudyFiles(results, "s", CHAINS, SEGMENTS, CHECKPOINTS, evaluated=[0, 4]))
     assert set(others["step"]) == {0, 2, 4}
 
 
@@ -147,14 +147,14 @@ def test_a_missing_file_is_named(results, capsys):
 
 
 def test_collected_frames_need_no_file_to_be_written(results):
-    frame, sources = collect("speed", results, "s", CHAINS, SEGMENTS, CHECKPOINTS)
+    frame, sources = collect("speed", StudyFiles(results, "s", CHAINS, SEGMENTS, CHECKPOINTS))
     assert frame["step"].tolist() == [2, 4] * 4
     assert set(sources) == {"m/ft", "m/memit"}
 
 
 def refused(results, table: str) -> str:
     with pytest.raises(ArtefactError) as caught:
-        collect(table, results, "s", CHAINS, SEGMENTS, CHECKPOINTS)
+        collect(table, StudyFiles(results, "s", CHAINS, SEGMENTS, CHECKPOINTS))
     return str(caught.value)
 
 
@@ -193,7 +193,7 @@ def test_rows_of_another_study_or_of_none_are_refused(results):
     write_table(path, frame[:0], "norms")
     assert "does not say its study, model, editor, order: another version" in refused(results, "norms")
     write_table(path, frame[:0], "norms", {"study": "s", "model": "m", "editor": "ft", "order": 1})
-    collect("norms", results, "s", CHAINS, SEGMENTS, CHECKPOINTS)
+    collect("norms", StudyFiles(results, "s", CHAINS, SEGMENTS, CHECKPOINTS))
 
 
 def test_files_of_one_run_are_made_of_the_same_inputs(results):
@@ -227,4 +227,4 @@ def test_a_checkpoint_of_another_state_is_refused(results):
     assert refused(results, "cka").startswith(f"{path} holds state '{'f' * 64}', where state '")
     digest = stated_digest(folder / "state.safetensors", safetensors_header)
     write_table(path, read_table(path, "cka"), "cka", {"seed": 7, "state": digest})
-    collect("cka", results, "s", CHAINS, SEGMENTS, CHECKPOINTS)
+    collect("cka", StudyFiles(results, "s", CHAINS, SEGMENTS, CHECKPOINTS))

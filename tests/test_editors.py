@@ -9,11 +9,12 @@ from transformers import GPT2LMHeadModel
 
 from benchmarks import plain
 from normgrowth.editors.locate.keys import at_subject, mean_over_contexts
+from normgrowth.editors.locate.method import Share
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.errors import EditError, ModelError
 from normgrowth.lm.hooks import changing, reading
 from normgrowth.lm.tokens import encode, fill, last_token_of
-from normgrowth.measure.single_edits import score_single_edits
+from normgrowth.measure.scores import score_single_edits
 from tests import small_models
 from tests.every_editor import WRITERS, hypernetwork_of, settings_of
 
@@ -224,7 +225,7 @@ def test_emmet_in_single_edits_and_in_a_last_batch_of_one_is_exact(lm):
     projection = lm.anatomy.down_projections[1]
     for fact in small_models.facts()[:2]:
         wanted = editor.search(lm, memory, [fact]).values
-        located, residual = editor._locate(lm, memory, [fact], 1, wanted, 1)
+        located, residual = editor._locate(lm, memory, [fact], Share(layer=1, layers_left=1, wanted=wanted))
         before = projection.matrix.clone()
         editor.edit(lm, memory, [fact])
         written = (projection.matrix - before) @ located.keys
@@ -296,7 +297,7 @@ def test_a_hypernetwork_without_a_ridge_names_layer_and_facts(lm):
 
 def test_nas_searches_its_pilots_as_published_code_does(lm):
     """Bare prompts, 16 at a time, no early stop by rank; the largest twentieth is left out, none is rejected."""
-    from normgrowth.editors.locate.search import search_targets
+    from normgrowth.editors.locate.search import Search, search_targets
 
     many = [
         replace(fact, case_id=100 * number + fact.case_id, target_new=small_models.PLACES[number])
@@ -318,7 +319,10 @@ def test_nas_searches_its_pilots_as_published_code_does(lm):
     values = []
     for part in (many[:16], many[16:]):
         found = search_targets(
-            lm, part, ["{}"], ((1, "residual"),), settings.model_copy(update={"most_probable_stop": 0}), together=True
+            lm,
+            part,
+            ["{}"],
+            Search(((1, "residual"),), settings.model_copy(update={"most_probable_stop": 0}), together=True),
         )
         assert len(set(found.steps)) == 1
         for fact, offset in zip(part, found.offsets, strict=True):

@@ -9,7 +9,8 @@ from normgrowth.analysis.edit_scores import PARTS_OF_S
 from normgrowth.claims.catalogue import CLAIMS
 from normgrowth.claims.performance import _by_call, trend_p
 from normgrowth.claims.verdict import DOWN, UP, Rule, Verdict, corrected, decide
-from normgrowth.measure.activations import Where, compare_norms
+from normgrowth.measure.activations import Where
+from normgrowth.measure.geometry import compare_norms
 
 torch = pytest.importorskip("torch")
 

@@ -16,8 +16,7 @@ from benchmarks import plain
 from normgrowth.commands import hypernetwork as command
 from normgrowth.editors.base import Change
 from normgrowth.editors.hypernetwork import networks
-from normgrowth.editors.hypernetwork.gradients import token_gradients
-from normgrowth.editors.hypernetwork.networks import edited, ridge_regression
+from normgrowth.editors.hypernetwork.networks import edited, ridge_regression, token_gradients
 from normgrowth.editors.registry import declaration
 from normgrowth.editors.resources import read_hypernetwork
 from normgrowth.errors import ArtefactError, FactError

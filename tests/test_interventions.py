@@ -17,8 +17,7 @@ from normgrowth.io.schemas import SCHEMAS
 from normgrowth.io.tables import read_provenance, read_table
 from normgrowth.sources.manifest import revision
 from normgrowth.study.sections import Intervention
-from normgrowth.training.difference import compare_checkpoints
-from normgrowth.training.norms import layer_of, of_adapters
+from normgrowth.training.norms import compare_checkpoints, layer_of, of_adapters
 from normgrowth.training.trainers import continued_pretraining, full_fine_tuning, lora_fine_tuning
 from normgrowth.training.training_settings import InterventionTraining
 from tests import planted, small_models

@@ -9,7 +9,7 @@ from benchmarks import plain
 from normgrowth.analysis.edit_scores import harmonic_mean
 from normgrowth.cli import main
 from normgrowth.commands import statistics as statistics_command
-from normgrowth.editors.moments.gathering import gather_second_moments
+from normgrowth.editors.moments import gather_second_moments
 from normgrowth.io.documents import write_text
 from normgrowth.lm.continuations import continuations
 from normgrowth.measure import activations
@@ -196,7 +196,7 @@ def test_second_moments_go_on_where_a_killed_job_left_them(tmp_path, monkeypatch
         return gather_second_moments(lm, batches, layers, sums, keep)
 
     for gatherer, code in ((killed, 130), (goes_on, 0)):
-        monkeypatch.setattr("normgrowth.editors.moments.gathering.gather_second_moments", gatherer)
+        monkeypatch.setattr("normgrowth.editors.moments.gather_second_moments", gatherer)
         assert gather(tmp_path / "resumed.safetensors") == code
     assert seen == [(3, 7)]
     assert (tmp_path / "resumed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()

@@ -11,8 +11,8 @@ from transformers.activations import NewGELUActivation
 
 from benchmarks import plain
 from normgrowth.editors import memit, r_rome
-from normgrowth.editors.locate.search import search_targets
-from normgrowth.editors.moments.gathering import gather_second_moments
+from normgrowth.editors.locate.search import Search, search_targets
+from normgrowth.editors.moments import gather_second_moments
 from normgrowth.facts.records import _fact, read_facts
 from normgrowth.lm.model import language_model
 from normgrowth.measure.scores import score_facts
@@ -62,7 +62,7 @@ some = settings(max_examples=12, deadline=None, derandomize=True, suppress_healt
 def test_targets_agree(name, site, facts, contexts, stop, layer):
     lm = MODELS[name]
     chosen = r_rome.Settings(layers=(layer,), steps=5, learning_rate=0.2, stop_loss=stop, clamp=2.0)
-    found = search_targets(lm, facts, contexts, ((layer, site),), chosen)
+    found = search_targets(lm, facts, contexts, Search(((layer, site),), chosen))
     for i, fact in enumerate(facts):
         expected, steps = plain.search(lm, fact, contexts, [(layer, site)], chosen)
         assert found.steps[i] == steps

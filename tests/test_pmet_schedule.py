@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import plain
 from normgrowth.editors import pmet
-from normgrowth.editors.locate.search import Relaxation, search_targets
+from normgrowth.editors.locate.search import Relaxation, Search, search_targets
 from normgrowth.editors.settings import SearchSettings
 from tests import small_models
 from tests.pmet_oracle import hold_nearly_known, published_search
@@ -26,7 +26,7 @@ def searched(architecture, settings, margin=0.05, facts=(FACT,)):
     lm = small_models.language_model_of(architecture)
     hold_nearly_known(lm, FACT, CONTEXTS, margin)
     expected = published_search(lm, architecture, FACT, CONTEXTS, LAYER, settings, 0.1, 0.01)
-    found = search_targets(lm, list(facts), CONTEXTS, PLACES, settings, PUBLISHED)
+    found = search_targets(lm, list(facts), CONTEXTS, Search(PLACES, settings, PUBLISHED))
     number = facts.index(FACT)
     by_plain, steps = plain.search(lm, FACT, CONTEXTS, list(PLACES), settings, PUBLISHED)
     assert found.steps[number] == steps == expected.steps
@@ -72,7 +72,7 @@ def test_a_small_loss_ends_the_search_before_the_object_has_its_say(architecture
     settings = long.model_copy(update={"stop_loss": 0.5})
     expected = published_search(lm, architecture, FACT, CONTEXTS, LAYER, settings, 0.1, 0.0)
     assert expected.end == "loss" and expected.factors[-1] == 0.1
-    found = search_targets(lm, [FACT], CONTEXTS, PLACES, settings, fast)
+    found = search_targets(lm, [FACT], CONTEXTS, Search(PLACES, settings, fast))
     assert found.steps[0] == expected.steps
     assert (found.values[0].double() - expected.target).norm() <= CLOSE * expected.target.norm()
 

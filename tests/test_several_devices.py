@@ -4,7 +4,7 @@ import pytest
 import torch
 from accelerate import dispatch_model
 
-from normgrowth.editors.hypernetwork.gradients import token_gradients
+from normgrowth.editors.hypernetwork.networks import token_gradients
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.errors import ModelError
 from normgrowth.lm.generate import go_on

@@ -7,7 +7,8 @@ import pytest
 
 from normgrowth.cli import main
 from normgrowth.io.tables import write_table
-from normgrowth.runs.status import chains, line_of
+from normgrowth.runs import status as status_module
+from normgrowth.runs.status import SegmentProgress, StudyRuns, chains, edits_within, line_of
 from normgrowth.study.plan import Plan
 from normgrowth.study.study_files import read_study
 
@@ -29,13 +30,16 @@ def leave_segment(folder, editor, number):
     write_table(place / "speed.parquet", pd.DataFrame([row]), "speed")
 
 
-def test_each_run_has_a_line(plan, tmp_path):
+def runs_of(plan):
+    study = plan.study
+    return StudyRuns(study.study, [*plan.chains], plan.segments, study.segment, study.edits)
+
+
+def test_each_run_has_a_line(plan, tmp_path, monkeypatch):
     leave_segment(tmp_path, "ft", 1)
-    log = tmp_path / "logs/demo/edit/world-gpt2/ft/order-0/segment-2.log"
-    log.parent.mkdir(parents=True)
-    line = "ft on world-gpt2, order 0, segment 2"
-    log.write_text(f"{line}: 0/10\n{line}: 4/10, 2/s, 0:03 left\n")
-    one, two = chains(plan, tmp_path)
+    monkeypatch.setattr(status_module, "SECONDS_BETWEEN_LINES", 0)
+    SegmentProgress(tmp_path / "results/demo/runs/world-gpt2/ft/order-0", 2).update(4)
+    one, two = chains(runs_of(plan), tmp_path)
     assert (one.done, one.total, one.per_second) == (plan.study.segment + 4, plan.study.edits, plan.study.segment / 5)
     left = (one.total - one.done) / one.per_second
     assert one.seconds_left == pytest.approx(left)
@@ -43,11 +47,43 @@ def test_each_run_has_a_line(plan, tmp_path):
     assert line_of(two) == f"world-gpt2 emmet order 0: 0/{two.total} edits, waiting"
 
 
+def test_a_segment_under_way_counts_its_edits_and_leaves_no_file(tmp_path, monkeypatch):
+    chain = tmp_path / "order-0"
+    assert edits_within(chain, 1) is None
+    progress = SegmentProgress(chain, 1)
+    assert edits_within(chain, 1) == 0
+    progress.update(2)  # too soon after the last time
+    assert edits_within(chain, 1) == 0
+    monkeypatch.setattr(status_module, "SECONDS_BETWEEN_LINES", 0)
+    progress.update(3)
+    assert (edits_within(chain, 1), edits_within(chain, 2)) == (5, None)
+    assert not (chain / "segment-1").exists()
+    progress.finish()
+    assert [*chain.iterdir()] == []
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"edits": "2"}', b"\xff"])
+def test_a_damaged_count_of_edits_is_none_done(tmp_path, content):
+    SegmentProgress(tmp_path, 1)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(content)
+    assert edits_within(tmp_path, 1) == 0
+
+
+def test_a_job_goes_on_where_its_progress_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(status_module, "SECONDS_BETWEEN_LINES", 0)
+    (tmp_path / "order-0").touch()  # a file where the run's folder belongs
+    progress = SegmentProgress(tmp_path / "order-0", 1)
+    progress.update(1)
+    progress.finish()
+    assert (tmp_path / "order-0").is_file()
+
+
 def test_a_finished_run_says_so(plan, tmp_path, monkeypatch, capsys):
     for editor in ("ft", "emmet"):
         for number in range(1, plan.segments + 1):
             leave_segment(tmp_path, editor, number)
-    assert all(line_of(status).endswith("edits, done") for status in chains(plan, tmp_path))
+    assert all(line_of(status).endswith("edits, done") for status in chains(runs_of(plan), tmp_path))
     shutil.copy("config.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     assert main(["status", "--config", *SMALL, "--watch", "60"]) == 0  # and does not wait: all is done

@@ -5,7 +5,7 @@ import torch
 
 from benchmarks import plain
 from normgrowth.editors.locate import search as targets_module
-from normgrowth.editors.locate.search import search_targets
+from normgrowth.editors.locate.search import Search, search_targets
 from normgrowth.editors.settings import SearchSettings
 from normgrowth.errors import EditError
 from normgrowth.lm.hooks import changing
@@ -19,7 +19,7 @@ SETTINGS = SearchSettings(steps=6, learning_rate=0.2, stop_loss=0.0, clamp=3.0)
 @pytest.mark.parametrize("site", ["mlp_output", "residual"])
 def test_agrees_with_the_plain_search(lm, site):
     facts = small_models.facts()
-    found = search_targets(lm, facts, CONTEXTS, ((1, site),), SETTINGS)
+    found = search_targets(lm, facts, CONTEXTS, Search(((1, site),), SETTINGS))
     for i, fact in enumerate(facts):
         expected = plain.search(lm, fact, CONTEXTS, [(1, site)], SETTINGS)[0]
         assert (found.values[i] - expected).norm() <= 1e-4 * expected.norm()
@@ -29,27 +29,27 @@ def test_agrees_with_the_plain_search(lm, site):
 def test_a_fact_finds_the_same_target_in_any_company(lm):
     facts = small_models.facts()
     # The loss at which some facts stop early and others do not, so that finished rows leave.
-    losses = search_targets(lm, facts, CONTEXTS, ((1, "residual"),), SETTINGS).losses
+    losses = search_targets(lm, facts, CONTEXTS, Search(((1, "residual"),), SETTINGS)).losses
     settings = SETTINGS.model_copy(update={"stop_loss": sorted(losses)[3]})
-    together = search_targets(lm, facts, CONTEXTS, ((1, "residual"),), settings)
+    together = search_targets(lm, facts, CONTEXTS, Search(((1, "residual"),), settings))
     assert len(set(together.steps)) > 1
     for i, fact in enumerate(facts):
-        alone = search_targets(lm, [fact], CONTEXTS, ((1, "residual"),), settings)
+        alone = search_targets(lm, [fact], CONTEXTS, Search(((1, "residual"),), settings))
         assert alone.steps[0] == together.steps[i]
         assert (alone.values[0] - together.values[i]).norm() <= 1e-4 * alone.values[0].norm()
 
 
 def test_splitting_into_passes_changes_nothing(lm, monkeypatch):
     facts = small_models.facts()
-    whole = search_targets(lm, facts, CONTEXTS, ((1, "residual"),), SETTINGS)
+    whole = search_targets(lm, facts, CONTEXTS, Search(((1, "residual"),), SETTINGS))
     monkeypatch.setattr(targets_module, "ROWS_PER_PASS", 9)
-    parts = search_targets(lm, facts, CONTEXTS, ((1, "residual"),), SETTINGS)
+    parts = search_targets(lm, facts, CONTEXTS, Search(((1, "residual"),), SETTINGS))
     assert torch.allclose(whole.values, parts.values, rtol=1e-4, atol=1e-5)
 
 
 def test_offsets_are_clamped(lm):
     settings = SETTINGS.model_copy(update={"clamp": 0.1, "learning_rate": 1.0})
-    found = search_targets(lm, small_models.facts(), CONTEXTS, ((1, "residual"),), settings)
+    found = search_targets(lm, small_models.facts(), CONTEXTS, Search(((1, "residual"),), settings))
     start = found.values - found.offsets
     assert (found.offsets.norm(dim=1) <= 0.1 * start.norm(dim=1) * (1 + 1e-5)).all()
 
@@ -58,7 +58,7 @@ def test_the_final_loss_is_that_of_the_returned_target(lm):
     """With nothing but likelihood in the loss, injecting the target gives the reported value."""
     fact = small_models.facts()[0]
     settings = SETTINGS.model_copy(update={"kl_factor": 0.0, "weight_decay": 0.0})
-    found = search_targets(lm, [fact], ["{}"], ((1, "residual"),), settings)
+    found = search_targets(lm, [fact], ["{}"], Search(((1, "residual"),), settings))
     position = last_token_of(encode(lm.tokenizer, fact.question), fact.subject_span)
 
     def put(hidden):
@@ -76,7 +76,7 @@ def test_the_final_loss_is_that_of_the_returned_target(lm):
 def test_a_loss_that_is_no_number_names_the_edit(lm):
     lm.anatomy.down_projections[2].weight.fill_(float("nan"))
     with pytest.raises(EditError, match="case 10 gave a loss of nan at its step 1"):
-        search_targets(lm, small_models.facts()[:1], CONTEXTS, ((1, "residual"),), SETTINGS)
+        search_targets(lm, small_models.facts()[:1], CONTEXTS, Search(((1, "residual"),), SETTINGS))
 
 
 def test_offsets_at_two_places_agree_with_the_plain_search(lm):
@@ -84,7 +84,7 @@ def test_offsets_at_two_places_agree_with_the_plain_search(lm):
     places = ((1, "attention_output"), (1, "mlp_output"))
     settings = SETTINGS.model_copy(update={"clamp": 0.5})
     for fact in small_models.facts()[:2]:
-        found = search_targets(lm, [fact], CONTEXTS, places, settings)
+        found = search_targets(lm, [fact], CONTEXTS, Search(places, settings))
         expected = plain.search(lm, fact, CONTEXTS, list(places), settings)[0]
         assert (found.values[0] - expected).norm() <= 1e-4 * expected.norm()
 
@@ -110,7 +110,7 @@ def test_early_stopping_counts_the_times_that_the_object_has_won(lm):
     long = SETTINGS.model_copy(update={"steps": 60, "clamp": 20.0, "kl_factor": 0.0, "weight_decay": 0.0})
 
     def steps(**changes):
-        found = search_targets(lm, [fact], CONTEXTS, ((1, "residual"),), long.model_copy(update=changes))
+        found = search_targets(lm, [fact], CONTEXTS, Search(((1, "residual"),), long.model_copy(update=changes)))
         return found.steps[0], wins(lm, fact, found.offsets[0])
 
     once, won = steps(most_probable_stop=1)
@@ -142,13 +142,13 @@ def test_searches_that_stop_together_do_so_at_their_mean_loss(lm):
     facts = small_models.facts()
     place = ((1, "residual"),)
     trail = [
-        search_targets(lm, facts, ["{}"], place, SETTINGS.model_copy(update={"steps": steps})).losses
+        search_targets(lm, facts, ["{}"], Search(place, SETTINGS.model_copy(update={"steps": steps}))).losses
         for steps in range(1, 7)
     ]
     means = [sum(losses) / len(losses) for losses in trail]
     settings = SETTINGS.model_copy(update={"stop_loss": means[3] + 1e-4})
     assert min(trail[1]) < settings.stop_loss < min(means[:3])  # some would stop before the others
-    together = search_targets(lm, facts, ["{}"], place, settings, together=True)
+    together = search_targets(lm, facts, ["{}"], Search(place, settings, together=True))
     assert together.steps == [3] * len(facts)
     assert together.losses == pytest.approx(trail[3], rel=1e-4)
-    assert len(set(search_targets(lm, facts, ["{}"], place, settings).steps)) > 1
+    assert len(set(search_targets(lm, facts, ["{}"], Search(place, settings)).steps)) > 1

@@ -7,11 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from normgrowth.editors.locate.closed_forms import least_change, mismatched
-from normgrowth.editors.locate.preservation import OfAnyKey, OfSecondMoment, WithinNullSpace
+from normgrowth.editors.locate.closed_forms import (
+    NullSpaceCost,
+    SecondMomentCost,
+    UniformCost,
+    least_change,
+    rome_update,
+)
 from normgrowth.editors.locate.solving import UnsolvableError
-from normgrowth.editors.moments.null_space import null_space
-from normgrowth.editors.moments.second_moment import SecondMoment
+from normgrowth.editors.moments import SecondMoment, null_space
 from normgrowth.errors import ModelError
 
 # At least twice as many inputs as keys: nearly dependent keys would test the rounding of float32 factors instead.
@@ -36,7 +40,7 @@ class Problem:
         self.eye = torch.eye(d, dtype=torch.float64)
 
     def preserved(self, weight=1.0, ridge=0.0):
-        return OfSecondMoment(SecondMoment(self.c, 100, 0), weight, ridge)
+        return SecondMomentCost(SecondMoment(self.c, 100, 0), weight, ridge)
 
 
 def dense(change):
@@ -104,7 +108,7 @@ def test_alphaedit_stays_in_its_null_space_and_equals_both_published_forms(shape
     limit = (values[below - 1] + values[min(below, len(values) - 1)]).item() / 2 if below < len(values) else 1e9
     space = null_space(SecondMoment(p.c, 100, 0), limit)
     assert space.rank == below
-    delta = dense(least_change(p.k, p.r, WithinNullSpace(space, ridge), 1.0, p.past if past else None))
+    delta = dense(least_change(p.k, p.r, NullSpaceCost(space, ridge), 1.0, p.past if past else None))
     free = vectors[:, :below]  # U_0
     projector = free @ free.T
     assert close(delta @ projector, delta)
@@ -132,7 +136,7 @@ def test_rome_sends_the_bare_key_to_its_value_along_the_mean_key(shape):
     o, d, _, seed = shape
     p = Problem((o, d, 1, seed))
     bare = p.k + 0.1 * p.past[:, :1]
-    delta = dense(mismatched(p.k, bare, p.r, p.preserved()))
+    delta = dense(rome_update(p.k, bare, p.r, p.preserved()))
     assert close(delta @ bare, p.r)
     u = torch.linalg.solve(p.c, p.k)
     assert close(delta, p.r @ u.T / (bare.T @ u))
@@ -140,8 +144,8 @@ def test_rome_sends_the_bare_key_to_its_value_along_the_mean_key(shape):
 
 def test_rome_and_r_rome_agree_where_the_keys_do():
     p = Problem((5, 9, 1, 7))
-    assert close(dense(mismatched(p.k, p.k, p.r, p.preserved())), dense(least_change(p.k, p.r, p.preserved(), 0.0)))
-    assert close(dense(least_change(p.k, p.r, OfAnyKey(), 0.0)), p.r @ p.k.T / (p.k.T @ p.k))
+    assert close(dense(rome_update(p.k, p.k, p.r, p.preserved())), dense(least_change(p.k, p.r, p.preserved(), 0.0)))
+    assert close(dense(least_change(p.k, p.r, UniformCost(), 0.0)), p.r @ p.k.T / (p.k.T @ p.k))
 
 
 def test_least_squares_tends_to_the_equality_as_the_weight_vanishes():
@@ -221,7 +225,7 @@ def test_a_zero_key_is_refused_without_slack_and_named():
         with pytest.raises(UnsolvableError, match="would divide by 0"):
             least_change(one, p.r[:, :1], p.preserved(), 0.0)
         with pytest.raises(UnsolvableError, match="would divide by 0"):
-            mismatched(p.k[:, :1], one, p.r[:, :1], p.preserved())
+            rome_update(p.k[:, :1], one, p.r[:, :1], p.preserved())
     assert torch.isfinite(dense(least_change(p.k, p.r, p.preserved(), 1.0))).all()
 
 
@@ -230,10 +234,10 @@ def test_romes_denominator_may_be_small_but_not_rounding():
     u = torch.linalg.solve(p.c, p.k)
     across = p.past[:, :1] - u * (u.T @ p.past[:, :1]) / (u.T @ u)  # at a right angle to the direction
     with pytest.raises(UnsolvableError, match="stands at a right angle to the direction of the update"):
-        mismatched(p.k, across, p.r, p.preserved())
+        rome_update(p.k, across, p.r, p.preserved())
     # 10,000 times smaller than usual is what makes published ROME explode, and it is followed in that.
     nearly = across + 1e-4 * u / u.norm() * across.norm()
-    delta = dense(mismatched(p.k, nearly, p.r, p.preserved()))
+    delta = dense(rome_update(p.k, nearly, p.r, p.preserved()))
     assert close(delta @ nearly, p.r, 1e-3) and delta.norm() > 1e3 * (p.r.norm() / p.k.norm())
 
 
@@ -247,7 +251,7 @@ def test_keys_that_are_not_finite_are_refused(bad):
     p = Problem((5, 20, 3, 6), past=30)
     for past in (p.past, p.past[:, :3]):
         past[2, 1] = bad
-        for preserved in (p.preserved(), WithinNullSpace(null_space(SecondMoment(p.c, 100, 0)), 1.0)):
+        for preserved in (p.preserved(), NullSpaceCost(null_space(SecondMoment(p.c, 100, 0)), 1.0)):
             with pytest.raises(UnsolvableError, match="not finite"):
                 least_change(p.k, p.r, preserved, 1.0, past)
 
@@ -265,7 +269,7 @@ def test_past_keys_that_drown_the_rest_are_refused():
         p = Problem((5, 20, 3, 8), past=past)
         p.past[:] = p.past[:, :1] * 1e12
         with pytest.raises(UnsolvableError, match="set remember to nothing"):
-            least_change(p.k, p.r, WithinNullSpace(null_space(SecondMoment(p.c, 100, 0)), 1e-3), 1.0, p.past)
+            least_change(p.k, p.r, NullSpaceCost(null_space(SecondMoment(p.c, 100, 0)), 1e-3), 1.0, p.past)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

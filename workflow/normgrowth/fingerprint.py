@@ -29,8 +29,9 @@ OPAQUE = frozenset(
         # one that it uses beside its command instead.
         "normgrowth.editors.registry",
         "normgrowth.figures.catalogue",
-        # Shows how far a job has come, and changes no result.
+        # Show how far a job has come, and change no result.
         "normgrowth.progress",
+        "normgrowth.runs.status",
     }
 )
 """Modules that a closure holds only where they are asked for."""

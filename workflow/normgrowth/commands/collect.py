@@ -20,10 +20,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Read every run's files of the table and write them as one."""
     from normgrowth.io.provenance import provenance
     from normgrowth.io.tables import write_table
-    from normgrowth.runs.collect import collect
+    from normgrowth.runs.collect import StudyFiles, collect
 
-    rows, sources = collect(
-        arguments.table,
+    files = StudyFiles(
         arguments.results,
         arguments.study,
         [(model, editor, int(order)) for model, editor, order in (c.split("/") for c in arguments.chains)],
@@ -31,6 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.checkpoints,
         arguments.evaluated,
     )
+    rows, sources = collect(arguments.table, files)
     write_table(
         arguments.out, rows, arguments.table, provenance(study=arguments.study, table=arguments.table, runs=sources)
     )

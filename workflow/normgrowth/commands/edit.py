@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.facts.orders import steps_of
     from normgrowth.io.provenance import file_sha256
     from normgrowth.lm.prompt_lengths import require_edits
-    from normgrowth.runs.segment import Run, run_segment
+    from normgrowth.runs.segment import Run, Segment, run_segment
     from normgrowth.seeds import derive
     from normgrowth.sources.manifest import revision
 
@@ -70,9 +70,5 @@ def run(arguments: argparse.Namespace) -> None:
         lm,
         kind.build(settings),
         resources,
-        arguments.chain,
-        arguments.segment,
-        arguments.first,
-        chosen,
-        settings.batch,
+        Segment(arguments.chain, arguments.segment, arguments.first, chosen, settings.batch),
     )

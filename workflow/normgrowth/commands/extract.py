@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Bring the model to the step and write one file for each site."""
     from normgrowth.io.schemas import vector_schema
     from normgrowth.io.tables import write_row_groups
-    from normgrowth.measure.vectors import layers_named, site_width, vector_groups
+    from normgrowth.measure.activations import layers_named, site_width, vector_groups
     from normgrowth.runs.material import require_material
     from normgrowth.runs.state import restore
 

@@ -41,7 +41,7 @@ def gathered(arguments: argparse.Namespace, lm, settings, facts=(), seed: int = 
     """
     from normgrowth.editors import resources as read
     from normgrowth.editors.base import Resources
-    from normgrowth.editors.control_settings import ControlSettings
+    from normgrowth.editors.settings import ControlSettings
     from normgrowth.io.provenance import file_sha256
     from normgrowth.sources.manifest import revision
 

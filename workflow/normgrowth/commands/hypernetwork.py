@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Train, edit the validation facts one at a time with the result, and write both."""
     from normgrowth.editors.base import Resources
-    from normgrowth.editors.hypernetwork.meta_training import split, train
+    from normgrowth.editors.hypernetwork.meta_training import Checkpoint, split, train
     from normgrowth.editors.registry import EDITORS
     from normgrowth.editors.settings import HYPERNETWORK
     from normgrowth.facts.orders import reserved_facts
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.io.provenance import file_sha256, provenance
     from normgrowth.io.tensors import write_tensors
     from normgrowth.lm.prompt_lengths import require_edits
-    from normgrowth.measure.single_edits import score_single_edits
+    from normgrowth.measure.scores import score_single_edits
     from normgrowth.sources.manifest import revision
 
     kind, settings = editor_and_settings(arguments)
@@ -50,7 +50,9 @@ def run(arguments: argparse.Namespace) -> None:
     checkpoint = arguments.out / "checkpoint.safetensors"
     # A training that other code began is not continued.
     code = closure("normgrowth.commands.hypernetwork", EDITORS[arguments.editor])
-    trained = train(lm, kind.network(settings), parts, arguments.seed, checkpoint, {**identity, "code": code})
+    trained = train(
+        lm, kind.network(settings), parts, arguments.seed, Checkpoint(checkpoint, {**identity, "code": code})
+    )
 
     editor = kind.build(settings)
     editor.prepare(lm, Resources({}, hypernetwork=trained.parameters))

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.io.tables import write_table
     from normgrowth.runs.segment import Run
     from normgrowth.sources.manifest import revision
-    from normgrowth.training.difference import compare_checkpoints
+    from normgrowth.training.norms import compare_checkpoints
     from normgrowth.training.training_settings import InterventionTraining
 
     fixed = {"model_revision": revision(arguments.model), "kind": arguments.kind, "seed": arguments.seed}

@@ -19,18 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Bring the model to the step, measure it, write one table for each thing measured."""
     from normgrowth.io.tables import write_table
-    from normgrowth.runs.checkpoint import measure_checkpoint
+    from normgrowth.runs.checkpoint import Checkpoint, measure_checkpoint
 
     chosen = run_of(arguments)
     material, metadata = material_of(arguments, chosen, arguments.heldout)
-    tables = measure_checkpoint(
-        load(arguments),
-        material,
-        arguments.step,
-        chain=arguments.chain,
-        segments=arguments.segments,
-        expected=chosen.expected,
-    )
+    checkpoint = Checkpoint(arguments.step, arguments.chain, arguments.segments, chosen.expected)
+    tables = measure_checkpoint(load(arguments), material, checkpoint)
     metadata["state"] = digest_of_state(arguments)
     for name, frame in tables.items():
         frame = chosen.identify(frame.assign(step=arguments.step))

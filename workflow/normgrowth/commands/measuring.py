@@ -40,7 +40,7 @@ def run_of(arguments: argparse.Namespace):
 def digest_of_state(arguments: argparse.Namespace) -> str | None:
     """The digest that the state carries which the checkpoint is after; None for the unedited model."""
     from normgrowth.io.digests import safetensors_header, stated_digest
-    from normgrowth.runs.state import STATE_FILE, segment_folder
+    from normgrowth.layout import STATE_FILE, segment_folder
 
     if not arguments.segments:
         return None
@@ -55,12 +55,13 @@ def material_of(arguments: argparse.Namespace, run, heldout: Path | None = None)
         heldout: text for perplexity, where that is measured.
     """
     from normgrowth.io.provenance import file_sha256, provenance
+    from normgrowth.measure.measure_settings import Measure
     from normgrowth.runs.material import Material
     from normgrowth.sources.loading import pick_device
 
     settings = json.loads(arguments.settings)
     facts, order = facts_and_order(arguments)
-    material = Material(facts, order, arguments.text, heldout, arguments.seed, settings)
+    material = Material(facts, order, arguments.text, heldout, arguments.seed, Measure.model_validate(settings))
     metadata = provenance(
         **run.identity,
         **run.fixed,

@@ -20,8 +20,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Decompose each layer's second moment and write the thinner side of its null space."""
     import torch
 
-    from normgrowth.editors.moments.null_space import RELATIVE_THRESHOLD, null_space
-    from normgrowth.editors.moments.second_moment import SecondMoment
+    from normgrowth.editors.moments import RELATIVE_THRESHOLD, SecondMoment, null_space
     from normgrowth.editors.settings import NULL_SPACES, SECOND_MOMENTS
     from normgrowth.io.identity import require
     from normgrowth.io.provenance import file_sha256, provenance

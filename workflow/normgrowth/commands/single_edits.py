@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.io.provenance import file_sha256, provenance
     from normgrowth.io.tables import write_table
     from normgrowth.lm.prompt_lengths import require_edits
-    from normgrowth.measure.single_edits import score_single_edits
+    from normgrowth.measure.scores import score_single_edits
     from normgrowth.runs.segment import Run
     from normgrowth.seeds import derive
     from normgrowth.sources.manifest import revision

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     The sums so far are kept beside the output now and then; a job that was killed goes on from them.
     """
     from normgrowth.commands.common import load
-    from normgrowth.editors.moments.gathering import gather_second_moments
+    from normgrowth.editors.moments import gather_second_moments
     from normgrowth.editors.settings import SECOND_MOMENTS
     from normgrowth.io.provenance import file_sha256, provenance
     from normgrowth.io.tensors import write_tensors
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _kept(partial: Path, metadata: dict, device: str):
     """Sums that an earlier attempt at the same statistics left, or none."""
-    from normgrowth.editors.moments.gathering import Sums
+    from normgrowth.editors.moments import Sums
     from normgrowth.errors import ArtefactError
     from normgrowth.io.tensors import read_tensors
 

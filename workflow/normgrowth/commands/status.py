@@ -23,16 +23,18 @@ def _seconds(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read what the runs have left so far, and print a line for each."""
-    from normgrowth.runs.status import chains, line_of
+    from normgrowth.runs.status import StudyRuns, chains, line_of
     from normgrowth.study.plan import Plan
     from normgrowth.study.study_files import read_study
 
     plan = Plan(read_study(arguments.study, arguments.config))
+    study = plan.study
+    runs = StudyRuns(study.study, [*plan.chains], plan.segments, study.segment, study.edits)
     while True:
-        found = chains(plan, Path.cwd())
+        found = chains(runs, Path.cwd())
         done = sum(status.done for status in found)
         total = sum(status.total for status in found)
-        print("\n".join([*map(line_of, found), f"{plan.study.study}: {done:,} of {total:,} edits"]), flush=True)
+        print("\n".join([*map(line_of, found), f"{study.study}: {done:,} of {total:,} edits"]), flush=True)
         if not arguments.watch or done == total:
             return
         time.sleep(arguments.watch)

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.facts.records import read_facts
     from normgrowth.io.documents import write_json
     from normgrowth.lm.prompt_lengths import require_edits
-    from normgrowth.measure.single_edits import score_single_edits
+    from normgrowth.measure.scores import score_single_edits
     from normgrowth.sources.manifest import revision
 
     bars = json.loads(arguments.settings)

@@ -1,8 +1,15 @@
 """AlphaEdit: updates confined to directions that text leaves almost unused (arXiv 2410.02355)."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from normgrowth.editors.settings import NULL_SPACES, Remember, SpreadSettings
+
+if TYPE_CHECKING:
+    from normgrowth.editors.base import Editor
+    from normgrowth.editors.locate.anchor import NormAnchor
+    from normgrowth.editors.locate.method import Method
 
 
 class Settings(SpreadSettings):
@@ -25,23 +32,25 @@ class Settings(SpreadSettings):
         return frozenset({NULL_SPACES})
 
 
-def build(settings: Settings):
+def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
+    # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.locate.method import LocateThenEdit
 
     return LocateThenEdit(settings, method(settings))
 
 
-def method(settings: Settings, **more):
-    """AlphaEdit's method, with whatever a relative adds."""
+def method(settings: Settings, anchor: "NormAnchor | None" = None) -> "Method":
+    """AlphaEdit's method, with the anchor of a relative."""
+    # Late, as everything that needs torch: planning a study reads this file for its settings.
+    from normgrowth.editors.locate.closed_forms import within_null_space
     from normgrowth.editors.locate.method import Method, with_slack
-    from normgrowth.editors.locate.preservation import within_null_space
 
     return Method(
         site="residual",
         contexts="grouped",
-        preserve=within_null_space(settings),
+        preserve=within_null_space(settings.norm_weight),
         closed_form=with_slack(1.0),
         remember=settings.remember,
-        **more,
+        anchor=anchor,
     )

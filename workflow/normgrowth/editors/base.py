@@ -1,22 +1,21 @@
-"""What an editor is: the one interface that the edit loop drives."""
+"""The interface of editors, which the edit loop drives, and what passes through it."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 
-from normgrowth.editors.moments.null_space import NullSpace
-from normgrowth.editors.moments.second_moment import SecondMoment
+from normgrowth.editors.moments import NullSpace, SecondMoment
 from normgrowth.errors import EditError
 from normgrowth.facts.records import Fact, named
 from normgrowth.lm.anatomy import Projection
 from normgrowth.lm.model import LanguageModel
 
 Memory = dict[str, torch.Tensor]
-"""What an editor remembers between calls, as named tensors; saved with the run's state."""
+"""Named tensors that an editor remembers between calls; saved with the run's state."""
 
 Trajectory = dict[int, dict[int, tuple[float, float]]]
-"""Of a recorded run, by step and layer: ||W|| in units of the unedited norm, and the norm of the step's change."""
+"""Norms of a recorded run by step and layer: ||W|| in units of the unedited norm, and that of the step's change."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def write(lm: LanguageModel, layer: int, change: Change, facts: list[Fact]) -> N
 
 @dataclass(frozen=True)
 class EditRecord:
-    """What one edit did; quantities that an editor has not are None."""
+    """Record of one edit, the row of table `edits`; quantities that an editor does not know are None."""
 
     case_id: int
     search_steps: int | None = None
@@ -76,7 +75,7 @@ def trained_records(facts: list[Fact], steps: int, losses: list[float]) -> list[
 
 @dataclass
 class Trace:
-    """What one call of an editor did: a record per fact, and its changes where it knows them as factors.
+    """Outcome of one call of an editor: a record per fact, and its changes where it knows them as factors.
 
     `changes` maps layers to the change of their down-projection; None says that the matrices were changed in
     place in a way that only the matrices themselves can tell.
@@ -88,7 +87,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Resources:
-    """What was gathered before any edit; an editor finds here what its settings say that it needs."""
+    """Resources gathered before any edit; an editor finds here what its settings say that it needs."""
 
     contexts: dict[str, list[str]]  # template sets by name; each template holds {} once
     second_moments: dict[int, SecondMoment] = field(default_factory=dict)  # of the keys, by layer
@@ -112,7 +111,7 @@ class Editor(Protocol):
         """
 
     def begin(self, lm: LanguageModel) -> Memory:
-        """What a run remembers before its first edit; called once a run, on the unedited model."""
+        """The memory of a run before its first edit; called once a run, on the unedited model."""
 
     def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
         """Write `facts` into the model, in place, and update the memory in place.

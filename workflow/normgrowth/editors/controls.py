@@ -1,4 +1,4 @@
-"""Control arms: they tell the growth of the norm from its rivals as the cause of collapse.
+"""Control arms, which tell the growth of the norm from its rivals as the cause of collapse.
 
 A real run changes three things at once: how large the edited matrices are, in which direction they have gone, and what
 was written. Each arm keeps some of these and drops the others.
@@ -7,6 +7,7 @@ was written. Each arm keeps some of these and drops the others.
 import torch
 
 from normgrowth.editors.base import Change, Editor, EditRecord, Memory, Resources, Trace
+from normgrowth.editors.settings import ControlSettings
 from normgrowth.errors import ArtefactError
 from normgrowth.facts.records import Fact
 from normgrowth.lm.anatomy import frobenius
@@ -14,6 +15,7 @@ from normgrowth.lm.model import LanguageModel
 from normgrowth.seeds import derive
 
 STEP = "step"
+"""Name in an arm's memory of the number of edits made."""
 
 
 def _norms(lm: LanguageModel, layers: tuple[int, ...]) -> dict[int, float]:
@@ -33,29 +35,29 @@ class NormRestored:
         self.original = _norms(lm, self.layers)
 
     def begin(self, lm: LanguageModel) -> Memory:
-        """What the editor inside remembers."""
+        """The memory of the editor inside."""
         return self.inner.begin(lm)
 
     def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
         """Edit, then rescale."""
         trace = self.inner.edit(lm, memory, facts)
-        changes = {} if trace.changes is not None else None
+        changes: dict[int, Change] = {}
         for layer in self.layers:
             projection = lm.anatomy.down_projections[layer]
             scale = self.original[layer] / frobenius(projection.matrix)
             projection.matrix.mul_(scale)
-            if changes is not None:
+            if trace.changes is not None:
                 change = trace.changes[layer]
                 changes[layer] = Change(change.left, change.right, change.scale * scale)
-        return Trace(trace.records, changes)
+        return Trace(trace.records, None if trace.changes is None else changes)
 
 
 class _Follower:
     """An arm that follows the recorded norms of another editor's run."""
 
-    def __init__(self, settings) -> None:
+    def __init__(self, settings: ControlSettings) -> None:
         self.settings = settings
-        self.layers = settings.layers
+        self.layers = settings.edited_layers
 
     def prepare(self, lm: LanguageModel, resources: Resources) -> None:
         """Bind the recorded run, and note the norms of the unedited matrices."""
@@ -63,13 +65,13 @@ class _Follower:
         self.original = _norms(lm, self.layers)
 
     def begin(self, lm: LanguageModel) -> Memory:
-        """Edits made so far: none."""
+        """The number of edits made so far, none."""
         return {STEP: torch.zeros((), dtype=torch.int64)}
 
     def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
         """Make the step that the recorded run made here; the facts are not looked at."""
         memory[STEP] = memory[STEP] + len(facts)
-        step = memory[STEP].item()
+        step = int(memory[STEP].item())
         if step not in self.trajectory:
             raise ArtefactError(f"the run of {self.settings.editor!r} that is followed has no record of step {step}")
         changes = {}
@@ -80,6 +82,7 @@ class _Follower:
         return Trace([EditRecord(case_id=fact.case_id) for fact in facts], changes)
 
     def _change(self, matrix: torch.Tensor, layer: int, step: int, count: int) -> Change:
+        """The change of a layer's matrix [o, d] that leads to `step`, for a batch of `count` facts."""
         raise NotImplementedError
 
 

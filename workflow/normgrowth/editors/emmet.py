@@ -1,9 +1,16 @@
 """EMMET: a batch of facts in one layer by least change under equality constraints (arXiv 2403.14236)."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from normgrowth.editors import memit
 from normgrowth.editors.settings import EditorSettings, LeastSquaresSettings
+
+if TYPE_CHECKING:
+    from normgrowth.editors.base import Change, Editor
+    from normgrowth.editors.locate.closed_forms import Preservation
+    from normgrowth.editors.locate.method import Located
 
 
 class Settings(LeastSquaresSettings):
@@ -19,13 +26,14 @@ class Settings(LeastSquaresSettings):
         return EditorSettings.layers_by_depth(n_layers)
 
 
-def build(settings: Settings):
+def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
+    # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.locate.method import LocateThenEdit, with_slack
 
     exact, relaxed = with_slack(0.0), with_slack(settings.slack)
 
-    def closed_form(located, preserved):
+    def closed_form(located: "Located", preserved: "Preservation") -> "Change":
         # The facts at hand count, not the setting `batch`: single edits and a run's last batch may hold one. A single
         # fact's constraint can always be met, and the published code meets it.
         return (relaxed if located.keys.shape[1] > 1 else exact)(located, preserved)

@@ -1,4 +1,4 @@
-"""The families of editors that the paper compares, and the control arms. Light enough to import anywhere."""
+"""The families of editors that the paper compares, and the control arms. Free of torch."""
 
 from collections.abc import Iterable
 
@@ -21,11 +21,11 @@ PLURAL: dict[str | None, str] = {
     CONTROL: "control arms",
     None: "other editors",
 }
-"""What stands over a family's editors, in the order of every figure and table."""
+"""Heading over each family's editors, in the order of every figure and table."""
 
 
 def kind_of(editor: str) -> str:
-    """The kind an editor of a study is of: variants are named `<kind>-<variant>`, arms `<kind>-<controlled editor>`."""
+    """The kind of an editor of a study: variants are named `<kind>-<variant>`, arms `<kind>-<controlled editor>`."""
     return editor.split("-", 1)[0]
 
 
@@ -35,7 +35,7 @@ def family_of(editor: str) -> str | None:
 
 
 def is_control(editor: str) -> bool:
-    """Whether it is a control arm: it follows another editor's run to tell causes apart, and is no editing method."""
+    """True for a control arm, which tells causes apart and is no editing method."""
     return family_of(editor) == CONTROL
 
 

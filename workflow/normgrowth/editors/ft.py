@@ -1,8 +1,13 @@
 """FT: gradient descent on one down-projection until the new object is probable (baseline of arXiv 2210.07229)."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from normgrowth.editors.settings import EditorSettings
+
+if TYPE_CHECKING:
+    from normgrowth.editors.base import Editor
 
 
 class Settings(EditorSettings):
@@ -14,8 +19,9 @@ class Settings(EditorSettings):
     stop_loss: float = Field(1e-2, ge=0, description="Training ends when the batch's loss falls below this")
 
 
-def build(settings: Settings):
+def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
+    # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.finetune.fine_tuning import FineTuning
 
     return FineTuning(settings)

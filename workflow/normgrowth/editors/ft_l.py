@@ -1,8 +1,13 @@
 """FT-L: fine-tuning that keeps every weight near its start (the constrained baseline of arXiv 2202.05262)."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from normgrowth.editors import ft
+
+if TYPE_CHECKING:
+    from normgrowth.editors.base import Editor
 
 
 class Settings(ft.Settings):
@@ -16,8 +21,9 @@ class Settings(ft.Settings):
     )
 
 
-def build(settings: Settings):
+def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
+    # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.finetune.fine_tuning import Ball, FineTuning
 
     return FineTuning(settings, Ball(settings.radius, settings.recentre))

@@ -1,10 +1,13 @@
 """LoRA: fine-tuning of one low-rank adapter, kept from edit to edit and merged after each (arXiv 2106.09685)."""
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from normgrowth.editors.settings import EditorSettings
+
+if TYPE_CHECKING:
+    from normgrowth.editors.base import Editor
 
 
 class Settings(EditorSettings):
@@ -24,8 +27,9 @@ class Settings(EditorSettings):
     )
 
 
-def build(settings: Settings):
+def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
+    # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.finetune.adapters import LoraEditing
 
     return LoraEditing(settings)

@@ -1,8 +1,14 @@
 """MALMEN: a hypernetwork whose value shifts are written by least squares (arXiv 2311.04661)."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
-from normgrowth.editors.hypernetwork.hypernetwork_settings import HypernetworkSettings
+from normgrowth.editors.settings import HypernetworkSettings
+
+if TYPE_CHECKING:
+    from normgrowth.editors.base import Editor
+    from normgrowth.editors.hypernetwork.networks import Network
 
 
 class Settings(HypernetworkSettings):
@@ -18,15 +24,17 @@ class Settings(HypernetworkSettings):
         return tuple(range(max(1, n_layers - 6), n_layers))
 
 
-def build(settings: Settings):
+def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
+    # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.hypernetwork.networks import HypernetworkEditor
 
     return HypernetworkEditor(settings, network(settings))
 
 
-def network(settings: Settings):
-    """What tells MALMEN's network from others."""
+def network(settings: Settings) -> "Network":
+    """The network of MALMEN, which the editor applies and training learns."""
+    # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.hypernetwork.networks import Malmen
 
     return Malmen(settings)

@@ -3,29 +3,37 @@
 With `remember`, keys of earlier edits are protected as well (MEMIT with history).
 """
 
+from typing import TYPE_CHECKING
+
 from normgrowth.editors.settings import LeastSquaresSettings
+
+if TYPE_CHECKING:
+    from normgrowth.editors.base import Editor
+    from normgrowth.editors.locate.method import ClosedForm, Method
 
 
 class Settings(LeastSquaresSettings):
     """Batches of 10, clamp 0.75."""
 
 
-def build(settings: Settings):
+def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
+    # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.locate.method import LocateThenEdit, with_slack
 
     return LocateThenEdit(settings, method(settings, with_slack(1.0)))
 
 
-def method(settings: LeastSquaresSettings, closed_form):
+def method(settings: LeastSquaresSettings, closed_form: "ClosedForm") -> "Method":
     """MEMIT's method with the closed form of a relative."""
+    # Late, as everything that needs torch: planning a study reads this file for its settings.
+    from normgrowth.editors.locate.closed_forms import weighted_second_moment
     from normgrowth.editors.locate.method import Method
-    from normgrowth.editors.locate.preservation import weighed
 
     return Method(
         site="residual",
         contexts="grouped",
-        preserve=weighed(settings),
+        preserve=weighted_second_moment(settings),
         closed_form=closed_form,
         remember=settings.remember,
     )

@@ -1,8 +1,13 @@
 """NAS: AlphaEdit with every value written at the norm that values had on the unedited model (arXiv 2602.02543)."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from normgrowth.editors import alphaedit
+
+if TYPE_CHECKING:
+    from normgrowth.editors.base import Editor
 
 
 class Settings(alphaedit.Settings):
@@ -16,8 +21,9 @@ class Settings(alphaedit.Settings):
     )
 
 
-def build(settings: Settings):
+def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
+    # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.locate.anchor import NormAnchor
     from normgrowth.editors.locate.method import LocateThenEdit
 

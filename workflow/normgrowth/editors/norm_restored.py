@@ -1,8 +1,12 @@
 """Control arm: any editor, each edited matrix rescaled to its unedited Frobenius norm after every call."""
 
-from normgrowth.editors.control_settings import ControlSettings
+from typing import TYPE_CHECKING
+
 from normgrowth.editors.registry import declaration
-from normgrowth.editors.settings import EditorSettings
+from normgrowth.editors.settings import ControlSettings, EditorSettings
+
+if TYPE_CHECKING:
+    from normgrowth.editors.base import Editor
 
 
 class Settings(ControlSettings):
@@ -10,17 +14,19 @@ class Settings(ControlSettings):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the controlled editor needs."""
+        """The needs of the controlled editor."""
         return self.working.needs
 
     @property
     def working(self) -> EditorSettings:
         """The settings of the controlled editor."""
-        return declaration(self.kind).Settings(**self.settings).working
+        settings: EditorSettings = declaration(self.controlled_kind).Settings(**(self.settings or {}))
+        return settings.working
 
 
-def build(settings: Settings):
+def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
+    # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.controls import NormRestored
 
-    return NormRestored(declaration(settings.kind).build(settings.working))
+    return NormRestored(declaration(settings.controlled_kind).build(settings.working))

@@ -1,8 +1,13 @@
 """PMET: offsets searched in attention and MLP together, of which only the MLP's is written (arXiv 2308.08742)."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from normgrowth.editors.settings import LeastSquaresSettings
+
+if TYPE_CHECKING:
+    from normgrowth.editors.base import Editor
 
 
 class Settings(LeastSquaresSettings):
@@ -24,10 +29,11 @@ class Settings(LeastSquaresSettings):
     )
 
 
-def build(settings: Settings):
+def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
+    # Late, as everything that needs torch: planning a study reads this file for its settings.
+    from normgrowth.editors.locate.closed_forms import weighted_second_moment
     from normgrowth.editors.locate.method import LocateThenEdit, Method, with_slack
-    from normgrowth.editors.locate.preservation import weighed
     from normgrowth.editors.locate.search import Relaxation
 
     return LocateThenEdit(
@@ -35,7 +41,7 @@ def build(settings: Settings):
         Method(
             site="mlp_output",
             contexts="grouped",
-            preserve=weighed(settings),
+            preserve=weighted_second_moment(settings),
             closed_form=with_slack(1.0),
             other_sites=("attention_output",),
             relaxation=Relaxation(settings.relaxed_likelihood, settings.divergence_stop),

@@ -1,23 +1,29 @@
 """R-ROME: ROME with one key, the mean over contexts, in every place of the formula (arXiv 2403.07175)."""
 
+from typing import TYPE_CHECKING
+
 from normgrowth.editors import rome
+
+if TYPE_CHECKING:
+    from normgrowth.editors.base import Editor
 
 
 class Settings(rome.Settings):
     """Those of ROME."""
 
 
-def build(settings: Settings):
+def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
+    # Late, as everything that needs torch: planning a study reads this file for its settings.
+    from normgrowth.editors.locate.closed_forms import of_one_key
     from normgrowth.editors.locate.method import LocateThenEdit, Method, with_slack
-    from normgrowth.editors.locate.preservation import of_one_key
 
     return LocateThenEdit(
         settings,
         Method(
             site="mlp_output",
             contexts="uniform",
-            preserve=of_one_key(settings),
+            preserve=of_one_key(settings.use_second_moment),
             closed_form=with_slack(0.0),
             current_value="mean_over_contexts",
         ),

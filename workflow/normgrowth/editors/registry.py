@@ -1,4 +1,4 @@
-"""The editors by name. A new one is one file in this folder and one line here."""
+"""Registry of the editors. A new one is one file in this folder and one line here."""
 
 from importlib import import_module
 from types import ModuleType

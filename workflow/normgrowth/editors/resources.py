@@ -1,4 +1,4 @@
-"""Reading what was gathered before a run, and refusing what was gathered for something else."""
+"""Readers of what was gathered before a run, which refuse what was gathered for something else."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,8 +6,7 @@ from pathlib import Path
 import torch
 
 from normgrowth.editors.base import Trajectory
-from normgrowth.editors.moments.null_space import RELATIVE_THRESHOLD, NullSpace
-from normgrowth.editors.moments.second_moment import SecondMoment
+from normgrowth.editors.moments import RELATIVE_THRESHOLD, NullSpace, SecondMoment
 from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS
 from normgrowth.errors import ArtefactError
 from normgrowth.io.documents import read_json
@@ -34,11 +33,10 @@ def read_contexts(path: Path, of: dict) -> dict[str, list[str]]:
         raise ArtefactError(f"{path} holds no context templates: it is no JSON object; {AGAIN}")
     require(path, held, of)
     templates = held.get("templates")
-    whole = isinstance(templates, dict) and all(
+    if not isinstance(templates, dict) or not all(
         isinstance(texts := templates.get(name), list) and texts and all(map(_is_template, texts))
         for name in TEMPLATE_SETS
-    )
-    if not whole:
+    ):
         raise ArtefactError(
             f"{path} holds no context templates: lists {' and '.join(TEMPLATE_SETS)} of texts with one {SLOT} each are "
             f"asked for; {AGAIN}"

@@ -1,8 +1,13 @@
 """ROME as published: the update's direction from the mean key, its length from the bare prompt's (arXiv 2202.05262)."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from normgrowth.editors.settings import SECOND_MOMENTS, OneAtATime, SearchSettings
+
+if TYPE_CHECKING:
+    from normgrowth.editors.base import Editor
 
 
 class Settings(SearchSettings, OneAtATime):
@@ -18,19 +23,19 @@ class Settings(SearchSettings, OneAtATime):
         return frozenset({SECOND_MOMENTS} if self.use_second_moment else ())
 
 
-def build(settings: Settings):
+def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
-    from normgrowth.editors.locate.closed_forms import mismatched
+    # Late, as everything that needs torch: planning a study reads this file for its settings.
+    from normgrowth.editors.locate.closed_forms import of_one_key, rome_update
     from normgrowth.editors.locate.method import LocateThenEdit, Method
-    from normgrowth.editors.locate.preservation import of_one_key
 
     return LocateThenEdit(
         settings,
         Method(
             site="mlp_output",
             contexts="uniform",
-            preserve=of_one_key(settings),
-            closed_form=lambda located, preserved: mismatched(
+            preserve=of_one_key(settings.use_second_moment),
+            closed_form=lambda located, preserved: rome_update(
                 located.keys, located.bare_keys, located.residual, preserved
             ),
         ),

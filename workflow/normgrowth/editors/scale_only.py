@@ -1,8 +1,11 @@
 """Control arm: the unedited matrices scaled along the norms of another editor's run."""
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from normgrowth.editors.control_settings import ControlSettings
+from normgrowth.editors.settings import ControlSettings
+
+if TYPE_CHECKING:
+    from normgrowth.editors.base import Editor
 
 
 class Settings(ControlSettings):
@@ -11,8 +14,9 @@ class Settings(ControlSettings):
     follows: ClassVar[bool] = True
 
 
-def build(settings: Settings):
+def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
+    # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.controls import ScaleOnly
 
     return ScaleOnly(settings)

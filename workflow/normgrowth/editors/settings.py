@@ -1,26 +1,30 @@
-"""Hyperparameters that editors share. Each editor's own file adds or overrides some.
+"""Hyperparameters that editors share, by family; each editor's own file adds or overrides some.
 
 Published values are for published models; they come from presets. A value left out (None) is chosen to fit the model:
-layers by depth, and whatever has a scale in units of what it acts on.
+layers by depth, and whatever has a scale in units of what it acts on. Free of torch: planning a study reads settings.
 """
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from normgrowth.checked import Checked
 
 Layers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 Remember = Literal["nothing", "before_edit", "after_edit"]
-"""Which keys of earlier edits a closed form protects too: none, or those read before or after their own edit."""
+"""Keys of earlier edits that a closed form protects too: none, or those read before or after their own edit."""
 
 SECOND_MOMENTS, NULL_SPACES = "second_moments", "null_spaces"
 HYPERNETWORK, TRAJECTORY = "hypernetwork", "trajectory"
+"""Names of what an editor may need gathered before its first edit, beside contexts."""
+
+FILLED_IN = frozenset({"kind", "settings", "layers", "batch"})
+"""Settings of a control arm that come from the editor it controls."""
 
 
 class EditorSettings(Checked):
-    """What every editor has: the layers it changes and the number of facts it takes in one call."""
+    """Settings of every editor: the layers it changes and the number of facts it takes in one call."""
 
     libraries: ClassVar[tuple[str, ...]] = ()
     """Libraries whose version decides its results, beside those that every computation uses."""
@@ -38,7 +42,7 @@ class EditorSettings(Checked):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What must be gathered before the first edit, beside contexts: names among those at the top of this file."""
+        """Resources to gather before the first edit, beside contexts: names among those at the top of this file."""
         return frozenset()
 
     @property
@@ -54,6 +58,17 @@ class EditorSettings(Checked):
         """
         return (n_layers // 4,)
 
+    @property
+    def edited_layers(self) -> tuple[int, ...]:
+        """The layers, once they are filled in.
+
+        Raises:
+            ValueError: when they are not.
+        """
+        if self.layers is None:
+            raise ValueError("the editor's layers are left out, and not chosen by depth yet: see `resolved`")
+        return self.layers
+
     def resolved(self, n_layers: int) -> Self:
         """These settings with layers filled in for a model of `n_layers` blocks.
 
@@ -66,8 +81,8 @@ class EditorSettings(Checked):
         return self.model_copy(update={"layers": layers})
 
 
-class OneAtATime(BaseModel):
-    """Mixed into the settings of an editor whose update is for one fact."""
+class OneAtATime(EditorSettings):
+    """Mixin for the settings of an editor whose update is for one fact in one layer."""
 
     @model_validator(mode="after")
     def _one_fact(self) -> Self:
@@ -132,3 +147,71 @@ class LeastSquaresSettings(SpreadSettings):
     def needs(self) -> frozenset[str]:
         """The second moments that are protected."""
         return frozenset({SECOND_MOMENTS})
+
+
+class HypernetworkSettings(EditorSettings):
+    """A network that turns an edit's gradient into an update, trained once on the unedited model.
+
+    Defaults are for small models. Published training of MEND: rank 1920, Adam 1e-6, up to a million steps of ten
+    accumulated batches, patience 20,000 steps; of MALMEN: rank 1920, Adam 1e-5, one epoch of 512 to 1,024 joint edits.
+    """
+
+    rank: int = Field(96, ge=1, description="Rank of the network's two layers")
+    initial_rate: float = Field(gt=0, description="Size of an update before training, which learns one for each layer")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam step of the network")
+    rate_learning_rate: float = Field(0.03, gt=0, description="Adam step of the learned rates, in units of their start")
+    training_steps: int = Field(600, ge=1, description="Most training steps")
+    edits_per_step: int = Field(
+        4, ge=1, description="Edits made in one training step, each of `batch` facts and alone on the unedited model"
+    )
+    edit_weight: float = Field(1.0, gt=0, description="Weight of the new object's loss after the edit")
+    locality_weight: float = Field(1.0, ge=0, description="Weight of the divergence on prompts that should not change")
+    validation_share: float = Field(0.15, gt=0, lt=1, description="Share of the reserved facts that only validate")
+    validate_every: int = Field(50, ge=1, description="Training steps between validations, and between checkpoints")
+    patience: int = Field(4, ge=1, description="Validations without a better loss after which training ends")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """A network trained for the model, with these settings."""
+        return frozenset({HYPERNETWORK})
+
+
+class ControlSettings(EditorSettings):
+    """Settings of a control arm, with layers and batch of the editor that it controls."""
+
+    follows: ClassVar[bool] = False
+    """True for an arm that takes its steps from a recorded run of the controlled editor."""
+
+    editor: str | None = Field(
+        None, description="Editor of the study that is controlled; by default what follows `-` in the arm's own name"
+    )
+    kind: str | None = Field(None, description="Kind of that editor; filled in by the workflow")
+    settings: dict[str, Any] | None = Field(None, description="Its settings; filled in by the workflow")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The recorded norms of the run, for an arm that follows one."""
+        return frozenset({TRAJECTORY} if self.follows else ())
+
+    @property
+    def controlled_kind(self) -> str:
+        """Kind of the controlled editor, once it is filled in.
+
+        Raises:
+            ValueError: when it is not.
+        """
+        if self.kind is None:
+            raise ValueError("the control arm names no kind of editor yet: see `around`")
+        return self.kind
+
+    def around(self, editor: str, kind: str, settings: EditorSettings) -> Self:
+        """These settings for a controlled editor with its own."""
+        return self.model_copy(
+            update={
+                "editor": editor,
+                "kind": kind,
+                "settings": settings.model_dump(mode="json"),
+                "layers": settings.layers,
+                "batch": settings.batch,
+            }
+        )

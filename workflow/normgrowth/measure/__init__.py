@@ -1,1 +1,1 @@
-"""What is measured on an edited model: scores of facts, activations on fixed probes, perplexity."""
+"""Measurements on an edited model: scores of facts, ability, activations on fixed probes, spectra of its matrices."""

@@ -18,23 +18,26 @@ from normgrowth.lm.model import LanguageModel
 from normgrowth.seeds import derive
 
 ROWS_PER_PASS = 16
+"""Windows in one forward pass."""
+
 CHOICES = 8
 """Most objects to choose from in one item of the cloze."""
 
 ITEMS_PER_PASS = 16
+"""Items of the cloze in one forward pass."""
 
 
 class Reading(NamedTuple):
-    """How well a model reads windows of text: mean loss and share of right next tokens in each window [windows]."""
+    """Next-token predictions in windows of text."""
 
-    loss: torch.Tensor
-    right: torch.Tensor
+    loss: torch.Tensor  # [windows], mean over a window's tokens
+    right: torch.Tensor  # [windows], share of tokens predicted right
     tokens: int  # predicted, in all windows
 
 
 @torch.no_grad()
 def read_text(lm: LanguageModel, windows: torch.Tensor) -> Reading:
-    """Predict every next token within windows [count, length]."""
+    """Predictions of every next token within windows [count, length]."""
     loss, right = [], []
     for ids in windows.split(ROWS_PER_PASS):
         ids = ids.to(lm.device)
@@ -81,7 +84,7 @@ class Item(NamedTuple):
 
 
 def cloze_items(facts: Sequence[Fact], all_facts: Sequence[Fact], seed: int) -> list[Item]:
-    """An item for each of `facts`: its true object among true objects of other facts with the same relation.
+    """Items of the cloze, one for each of `facts`: its true object among those of other facts with the same relation.
 
     Facts whose relation has a single object give none.
     """
@@ -125,7 +128,15 @@ def cloze_rows(lm: LanguageModel, items: Sequence[Item]) -> list[dict]:
 
 
 def ability(lm: LanguageModel, windows: torch.Tensor, unedited: Reading, items: Sequence[Item]) -> pd.DataFrame:
-    """Table `downstream` (without names of the run) under the current weights."""
+    """Ability under the current weights.
+
+    Args:
+        windows: held-out text [count, length].
+        unedited: what `read_text` gives for the unedited model on the same windows.
+
+    Returns:
+        Table `downstream` without the names of the run: `task, metric, value, stderr, n, by_window`.
+    """
     rows = [*text_rows(read_text(lm, windows), unedited), *cloze_rows(lm, items)]
     return pd.DataFrame([{"by_window": None} | row for row in rows])
 

@@ -1,18 +1,21 @@
-"""Internal activations on fixed probes, and their norm and direction against the unedited model.
+"""Internal activations on fixed probes, in memory and as rows of Parquet.
 
 Probes are prompts of facts, measured at the subject's last and at the last token, and windows of running text, measured
 at a few positions of each, and as the mean over a window (never at the first token, where many models keep an outlier
 of their own).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+import pyarrow as pa
 import torch
 
 from normgrowth.facts.records import Fact
-from normgrowth.lm.hooks import SITES, reading
+from normgrowth.io.schemas import vector_schema
+from normgrowth.lm.hooks import SITES, Place, reading
 from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.tokens import encode, last_token_of
 
@@ -23,7 +26,7 @@ MEMORY = 2**31
 
 
 class Where(NamedTuple):
-    """Where a set of activations is from.
+    """The place and the probes that a set of activations is from.
 
     `token` is `subject_last` or `last` of facts, and of text `all` (a few positions of every window) or `mean`
     (over a window).
@@ -41,19 +44,19 @@ class Where(NamedTuple):
 
 
 Activations = dict[Where, torch.Tensor]
-"""Vectors [n, width] in float32."""
+"""Vectors [n, width] in float32, by where they are from."""
 
 
 @dataclass(frozen=True)
 class Probes:
     """Token ids to run, and where to look in each row."""
 
-    facts: list[tuple[int, ...]]
-    subject_last: list[int]
+    facts: list[tuple[int, ...]]  # of each prompt
+    subject_last: list[int]  # position in each prompt
     text: torch.Tensor  # [windows, tokens]
 
     def vectors(self) -> int:
-        """Vectors that one layer and site give."""
+        """Number of vectors that one layer and site give."""
         return 2 * len(self.facts) + (POSITIONS_PER_WINDOW + 1) * len(self.text)
 
 
@@ -81,12 +84,12 @@ def activations_on(
     places = [(layer, site) for layer in layers for site in sites]
     parts: dict[Where, list[torch.Tensor]] = {}
 
-    def run(ids: torch.Tensor, mask: torch.Tensor) -> dict:
+    def run(ids: torch.Tensor, mask: torch.Tensor) -> dict[Place, torch.Tensor]:
         with reading(lm.anatomy, places, stop=True) as seen:
             lm.hidden(ids, mask)
         return seen
 
-    def keep(probe: str, token: str, place: tuple[int, str], vectors: torch.Tensor) -> None:
+    def keep(probe: str, token: str, place: Place, vectors: torch.Tensor) -> None:
         parts.setdefault(Where(probe, token, *place), []).append(vectors.float().cpu())
 
     for start in range(0, len(probes.facts), ROWS_PER_PASS):
@@ -106,39 +109,37 @@ def activations_on(
     return {where: torch.cat(vectors) for where, vectors in parts.items()}
 
 
-def compare_norms(where: Where, now: torch.Tensor, before: torch.Tensor, residual: torch.Tensor) -> dict:
-    """The values of a row of table `activations`.
+def layers_named(lm: LanguageModel, layers: Sequence[int]) -> list[int]:
+    """Layers counted from the first, ascending; a negative one is given from the end, and one that the model lacks is
+    left out."""
+    depth = lm.anatomy.n_layers
+    return sorted({layer % depth for layer in layers if -depth <= layer < depth})
 
-    Standard deviations (but `norm_std`) are over units, which are prompts or windows: the vectors of one window share
-    its context, so their mean counts as one value. A deviation over sqrt(units) is the standard error of the mean.
+
+def site_width(lm: LanguageModel, site: str) -> int:
+    """Entries of one vector at a site."""
+    return lm.anatomy.down_projections[0].matrix.shape[1] if site == "mlp_key" else lm.anatomy.hidden_size
+
+
+def vector_groups(
+    lm: LanguageModel, probes: Probes, layers: Sequence[int], site: str, identity: Mapping[str, object]
+) -> Iterator[pa.RecordBatch]:
+    """Activations themselves at a site, one row per vector and one row group per layer, probe and token.
+
+    One layer's vectors are in memory at a time.
 
     Args:
-        now, before: the activations [n, width] of the model and of the unedited one; those of one unit are consecutive.
-        residual: the residual stream [n, hidden] of the model at the same layer and tokens.
+        identity: values of the identity columns.
+
+    Returns:
+        Columns of `vector_schema`: the identity columns, `probe, token, layer, site`, `number` and `vector`.
     """
-    norm, norm_before = now.norm(dim=1), before.norm(dim=1)
-    ratio = norm / norm_before
-    ratio_of_means = norm.mean() / norm_before.mean()
-    cosine = torch.nn.functional.cosine_similarity(now, before, dim=1)
-    # Keys have another width and are not part of the stream.
-    share = None if where.site == "mlp_key" else (norm / residual.norm(dim=1)).mean().item()
-    return {
-        "n": len(now),
-        "units": len(now) // where.per_probe,
-        "norm_mean": norm.mean().item(),
-        "norm_std": _spread(norm),
-        "norm_ratio": ratio.mean().item(),
-        "norm_ratio_std": _spread(ratio, where.per_probe),
-        "ratio_of_norms": ratio_of_means.item(),
-        # A ratio of means varies as the mean of (x - R y) / mean(y), to first order.
-        "ratio_of_norms_std": _spread((norm - ratio_of_means * norm_before) / norm_before.mean(), where.per_probe),
-        "cosine_to_unedited": cosine.mean().item(),
-        "cosine_std": _spread(cosine, where.per_probe),
-        "share_of_residual": share,
-    }
-
-
-def _spread(values: torch.Tensor, per_unit: int = 1) -> float:
-    """Standard deviation over units of the means of their values [units * per_unit]; NaN of a single unit."""
-    means = values.view(-1, per_unit).mean(dim=1)
-    return means.std().item() if len(means) > 1 else float("nan")
+    schema = vector_schema(site_width(lm, site))
+    for layer in layers:
+        for where, vectors in activations_on(lm, probes, [layer], [site]).items():
+            count, width = vectors.shape
+            constant = {**identity, **where._asdict()}
+            columns = [pa.array([constant[name]] * count, schema.field(name).type) for name in schema.names[:-2]]
+            flat = pa.array(np.ascontiguousarray(vectors.numpy()).ravel(), pa.float32())
+            columns += [pa.array(range(count), pa.int32()), pa.FixedSizeListArray.from_arrays(flat, width)]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)

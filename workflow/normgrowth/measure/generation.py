@@ -1,4 +1,4 @@
-"""What the model writes when it is let go on freely: the new object, or loops.
+"""Free generation: does the model write the new object, and does it loop?
 
 Probabilities under teacher forcing flatter an edit: a model may prefer the new object to the true one and still write
 something else (arXiv 2502.11177). So the object is looked for in what greedy decoding gives. And a broken model repeats
@@ -19,8 +19,10 @@ from normgrowth.lm.prompt_lengths import require_prompts, require_windows
 from normgrowth.lm.tokens import encode, encode_with_target
 
 TOP_K = 5
+"""Most probable tokens that free texts are drawn from."""
+
 ENTROPY_WEIGHTS = {2: 2 / 3, 3: 4 / 3}
-"""Of the entropies of 2-grams and 3-grams in their mean, as in ROME's evaluation."""
+"""Weights of the entropies of 2-grams and 3-grams in their mean, as in ROME's evaluation."""
 
 ROOM = 4
 """Tokens beyond the object's own that a match may take: other pieces of the same words."""
@@ -30,8 +32,8 @@ def generation_scores(lm: LanguageModel, facts: Sequence[Fact], tokens: int, see
     """Columns `generation_match` and `entropy` of table `scores`, one row per fact in order.
 
     Args:
-        tokens: of each free text, from which entropies are taken.
-        seed: of the draws; a fact's depend on its place among `facts`.
+        tokens: length of each free text, from which entropies are taken.
+        seed: seed of the draws; a fact's depend on its place among `facts`.
     """
     return pd.DataFrame({"generation_match": matches(lm, facts), "entropy": entropies(lm, facts, tokens, seed)})
 

@@ -1,6 +1,12 @@
-"""How the activations of an edited model compare with the unedited model's: norm, direction, subspace, alignment.
+"""Norm, direction, subspace and alignment of activations, compared with those of the unedited model.
 
-One pass over the layers makes four tables, so that no model need be run twice and activations never pile up.
+One pass over the layers makes four tables, so that no model is run twice and activations never pile up.
+
+Alignment is linear centred kernel alignment (CKA; Kornblith et al. 2019, arXiv 1905.00414). It is 1 for sets that a
+rotation and a scaling turn into each other, so it is blind to growth and shrinking: it belongs beside the norm. The
+plain form is biased towards 1 where there are fewer probes than dimensions; the one used here replaces HSIC by its
+unbiased estimator (Song et al. 2012; Nguyen et al. 2020, arXiv 2010.15327, eq. 3), whose CKA is near 0 for unrelated
+sets.
 """
 
 from collections.abc import Iterable
@@ -9,9 +15,8 @@ from typing import NamedTuple
 import pandas as pd
 import torch
 
-from normgrowth.measure.activations import Activations, Where, compare_norms
-from normgrowth.measure.cka import cka_of_grams, gram, unbiased
-from normgrowth.measure.subspaces import departure, principal
+from normgrowth.measure.activations import Activations, Where
+from normgrowth.measure.subspaces import Departure, departure, principal
 
 PICTURED = (("residual", "text", "mean"), ("residual", "facts", "last"))
 """Site, probe and token of the activations whose 2-D coordinates are kept."""
@@ -19,9 +24,12 @@ PICTURED = (("residual", "text", "mean"), ("residual", "facts", "last"))
 MAPPED = ("residual", "text", "mean")
 """Site, probe and token of the map of every layer against every layer."""
 
+FEWEST = 4
+"""Probes below which the unbiased estimator of HSIC does not exist."""
+
 
 class Geometry(NamedTuple):
-    """The tables (without names of the run)."""
+    """Tables `activations`, `subspaces`, `coordinates` and `cka`, without the identity columns."""
 
     activations: pd.DataFrame
     subspaces: pd.DataFrame
@@ -30,33 +38,80 @@ class Geometry(NamedTuple):
 
 
 def compare_activations(pairs: Iterable[tuple[Activations, Activations]], components: int) -> Geometry:
-    """The tables of pairs (activations now, of the unedited model), each pair of some layers; together of all layers.
+    """Comparison of the model's activations with the unedited model's.
 
     Args:
+        pairs: activations now, and of the unedited model at the same places; each pair holds some of the layers.
         components: principal components that make up a subspace.
+
+    Returns:
+        Rows with the place (`probe, token, layer, site`) and, in `activations`, the columns of `compare_norms`; in
+        `subspaces`, those of `Departure`; in `coordinates`, one row per vector: `number, pc1, pc1_share, pc2,
+        pc2_share`; in `cka`: `unedited_layer, n, cka`.
     """
     norms, subspaces, coordinates, alignments = [], [], [], []
-    maps: tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]] = ({}, {})
+    kernels_now: dict[int, torch.Tensor] = {}
+    kernels_before: dict[int, torch.Tensor] = {}
     for now, before in pairs:
         for where, vectors in now.items():
             unedited, place = before[where], where._asdict()
             residual = now[where._replace(site="residual")]
             norms.append(place | compare_norms(where, vectors, unedited, residual))
-            subspaces.append(place | _subspace(where, vectors, unedited, components))
-            kernels = _kernel(vectors), _kernel(unedited)
-            same = {"unedited_layer": where.layer, "n": len(vectors), "cka": cka_of_grams(*kernels)}
+            subspaces.append(place | _columns_of(departure(vectors, unedited, components, where.per_probe)))
+            kernels = unbiased(gram(vectors)), unbiased(gram(unedited))
+            same = {"unedited_layer": where.layer, "n": len(vectors), "cka": cka(*kernels)}
             alignments.append(place | same)
             kind = (where.site, where.probe, where.token)
             if kind in PICTURED:
                 coordinates.append(_coordinates(vectors, unedited).assign(**place))
             if kind == MAPPED:
-                for kept, kernel in zip(maps, kernels, strict=True):
-                    kept[where.layer] = kernel
-    return Geometry(*map(pd.DataFrame, (norms, subspaces)), pd.concat(coordinates), _with_map(alignments, *maps))
+                kernels_now[where.layer], kernels_before[where.layer] = kernels
+    alignments += _between_layers(kernels_now, kernels_before)
+    return Geometry(pd.DataFrame(norms), pd.DataFrame(subspaces), pd.concat(coordinates), pd.DataFrame(alignments))
 
 
-def _subspace(where: Where, now: torch.Tensor, before: torch.Tensor, components: int) -> dict:
-    left = departure(now, before, components, where.per_probe)
+def compare_norms(
+    where: Where, now: torch.Tensor, before: torch.Tensor, residual: torch.Tensor
+) -> dict[str, int | float | None]:
+    """Norm and direction of activations, as the values of a row of table `activations`.
+
+    Standard deviations (but `norm_std`) are over units, which are prompts or windows: the vectors of one window share
+    its context, so their mean counts as one value. A deviation over sqrt(units) is the standard error of the mean.
+
+    Args:
+        now, before: the activations [n, width] of the model and of the unedited one; those of one unit are consecutive.
+        residual: the residual stream [n, hidden] of the model at the same layer and tokens.
+    """
+    norm, norm_before = now.norm(dim=1), before.norm(dim=1)
+    ratio = norm / norm_before
+    ratio_of_means = norm.mean() / norm_before.mean()
+    cosine = torch.nn.functional.cosine_similarity(now, before, dim=1)
+    # Keys have another width and are not part of the stream.
+    share = None if where.site == "mlp_key" else (norm / residual.norm(dim=1)).mean().item()
+    return {
+        "n": len(now),
+        "units": len(now) // where.per_probe,
+        "norm_mean": norm.mean().item(),
+        "norm_std": _spread(norm),
+        "norm_ratio": ratio.mean().item(),
+        "norm_ratio_std": _spread(ratio, where.per_probe),
+        "ratio_of_norms": ratio_of_means.item(),
+        # A ratio of means varies as the mean of (x - R y) / mean(y), to first order.
+        "ratio_of_norms_std": _spread((norm - ratio_of_means * norm_before) / norm_before.mean(), where.per_probe),
+        "cosine_to_unedited": cosine.mean().item(),
+        "cosine_std": _spread(cosine, where.per_probe),
+        "share_of_residual": share,
+    }
+
+
+def _spread(values: torch.Tensor, per_unit: int = 1) -> float:
+    """Standard deviation over units of the means of their values [units * per_unit]; NaN for a single unit."""
+    means = values.view(-1, per_unit).mean(dim=1)
+    return means.std().item() if len(means) > 1 else float("nan")
+
+
+def _columns_of(left: Departure) -> dict[str, int | float | list[float]]:
+    """A departure under the names of table `subspaces`."""
     return {
         "n": left.n,
         "units": left.units,
@@ -76,10 +131,6 @@ def _subspace(where: Where, now: torch.Tensor, before: torch.Tensor, components:
     }
 
 
-def _kernel(vectors: torch.Tensor) -> torch.Tensor:
-    return unbiased(gram(vectors))
-
-
 def _coordinates(now: torch.Tensor, before: torch.Tensor) -> pd.DataFrame:
     """Both principal coordinates of each vector, in the unedited model's plane, and the plane's shares of variance.
 
@@ -91,18 +142,50 @@ def _coordinates(now: torch.Tensor, before: torch.Tensor) -> pd.DataFrame:
     plane = torch.cat([plane, plane.new_zeros(len(plane), 2 - plane.shape[1])], dim=1)
     shares = (centred @ plane).square().sum(dim=0) / centred.square().sum()
     placed = (now - before.mean(dim=0)) @ plane
-    columns = {"number": range(len(now))}
+    columns: dict[str, object] = {"number": range(len(now))}
     for i, name in enumerate(("pc1", "pc2")):
         columns |= {name: placed[:, i].tolist(), f"{name}_share": shares[i].item()}
     return pd.DataFrame(columns)
 
 
-def _with_map(alignments: list[dict], now: dict[int, torch.Tensor], before: dict[int, torch.Tensor]) -> pd.DataFrame:
-    """The rows of equal layers, and those of different ones where the map is kept."""
+def cka(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Linear CKA of two sets of activations of the same n probes, from their centred kernel matrices [n, n].
+
+    Debiased for kernels that `unbiased` has centred; the plain one of Kornblith et al. for those of `gram`. NaN with
+    fewer than four probes, and where a set does not vary or is not finite.
+    """
+    cross, own, other = (first * second).sum().item(), (first * first).sum().item(), (second * second).sum().item()
+    return cross / (own * other) ** 0.5 if own > 0 and other > 0 else float("nan")
+
+
+def gram(vectors: torch.Tensor) -> torch.Tensor:
+    """Inner products [n, n] of vectors [n, d] about their mean, in float64."""
+    centred = vectors.double() - vectors.double().mean(dim=0)
+    return centred @ centred.T
+
+
+def unbiased(kernel: torch.Tensor) -> torch.Tensor:
+    """The U-centred form of a kernel matrix [n, n]: zero diagonal, rows and columns that sum to zero.
+
+    The mean product of two such matrices, sum(A * B) / (n (n - 3)), is the unbiased estimator of HSIC (Szekely and
+    Rizzo 2014, section 3). All NaN with fewer than four probes.
+    """
+    n = len(kernel)
+    if n < FEWEST:
+        return torch.full_like(kernel, torch.nan)
+    off = kernel - torch.diag(kernel.diagonal())
+    rows = off.sum(dim=0)
+    centred = off - (rows[:, None] + rows[None, :]) / (n - 2) + off.sum() / ((n - 1) * (n - 2))
+    return centred - torch.diag(centred.diagonal())
+
+
+def _between_layers(now: dict[int, torch.Tensor], before: dict[int, torch.Tensor]) -> list[dict[str, object]]:
+    """Rows of table `cka` for every layer now against every other one of the unedited model, from their kernels."""
     site, probe, token = MAPPED
-    for layer, kernel in now.items():
-        for other, unedited in before.items():
-            if other != layer:
-                where = Where(probe, token, layer, site)._asdict() | {"unedited_layer": other, "n": len(kernel)}
-                alignments.append(where | {"cka": cka_of_grams(kernel, unedited)})
-    return pd.DataFrame(alignments)
+    return [
+        Where(probe, token, layer, site)._asdict()
+        | {"unedited_layer": other, "n": len(kernel), "cka": cka(kernel, unedited)}
+        for layer, kernel in now.items()
+        for other, unedited in before.items()
+        if other != layer
+    ]

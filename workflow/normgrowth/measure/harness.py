@@ -17,10 +17,11 @@ from normgrowth.errors import INSTALL_HARNESS, AbilityError
 from normgrowth.lm.model import LanguageModel
 
 SEED = 1234
-"""Of everything random in the harness: its own default, so that few-shot examples are those of published numbers."""
+"""Seed of the harness: its own default, so that few-shot examples are those of published numbers."""
 
 ROWS_PER_PASS = 8
-"""Fixed, and not what fits the device: padding, and with it rounding, must not differ between runs."""
+"""Requests in one forward pass. Fixed, and not what fits the device: padding, and with it rounding, must not differ
+between runs."""
 
 RESAMPLES = 1000
 """Bootstrap draws for standard errors that have no closed form."""
@@ -48,7 +49,7 @@ def evaluate(
     Raises:
         AbilityError: when the harness is not installed, a task is unknown, or its data or packages are not there.
     """
-    try:
+    try:  # late, because the package is optional
         from lm_eval import __version__, simple_evaluate
         from lm_eval.models.huggingface import HFLM
         from lm_eval.tasks import TaskManager
@@ -130,7 +131,7 @@ def _leaves(task: str, subtasks: dict[str, list[str]]) -> list[str]:
 
 
 def _holds_nan(answer: object) -> bool:
-    """Whether a NaN is among the answers to a request, however they are nested."""
+    """True where a NaN is among the answers to a request, however they are nested."""
     if isinstance(answer, list | tuple):
         return any(map(_holds_nan, answer))
     return isinstance(answer, float) and math.isnan(answer)

@@ -1,6 +1,6 @@
-"""Where checkpoints of a run are, and what is measured there.
+"""Settings of measurements: the checkpoints of a run, and what is measured there.
 
-This module is imported whenever the workflow is parsed, so it must stay free of heavy imports.
+Free of torch: planning a study reads them.
 """
 
 from typing import Annotated

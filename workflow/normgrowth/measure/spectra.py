@@ -15,6 +15,8 @@ from normgrowth.lm.model import LanguageModel
 from normgrowth.seeds import derive
 
 OVERSAMPLING = 8
+"""Columns of the random block beyond the triples wanted."""
+
 PASSES = 20
 """Multiplications by W^T W: Krylov subspaces converge with the square root of the gap, so few are needed even where
 singular values lie close together (Musco and Musco 2015, arXiv 1504.05477). Of a random 1024 x 4096 matrix, the worst
@@ -36,8 +38,8 @@ def leading(matrix: torch.Tensor, k: int, seed: int = 0) -> Leading:
     a small SVD inside it gives the triples. Where that subspace would be the whole space, the SVD is a full one.
 
     Args:
-        k: at most the smaller side counts.
-        seed: of the random block.
+        k: triples wanted; at most as many as the smaller side come back.
+        seed: seed of the random block.
     """
     matrix = matrix.double()
     smaller = min(matrix.shape)
@@ -68,7 +70,7 @@ def rotation(now: torch.Tensor, before: torch.Tensor) -> float:
 
 
 def watched(lm: LanguageModel) -> list[Projection]:
-    """The MLP down-projections and attention output projections, which telemetry follows too."""
+    """The MLP down-projections and attention output projections, which `runs.telemetry` follows too."""
     return [*lm.anatomy.down_projections, *lm.anatomy.attention_outputs]
 
 
@@ -80,13 +82,17 @@ def leading_of(matrices: Iterable[Projection], k: int) -> dict[str, Leading]:
 def compare_spectra(
     lm: LanguageModel, k: int, unedited: dict[str, Leading], edited: Collection[Projection]
 ) -> pd.DataFrame:
-    """One row per watched matrix, with the columns of table `spectra` (without names of the run).
+    """Spectra of the watched matrices, compared with those of the unedited model.
 
     Args:
+        k: singular values of each matrix.
         unedited: `leading_of` the watched matrices of the unedited model; it still holds for those not in `edited`,
             which are not decomposed again.
 
-    A matrix that is no longer finite has a row of NaN.
+    Returns:
+        Table `spectra` without the names of the run, one row per matrix: `matrix, layer, spectral_norm, stable_rank,
+        singular_values` (a list), `left_rotation, right_rotation` (degrees). A matrix that is no longer finite has a
+        row of NaN.
     """
     changed = {p.name for p in edited}
     now = {name: spectrum for name, spectrum in unedited.items() if name not in changed} | leading_of(edited, k)

@@ -1,4 +1,4 @@
-"""The subspace that activations occupy: do the unedited model's principal components still describe the edited model's?
+"""Principal subspaces of activations: does the unedited model's still describe the edited model's?
 
 A basis fits the sample it was drawn from better than any other, so shares of variance are cross-fitted: components come
 from one half of the probes, shares from the other, for both models alike. Without that, an edited model that changes
@@ -11,7 +11,7 @@ import torch
 
 
 class Departure(NamedTuple):
-    """How far activations have left the unedited model's principal subspace. NaN where there is no number.
+    """Departure of activations from the unedited model's principal subspace. NaN where there is no number.
 
     `change` is `explained` minus `explained_unedited`. `explained_uncentred` is the same share about the unedited mean
     instead of the activations' own, so that activations that were only shifted have left too. `degree` puts these
@@ -72,7 +72,7 @@ def principal(vectors: torch.Tensor, k: int) -> torch.Tensor:
 
 
 def departure(now: torch.Tensor, before: torch.Tensor, k: int, groups: int = 1) -> Departure:
-    """Compare activations [n, d] with the unedited model's of the same probes.
+    """Departure of activations now [n, d] from the principal subspace of those before, of the same probes.
 
     Args:
         k: principal components; at most a third of each half of the probes is taken, so that halves can tell.
@@ -83,26 +83,36 @@ def departure(now: torch.Tensor, before: torch.Tensor, k: int, groups: int = 1) 
     k = max(1, min(k, n // 6, width - 1))
     half = (torch.arange(n) // groups) % 2 == 0
     if n < 4 or half.all() or not bool(torch.isfinite(now).all() and torch.isfinite(before).all()):
-        return Departure(n, n // groups, width, k, *[float("nan")] * 9, [float("nan")] * k, float("nan"))
+        return _no_number(n, n // groups, width, k)
     centred = _cross_fitted(now, before, k, half, about_unedited_mean=False)
     uncentred = _cross_fitted(now, before, k, half, about_unedited_mean=True)
     spread = (before - before.mean(dim=0)).square().sum(dim=1).mean().sqrt()
     shift = (now.mean(dim=0) - before.mean(dim=0)).norm()
+    degree, degree_std = _degree(centred, k / width, groups)
+    degree_uncentred, degree_uncentred_std = _degree(uncentred, k / width, groups)
     return Departure(
-        n,
-        n // groups,
-        width,
-        k,
-        centred.now,
-        centred.before,
-        centred.now - centred.before,
-        _spread(centred.influence_now - centred.influence_before, groups),
-        uncentred.now,
-        *_degree(centred, k / width, groups),
-        *_degree(uncentred, k / width, groups),
-        principal_angles(principal(now, k), principal(before, k)),
-        (shift / spread).item() if spread > 0 else float("nan"),
+        n=n,
+        units=n // groups,
+        width=width,
+        components=k,
+        explained=centred.now,
+        explained_unedited=centred.before,
+        change=centred.now - centred.before,
+        change_std=_spread(centred.influence_now - centred.influence_before, groups),
+        explained_uncentred=uncentred.now,
+        degree=degree,
+        degree_std=degree_std,
+        degree_uncentred=degree_uncentred,
+        degree_uncentred_std=degree_uncentred_std,
+        angles=principal_angles(principal(now, k), principal(before, k)),
+        centroid_shift=(shift / spread).item() if spread > 0 else float("nan"),
     )
+
+
+def _no_number(n: int, units: int, width: int, k: int) -> Departure:
+    """The departure of activations that are too few or not finite."""
+    nan = float("nan")
+    return Departure(n, units, width, k, nan, nan, nan, nan, nan, nan, nan, nan, nan, [nan] * k, nan)
 
 
 def _cross_fitted(
@@ -111,7 +121,7 @@ def _cross_fitted(
     """Shares of variance inside the unedited components of the other half, averaged over both halves.
 
     Args:
-        about_unedited_mean: whether variance is about the unedited mean of that other half, or about each one's own.
+        about_unedited_mean: take variance about the unedited mean of that other half instead of each one's own.
     """
     shares: list[tuple[float, float]] = []
     influences = torch.empty(2, len(now), dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""What checkpoints are measured on: probes, text, and facts that stay untouched."""
+"""Material of measurements: probes, text, and facts that stay untouched."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,42 +10,46 @@ from normgrowth.facts.records import Fact
 from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.prompt_lengths import require_prompts, require_windows
 from normgrowth.measure.activations import Probes, make_probes
+from normgrowth.measure.measure_settings import Measure
 from normgrowth.sources.text import windows
 
 
 @dataclass(frozen=True)
 class Material:
-    """What checkpoints are measured on: the same for every run of a model.
-
-    `order` is the run's edit order; `settings` are those of the study's section `measure`.
-    """
+    """Material that checkpoints are measured on: the same for every run of a model, but for the edit order."""
 
     facts: list[Fact]
-    order: list[Fact]
-    text: Path
-    heldout: Path | None
+    order: list[Fact]  # the run's edit order
+    text: Path  # that probes are cut from
+    heldout: Path | None  # text for perplexity; None where that is not measured
     seed: int
-    settings: dict
+    measure: Measure  # the study's section `measure`
 
     def probes(self, lm: LanguageModel) -> Probes:
         """Fact prompts and windows of text whose activations are followed."""
-        window, count = self.settings["text_window"], self.settings["text_probes"]
+        window, count = self.measure.text_window, self.measure.text_probes
         text = windows(self.text, lm.tokenizer, window, count, self.seed, "activation probes")
         return make_probes(lm, self.probed_facts(), text)
 
     def probed_facts(self) -> list[Fact]:
         """The facts whose prompts are probes."""
-        return subset(self.facts, self.settings["fact_probes"], self.seed, "activation probes")
+        return subset(self.facts, self.measure.fact_probes, self.seed, "activation probes")
 
     def heldout_windows(self, lm: LanguageModel) -> torch.Tensor:
-        """Windows of held-out text [count, length] for perplexity."""
-        length = self.settings["text_window"]
-        count = -(-self.settings["perplexity_tokens"] // length)
+        """Windows of held-out text [count, length] for perplexity.
+
+        Raises:
+            ValueError: when the material has no held-out text.
+        """
+        if self.heldout is None:
+            raise ValueError("perplexity is measured on held-out text, and this material has none")
+        length = self.measure.text_window
+        count = -(-self.measure.perplexity_tokens // length)
         return windows(self.heldout, lm.tokenizer, length, count, self.seed, "perplexity")
 
     def untouched(self, step: int) -> list[Fact]:
         """Facts at the end of the order: the same at every step that has not reached them."""
-        wanted = self.settings["untouched_facts"]
+        wanted = self.measure.untouched_facts
         return self.order[max(step, len(self.order) - wanted) :] if wanted else []
 
 
@@ -56,6 +60,6 @@ def require_material(lm: LanguageModel, material: Material) -> None:
         ModelError: naming the key of the study, its value and the context's length.
         FactError: naming the case whose prompt is too long.
     """
-    require_windows(lm, {"measure.text_window": material.settings["text_window"]})
+    require_windows(lm, {"measure.text_window": material.measure.text_window})
     for fact in material.probed_facts():
         require_prompts(lm, fact, [f"{fact.question} "])

@@ -8,35 +8,39 @@ segments begin: contexts, second moments and targets follow from the weights, an
 import math
 import resource
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import torch
 
-from normgrowth.editors.base import Editor, Resources
+from normgrowth.editors.base import Editor, Memory, Resources, Trace
 from normgrowth.errors import EditError
 from normgrowth.facts.records import Fact, named
 from normgrowth.io.provenance import provenance
 from normgrowth.io.schemas import segment_schema
 from normgrowth.io.tables import write_table
+from normgrowth.layout import segment_folder
 from normgrowth.lm.model import LanguageModel
 from normgrowth.measure.scores import UNASKED, score_facts
 from normgrowth.progress import Progress
-from normgrowth.runs.state import STATE_FILE, Segment, restore, save_state, segment_folder
+from normgrowth.runs.state import SegmentState, restore, save_state
+from normgrowth.runs.status import SegmentProgress
 from normgrowth.runs.telemetry import NormTelemetry
 
 
 @dataclass(frozen=True)
 class Run:
-    """The names of a chain (identity columns) and what its states must carry to be continued."""
+    """The names of a run (identity columns) and what its states must carry to be continued."""
 
     study: str
     model: str
     editor: str
     order: int
-    fixed: dict  # model revision, settings, seed, hashes of facts and resources
-    of_segment: dict = field(default_factory=dict)  # hashes of what one segment alone reads
+    fixed: Mapping[str, object]  # model revision, settings, seed, hashes of facts and resources
+    of_segment: Mapping[str, object] = field(default_factory=dict)  # hashes of what one segment alone reads
 
     @property
     def identity(self) -> dict[str, object]:
@@ -45,119 +49,200 @@ class Run:
 
     @property
     def expected(self) -> dict[str, object]:
-        """What every state of the chain must say."""
+        """Metadata that every state of the run must carry."""
         return {**self.identity, **self.fixed}
 
     def identify(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The frame with the identity columns in front, `step` being there already."""
+        """A frame that has column `step`, with all identity columns in front."""
         frame = frame.assign(**self.identity)
         first = [*self.identity, "step"]
         return frame[first + [column for column in frame.columns if column not in first]]
 
 
-def run_segment(
-    run: Run,
-    lm: LanguageModel,
-    editor: Editor,
-    resources: Resources,
-    chain: Path,
-    number: int,
-    first: int,
-    facts: list[Fact],
-    batch: int,
-) -> None:
-    """Apply the edits of segment `number` (steps `first` to `first` + len(facts) - 1) and write its folder.
+class Call(NamedTuple):
+    """Facts that the editor is given together."""
+
+    number: int  # of the batch, counted along the order from 1
+    first: int  # step of the first fact
+    facts: list[Fact]
+
+    @property
+    def last(self) -> int:
+        """Step of the last fact."""
+        return self.first + len(self.facts) - 1
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive edits of a run, made by one job."""
+
+    chain: Path  # folder of the run, with the segments before this one
+    number: int  # from 1
+    first: int  # step of the first edit
+    facts: list[Fact]
+    batch: int  # facts per call of the editor
+
+    @property
+    def last(self) -> int:
+        """Step of the last edit."""
+        return self.first + len(self.facts) - 1
+
+    def calls(self) -> Iterator[Call]:
+        """The calls of the editor that make the edits."""
+        for start in range(0, len(self.facts), self.batch):
+            first = self.first + start
+            yield Call((first - 1) // self.batch + 1, first, self.facts[start : start + self.batch])
+
+
+def run_segment(run: Run, lm: LanguageModel, editor: Editor, resources: Resources, segment: Segment) -> None:
+    """Make the edits of a segment and write its folder: state, `norms, edits, scores, timing, speed`.
 
     Args:
         lm: the unedited model; it is edited in place.
-        chain: the folder of the run, with the segments before this one.
-        batch: facts per call of the editor.
 
     Raises:
         EditError: naming the edit that failed; nothing of this segment is written then.
         ArtefactError: when an earlier state is missing or of another run, or the disk is full.
     """
-    began = time.perf_counter()
+    log = _Log()
+    with log.load:
+        telemetry, memory, log.norms = _start(run, lm, editor, resources, segment)
+    state = SegmentState(editor.layers, memory)
+    status = SegmentProgress(segment.chain, segment.number)
+    with Progress(
+        len(segment.facts), f"{run.editor} on {run.model}, order {run.order}, segment {segment.number}"
+    ) as bar:
+        for call in segment.calls():
+            with log.edit:
+                trace = _edit(editor, lm, memory, call)
+            state.add(call.last, trace.changes)
+            with log.telemetry:
+                norms = _finite(telemetry.rows(call.last), call)
+            with log.score:
+                scores = score_facts(lm, call.facts)
+            log.add(call, trace, norms, scores)
+            worst = max(row["frobenius_ratio"] for row in norms)
+            bar.update(len(call.facts), f"norm x{worst:.3f}")
+            status.update(len(call.facts))
+    with log.telemetry:
+        telemetry.recount(segment.last)
+
+    place = {"segment": segment.number, "first": segment.first, "last": segment.last}
+    metadata = provenance(**run.expected, **run.of_segment, **place, device=lm.device.type, dtype="float32")
+    folder = segment_folder(segment.chain, segment.number)
+    for table, rows in log.tables().items():
+        write_table(folder / f"{table}.parquet", run.identify(rows), segment_schema(table), metadata)
+    speed = log.speed(segment, _peak_memory(lm))
+    write_table(folder / "speed.parquet", run.identify(speed), "speed", metadata)
+    save_state(segment.chain, segment.number, lm, state, metadata)
+    status.finish()
+
+
+class _Timer:
+    """Wall time in seconds of the blocks that run under it: of the last one, and of all."""
+
+    def __init__(self) -> None:
+        self.last = self.total = 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.last = time.perf_counter() - self._began
+        self.total += self.last
+
+
+class _Log:
+    """The rows of a segment's tables, without the identity columns but `step`, and wall times."""
+
+    def __init__(self) -> None:
+        self.norms: list[dict] = []
+        self.edits: list[dict] = []
+        self.timing: list[dict] = []
+        self.scores: list[pd.DataFrame] = []
+        self.load, self.edit, self.telemetry, self.score = _Timer(), _Timer(), _Timer(), _Timer()
+
+    def add(self, call: Call, trace: Trace, norms: list[dict], scores: pd.DataFrame) -> None:
+        """Note what a call of the editor, the last one timed, has done."""
+        self.norms += norms
+        seconds = self.edit.last / len(call.facts)
+        for i, record in enumerate(trace.records):
+            efficacy = scores["es"][i]
+            self.edits.append(
+                {"step": call.first + i, "batch": call.number, "immediate_efficacy": efficacy, **vars(record)}
+            )
+            self.timing.append({"step": call.first + i, "case_id": record.case_id, "edit_seconds": seconds})
+        edited_at = range(call.first, call.last + 1)
+        self.scores.append(scores.assign(step=call.last, edited_at=edited_at, moment="immediate"))
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables by name, but `speed`."""
+        return {
+            "norms": pd.DataFrame(self.norms),
+            "edits": pd.DataFrame(self.edits),
+            "scores": pd.concat(self.scores).assign(**UNASKED),
+            "timing": pd.DataFrame(self.timing),
+        }
+
+    def speed(self, segment: Segment, peak_memory: float) -> pd.DataFrame:
+        """The row of table `speed`; peak memory in megabytes."""
+        row = {
+            "step": segment.last,
+            "segment": segment.number,
+            "edits": len(segment.facts),
+            "peak_memory_mb": peak_memory,
+            "load_seconds": self.load.total,
+            "edit_seconds": self.edit.total,
+            "telemetry_seconds": self.telemetry.total,
+            "score_seconds": self.score.total,
+        }
+        return pd.DataFrame([row])
+
+
+class _Start(NamedTuple):
+    """Everything that the first edit of a segment finds, beside the weights."""
+
+    telemetry: NormTelemetry
+    memory: Memory
+    norms: list[dict]  # rows of step 0; none but in the first segment
+
+
+def _start(run: Run, lm: LanguageModel, editor: Editor, resources: Resources, segment: Segment) -> _Start:
+    """Bring the unedited model to the segment's first edit."""
     editor.prepare(lm, resources)
     telemetry = NormTelemetry(lm, editor.layers)
-    norms = telemetry.rows(0) if number == 1 else []
-    if number == 1:
-        memory = editor.begin(lm)
-    else:
-        memory = restore(lm, chain, number - 1, run.expected)
-        telemetry.rebase()
-    seconds = {"load": time.perf_counter() - began, "edit": 0.0, "telemetry": 0.0, "score": 0.0}
-
-    segment, edits, timing, scores = Segment(), [], [], []
-    with Progress(len(facts), f"{run.editor} on {run.model}, order {run.order}, segment {number}") as progress:
-        for start in range(0, len(facts), batch):
-            chosen = facts[start : start + batch]
-            step = first + start + len(chosen) - 1
-            began = time.perf_counter()
-            trace = _edit(editor, lm, memory, chosen, step)
-            edit_seconds = time.perf_counter() - began
-            segment.add(step, trace.changes)
-            began = time.perf_counter()
-            rows = _checked(telemetry.rows(step), chosen, step)
-            norms += rows
-            seconds["telemetry"] += time.perf_counter() - began
-            began = time.perf_counter()
-            scored = score_facts(lm, chosen)
-            seconds["score"] += time.perf_counter() - began
-            seconds["edit"] += edit_seconds
-            for i, record in enumerate(trace.records):
-                edit_step = first + start + i
-                edits.append(
-                    {
-                        "step": edit_step,
-                        "batch": (first + start - 1) // batch + 1,
-                        "immediate_efficacy": scored["es"][i],
-                        **vars(record),
-                    }
-                )
-                timing.append(
-                    {"step": edit_step, "case_id": record.case_id, "edit_seconds": edit_seconds / len(chosen)}
-                )
-            scores.append(scored.assign(step=step, edited_at=range(first + start, step + 1), moment="immediate"))
-            worst = max(row["frobenius_ratio"] for row in rows)
-            progress.update(len(chosen), f"norm x{worst:.3f}")
-    began = time.perf_counter()
-    telemetry.recount(first + len(facts) - 1)
-    seconds["telemetry"] += time.perf_counter() - began
-
-    folder = segment_folder(chain, number)
-    place = {"segment": number, "first": first, "last": first + len(facts) - 1}
-    metadata = provenance(**run.expected, **run.of_segment, **place, device=lm.device.type, dtype="float32")
-    write_table(folder / "norms.parquet", run.identify(pd.DataFrame(norms)), "norms", metadata)
-    write_table(folder / "edits.parquet", run.identify(pd.DataFrame(edits)), segment_schema("edits"), metadata)
-    write_table(folder / "scores.parquet", run.identify(pd.concat(scores).assign(**UNASKED)), "scores", metadata)
-    write_table(folder / "timing.parquet", run.identify(pd.DataFrame(timing)), "timing", metadata)
-    speed = {"step": first + len(facts) - 1, "segment": number, "edits": len(facts), "peak_memory_mb": _peak_memory(lm)}
-    speed |= {f"{name}_seconds": value for name, value in seconds.items()}
-    write_table(folder / "speed.parquet", run.identify(pd.DataFrame([speed])), "speed", metadata)
-    previous = segment_folder(chain, number - 1) / STATE_FILE if number > 1 else None
-    save_state(folder, lm, editor.layers, segment, memory, metadata, previous)
+    if segment.number == 1:
+        norms = telemetry.rows(0)
+        return _Start(telemetry, editor.begin(lm), norms)
+    memory = restore(lm, segment.chain, segment.number - 1, run.expected)
+    telemetry.rebase()
+    return _Start(telemetry, memory, [])
 
 
-def _edit(editor: Editor, lm: LanguageModel, memory: dict, facts: list[Fact], step: int):
+def _edit(editor: Editor, lm: LanguageModel, memory: Memory, call: Call) -> Trace:
     try:
-        return editor.edit(lm, memory, facts)
+        return editor.edit(lm, memory, call.facts)
     except torch.linalg.LinAlgError as error:
-        raise EditError(f"the edit of {named(facts)} (step {step}) has no solution: {error}") from error
+        raise EditError(f"the edit of {named(call.facts)} (step {call.last}) has no solution: {error}") from error
 
 
-def _checked(rows: list[dict], facts: list[Fact], step: int) -> list[dict]:
-    for row in rows:
+def _finite(norms: list[dict], call: Call) -> list[dict]:
+    """Rows of table `norms`, all of which are finite.
+
+    Raises:
+        EditError: when one is not; the message names the edit and the matrix.
+    """
+    for row in norms:
         if not math.isfinite(row["frobenius"]):
             raise EditError(
-                f"the edit of {named(facts)} (step {step}) left {row['matrix']} with a norm of {row['frobenius']}; "
-                "earlier segments are kept"
+                f"the edit of {named(call.facts)} (step {call.last}) left {row['matrix']} with a norm of "
+                f"{row['frobenius']}; earlier segments are kept"
             )
-    return rows
+    return norms
 
 
 def _peak_memory(lm: LanguageModel) -> float:
-    """Megabytes: of the device where there is one, else of the process."""
+    """Peak memory in megabytes: of the device where there is one, else of the process."""
     if lm.device.type == "cuda":
         return torch.cuda.max_memory_allocated(lm.device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

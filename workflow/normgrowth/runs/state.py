@@ -7,7 +7,7 @@ names its run and segment, the hash of the one it grew from, the model and the s
 refused.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,74 +19,70 @@ from normgrowth.errors import ArtefactError
 from normgrowth.io.identity import require
 from normgrowth.io.provenance import file_sha256
 from normgrowth.io.tensors import read_metadata, read_tensors, write_tensors
-from normgrowth.layout import STATE_FILE
+from normgrowth.layout import STATE_FILE, segment_folder
 from normgrowth.lm.model import LanguageModel
 
 STATE = "state"
+"""Kind of file that a state is."""
 
-
-def segment_folder(chain: Path | str, segment: int) -> Path:
-    """Where a chain keeps one segment, counted from 1."""
-    return Path(chain) / f"segment-{segment}"
+DENSE, FACTORS = "dense", "factors"
+"""Forms of a state: changed matrices themselves, or factors of each step's change."""
 
 
 @dataclass
-class Segment:
-    """What one segment has changed so far: per step the changes by layer, None for a step that knows no factors."""
+class SegmentState:
+    """Content of a segment's state, beside the weights: the editor's memory, and the changes of each step."""
 
+    layers: tuple[int, ...]  # that are edited
+    memory: Memory
     steps: list[int] = field(default_factory=list)
-    changes: list[dict[int, Change] | None] = field(default_factory=list)
+    changes: list[dict[int, Change] | None] = field(default_factory=list)  # by layer; None where no factors are known
 
     def add(self, step: int, changes: dict[int, Change] | None) -> None:
-        """Note the change that led to `step`."""
+        """Note the changes that led to `step`."""
         self.steps.append(step)
         self.changes.append(changes)
 
 
 def save_state(
-    folder: Path,
-    lm: LanguageModel,
-    layers: tuple[int, ...],
-    segment: Segment,
-    memory: Memory,
-    metadata: dict,
-    previous: Path | None,
+    chain: Path, number: int, lm: LanguageModel, state: SegmentState, metadata: Mapping[str, object]
 ) -> None:
-    """Write the state of a segment that ended with the model's current weights.
+    """Write the state of segment `number`, which ended with the model's current weights, into the run's folder.
 
-    Args:
-        previous: the state it grew from; None for the first segment, which grew from the unedited model.
+    Raises:
+        ArtefactError: when the disk is full.
     """
-    tensors = {f"memory.{name}": tensor for name, tensor in memory.items()}
-    if any(change is None for change in segment.changes):
-        form = "dense"
-        for layer in layers:
+    tensors = {f"memory.{name}": tensor for name, tensor in state.memory.items()}
+    known = [changes for changes in state.changes if changes is not None]
+    ranks: list[int] = []
+    if len(known) < len(state.changes):
+        form = DENSE
+        for layer in state.layers:
             for name, parameter in lm.anatomy.down_projections[layer].parameters.items():
                 tensors[f"{name}.{layer}"] = parameter.detach().clone()
     else:
-        form = "factors"
-        for layer in layers:
-            tensors[f"left.{layer}"] = torch.cat([change[layer].left for change in segment.changes], dim=1)
-            tensors[f"right.{layer}"] = torch.cat([change[layer].right for change in segment.changes], dim=1)
-            scales = [change[layer].scale for change in segment.changes]
+        form, ranks = FACTORS, [changes[state.layers[0]].left.shape[1] for changes in known]
+        for layer in state.layers:
+            tensors[f"left.{layer}"] = torch.cat([changes[layer].left for changes in known], dim=1)
+            tensors[f"right.{layer}"] = torch.cat([changes[layer].right for changes in known], dim=1)
+            scales = [changes[layer].scale for changes in known]
             tensors[f"scale.{layer}"] = torch.tensor(scales, dtype=torch.float64)
-    ranks = [] if form == "dense" else [change[layers[0]].left.shape[1] for change in segment.changes]
-    write_tensors(
-        folder / STATE_FILE,
-        tensors,
-        {
-            **metadata,
-            "form": form,
-            "layers": list(layers),
-            "steps": segment.steps,
-            "ranks": ranks,
-            "parent": file_sha256(previous) if previous else None,
-        },
-        STATE,
-    )
+    of_state = {
+        "form": form,
+        "layers": list(state.layers),
+        "steps": state.steps,
+        "ranks": ranks,
+        "parent": file_sha256(state_file(chain, number - 1)) if number > 1 else None,
+    }
+    write_tensors(state_file(chain, number), tensors, {**metadata, **of_state}, STATE)
 
 
-def restore(lm: LanguageModel, chain: Path | str, segments: int, expected: dict) -> Memory:
+def state_file(chain: Path | str, number: int) -> Path:
+    """The state of segment `number`, counted from 1, in the folder of its run."""
+    return segment_folder(chain, number) / STATE_FILE
+
+
+def restore(lm: LanguageModel, chain: Path | str, segments: int, expected: Mapping[str, object]) -> Memory:
     """Bring an unedited model to the end of a chain's first `segments` segments; return the editor's memory.
 
     Args:
@@ -98,11 +94,11 @@ def restore(lm: LanguageModel, chain: Path | str, segments: int, expected: dict)
     memory: Memory = {}
     parent = None
     for number in range(1, segments + 1):
-        path = segment_folder(chain, number) / STATE_FILE
+        path = state_file(chain, number)
         tensors, metadata = read_tensors(path, STATE, str(lm.device))
         _require_of_run(path, metadata, number, expected)
         if metadata["parent"] != parent:
-            before = segment_folder(chain, number - 1) / STATE_FILE if number > 1 else "the unedited model"
+            before = state_file(chain, number - 1) if number > 1 else "the unedited model"
             raise ArtefactError(
                 f"{path} grew from a state with hash {metadata['parent']}, but {before} has {parent}, so one of the "
                 f"two is of another run; delete the folder {Path(chain)} and run the workflow again"
@@ -115,16 +111,16 @@ def restore(lm: LanguageModel, chain: Path | str, segments: int, expected: dict)
     return memory
 
 
-def _require_of_run(path: Path, metadata: dict, number: int, expected: dict) -> None:
+def _require_of_run(path: Path, metadata: dict, number: int, expected: Mapping[str, object]) -> None:
     remedy = f"delete the folder {path.parents[1]} and run the workflow again"
     require(path, metadata, {"segment": number, **expected}, remedy)
 
 
 class EditedModel:
-    """A model after some of its edits that can go back to before them: only the edited matrices and their biases are
-    kept twice.
+    """A model after some of its edits that can go back to before them.
 
-    `projections` are the edited matrices; none where the model is the unedited one.
+    Only the edited matrices and their biases are kept twice. `projections` are the edited matrices; none where the
+    model is the unedited one.
 
     edited = EditedModel(lm, chain, segments, expected)      # lm is edited from here on
     with edited.undone():
@@ -133,7 +129,7 @@ class EditedModel:
     """
 
     @torch.no_grad()
-    def __init__(self, lm: LanguageModel, chain: Path | str | None, segments: int, expected: dict) -> None:
+    def __init__(self, lm: LanguageModel, chain: Path | str, segments: int, expected: Mapping[str, object]) -> None:
         """Edit `lm` in place, as `restore` does; with no segments it stays as it is."""
         layers = edited_layers(chain, segments, expected)
         self.projections = [lm.anatomy.down_projections[layer] for layer in layers]
@@ -163,7 +159,7 @@ class EditedModel:
             parameter.copy_(value)
 
 
-def edited_layers(chain: Path | str | None, segments: int, expected: dict) -> list[int]:
+def edited_layers(chain: Path | str, segments: int, expected: Mapping[str, object]) -> list[int]:
     """The layers that a chain's first `segments` segments have changed, ascending.
 
     Raises:
@@ -171,7 +167,7 @@ def edited_layers(chain: Path | str | None, segments: int, expected: dict) -> li
     """
     layers: set[int] = set()
     for number in range(1, segments + 1):
-        path = segment_folder(chain, number) / STATE_FILE
+        path = state_file(chain, number)
         metadata = read_metadata(path, STATE)
         _require_of_run(path, metadata, number, expected)
         layers |= set(metadata["layers"])
@@ -182,7 +178,7 @@ def edited_layers(chain: Path | str | None, segments: int, expected: dict) -> li
 def _replay(lm: LanguageModel, tensors: dict[str, torch.Tensor], metadata: dict, path: Path) -> None:
     for layer in metadata["layers"]:
         projection = lm.anatomy.down_projections[layer]
-        if metadata["form"] == "dense":
+        if metadata["form"] == DENSE:
             for name, parameter in projection.parameters.items():
                 if f"{name}.{layer}" not in tensors:
                     raise ArtefactError(

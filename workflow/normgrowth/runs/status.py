@@ -1,20 +1,39 @@
-"""How far the runs of a study have come, read from what they have left so far."""
+"""Progress of a study's runs: what a job leaves while it edits a segment, and what `status` makes of it.
 
-import re
+While a segment is edited, a small file beside its folder counts the edits done. A finished segment has its state
+instead, and its wall times in table `speed`.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from normgrowth import layout
+from normgrowth.errors import ArtefactError
+from normgrowth.io.atomic import whole_or_not_at_all
 from normgrowth.io.tables import read_table_if_whole
-from normgrowth.progress import clock
-from normgrowth.study.plan import Plan
+from normgrowth.progress import SECONDS_BETWEEN_LINES, clock
 
-STATE_FILE = "state.safetensors"  # as in `state`, which is too heavy to import here
-_PROGRESS = re.compile(r": (\d+)/(\d+)(?:, |$)")
+SPEED_TABLE = "speed.parquet"
+
+
+@dataclass(frozen=True)
+class StudyRuns:
+    """The runs of a study, as its plan has them."""
+
+    study: str
+    chains: Sequence[tuple[str, str, int]]  # model, editor and order of each run
+    segments: int  # of each run
+    edits_per_segment: int
+    edits: int  # of each run
 
 
 @dataclass(frozen=True)
 class ChainStatus:
-    """One run: a model, an editor, an order."""
+    """Progress of one run: a model, an editor, an order."""
 
     model: str
     editor: str
@@ -26,13 +45,13 @@ class ChainStatus:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the rate so far; None where nothing is known yet."""
+        """Seconds left at the rate so far; None where nothing is known yet."""
         return (self.total - self.done) / self.per_second if self.per_second else None
 
 
-def chains(plan: Plan, folder: Path) -> list[ChainStatus]:
-    """Every run of a study, in the order of the workflow; `folder` holds `results/` and `logs/`."""
-    return [_chain(plan, folder, *chain) for chain in plan.chains]
+def chains(runs: StudyRuns, folder: Path) -> list[ChainStatus]:
+    """Progress of every run of a study, in the order of the plan; `folder` holds `results/`."""
+    return [_chain(runs, folder, *chain) for chain in runs.chains]
 
 
 def line_of(status: ChainStatus) -> str:
@@ -41,41 +60,75 @@ def line_of(status: ChainStatus) -> str:
     parts = [f"{status.done:,}/{status.total:,} edits"]
     if status.done == status.total:
         return f"{name}: {parts[0]}, done"
-    if status.per_second:
+    if status.per_second and status.seconds_left is not None:
         parts += [f"{status.per_second:.3g}/s", f"{clock(status.seconds_left)} left"]
     return f"{name}: {', '.join(parts if status.begun or status.done else [*parts, 'waiting'])}"
 
 
-def _chain(plan: Plan, folder: Path, model: str, editor: str, order: int) -> ChainStatus:
-    study = plan.study
-    place = Path(model, editor, f"order-{order}")
-    chain = folder / "results" / study.study / "runs" / place
+def _chain(runs: StudyRuns, folder: Path, model: str, editor: str, order: int) -> ChainStatus:
+    chain = folder / layout.RUN.format(study=runs.study, model=model, editor=editor, order=order)
     finished = 0
-    while finished < plan.segments and (chain / f"segment-{finished + 1}" / STATE_FILE).is_file():
+    while finished < runs.segments and (layout.segment_folder(chain, finished + 1) / layout.STATE_FILE).is_file():
         finished += 1
-    within = _within(folder / "logs" / study.study / "edit" / place / f"segment-{finished + 1}.log")
-    seconds = sum(_seconds(chain / f"segment-{number}" / "speed.parquet") for number in range(1, finished + 1))
+    within = edits_within(chain, finished + 1)
+    seconds = sum(_seconds(layout.segment_folder(chain, number)) for number in range(1, finished + 1))
     return ChainStatus(
-        model,
-        editor,
-        order,
-        finished * study.segment + (within or 0),
-        study.edits,
-        within is not None,
-        finished * study.segment / seconds if seconds else None,
+        model=model,
+        editor=editor,
+        order=order,
+        done=finished * runs.edits_per_segment + (within or 0),
+        total=runs.edits,
+        begun=within is not None,
+        per_second=finished * runs.edits_per_segment / seconds if seconds else None,
     )
 
 
-def _within(log: Path) -> int | None:
-    """Edits of a segment that its log tells of; None where there is no log."""
-    try:
-        counts = _PROGRESS.findall(log.read_text(encoding="utf-8", errors="replace"))
-    except OSError:
-        return None
-    return int(counts[-1][0]) if counts else 0
-
-
-def _seconds(speed: Path) -> float:
-    """Wall time of a finished segment; 0 where that is not known."""
-    rows = read_table_if_whole(speed)
+def _seconds(segment: Path) -> float:
+    """Wall time of a finished segment in seconds; 0 where it is not known."""
+    rows = read_table_if_whole(segment / SPEED_TABLE)
     return 0.0 if rows is None else float(rows.filter(like="_seconds").to_numpy().sum())
+
+
+class SegmentProgress:
+    """The file that says how many edits of a segment are done, while it is being edited.
+
+    It is written every few seconds at most, and never makes the job fail. It stays where a job failed or was killed;
+    the job that edits the segment again writes it anew.
+    """
+
+    def __init__(self, chain: Path, number: int) -> None:
+        self._file = _file(chain, number)
+        self._done = 0
+        self._write()
+
+    def update(self, edits: int) -> None:
+        """Count more edits as done."""
+        self._done += edits
+        if time.monotonic() - self._written >= SECONDS_BETWEEN_LINES:
+            self._write()
+
+    def finish(self) -> None:
+        """Remove the file: the segment's own files say that it is finished."""
+        with suppress(OSError):
+            self._file.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        with suppress(OSError, ArtefactError), whole_or_not_at_all(self._file) as partial:
+            partial.write_text(json.dumps({"edits": self._done}))
+
+
+def edits_within(chain: Path, number: int) -> int | None:
+    """Edits done of a segment that is not finished; None where no job has begun it, 0 where its file is damaged."""
+    try:
+        edits = json.loads(_file(chain, number).read_bytes())["edits"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0
+    return edits if isinstance(edits, int) else 0
+
+
+def _file(chain: Path, number: int) -> Path:
+    # Beside the segment's folder, which appears once the segment is finished; hidden, since it is no result.
+    return chain / f".{layout.segment_folder(chain, number).name}-progress.json"

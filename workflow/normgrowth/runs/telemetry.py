@@ -9,12 +9,12 @@ from normgrowth.lm.anatomy import Projection, frobenius
 from normgrowth.lm.model import LanguageModel
 
 RECOUNT = 50
-"""Edits after which controls are measured though nothing has written to them."""
+"""Edits between measurements of controls that nothing is known to have written to."""
 
 
 @dataclass
 class _Control:
-    """A matrix that should not move, with its norm when something last wrote to it."""
+    """A matrix that should not move, with its norm since something last wrote to it."""
 
     projection: Projection
     norm: float
@@ -22,6 +22,7 @@ class _Control:
 
     @classmethod
     def of(cls, projection: Projection) -> "_Control":
+        """The control as it is now."""
         return cls(projection, frobenius(projection.matrix), _written(projection))
 
 
@@ -47,12 +48,16 @@ class NormTelemetry:
         self._difference = {p.name: torch.empty_like(self._original[p.name]) for p in self._edited}
 
     def rebase(self) -> None:
-        """Take the weights as they are now for the end of the step before the next one."""
+        """Take the weights of now for those that the next step changes."""
         for projection in self._edited:
             self._previous[projection.name].copy_(projection.matrix)
 
     def rows(self, step: int) -> list[dict]:
-        """One row of the table `norms` per matrix (without names of the run), for the change since the last call.
+        """Rows of table `norms`, one per matrix, for the change since the last call.
+
+        Returns:
+            `step, matrix, layer, role, frobenius, frobenius_ratio` (to the unedited norm), `delta_frobenius` (of the
+            change), `drift_frobenius` (from the unedited matrix), `drift_cosine` (of drift and unedited matrix).
 
         Raises:
             EditError: when a control has moved unseen.
@@ -65,7 +70,7 @@ class NormTelemetry:
         return rows
 
     def recount(self, step: int) -> None:
-        """Measure controls that nothing is known to have written to; asked for at the end of a run too.
+        """Measure controls that nothing is known to have written to; a run calls it at its end too.
 
         Raises:
             EditError: when one has moved unseen.
@@ -76,7 +81,7 @@ class NormTelemetry:
             if written == control.written and (norm := frobenius(control.projection.matrix)) != control.norm:
                 raise EditError(
                     f"{name} had a norm of {control.norm} and has {norm} at step {step}, though nothing is known to "
-                    "have written to it: what edits a matrix has to do so through torch, without `.data`"
+                    "have written to it: editors must change matrices through torch, without `.data`"
                 )
 
     def _edited_row(self, projection: Projection, step: int) -> dict:
@@ -88,8 +93,8 @@ class NormTelemetry:
         return self._row(
             projection,
             step,
+            norm,
             role="edited",
-            frobenius=norm,
             delta_frobenius=self._distance(projection, self._previous[projection.name]),
             drift_frobenius=drift,
             drift_cosine=inner / (drift * original_norm) if drift > 0 else None,
@@ -107,17 +112,24 @@ class NormTelemetry:
         return self._row(
             projection,
             step,
+            control.norm,
             role="control",
-            frobenius=control.norm,
             delta_frobenius=difference,
             drift_frobenius=difference,
             drift_cosine=None,
         )
 
-    def _row(self, projection: Projection, step: int, **values: object) -> dict:
-        ratio = values["frobenius"] / self._original_norm[projection.name]
-        return {"step": step, "matrix": projection.name, "layer": projection.layer, "frobenius_ratio": ratio, **values}
+    def _row(self, projection: Projection, step: int, norm: float, **values: object) -> dict:
+        return {
+            "step": step,
+            "matrix": projection.name,
+            "layer": projection.layer,
+            "frobenius": norm,
+            "frobenius_ratio": norm / self._original_norm[projection.name],
+            **values,
+        }
 
 
 def _written(projection: Projection) -> tuple[int, int]:
+    """The address of a weight, and torch's count of the changes made to it in place."""
     return projection.weight.data_ptr(), projection.weight._version

@@ -5,9 +5,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from normgrowth.editors.families import kind_of
-from normgrowth.editors.hypernetwork.hypernetwork_settings import HypernetworkSettings
 from normgrowth.editors.registry import EDITORS, declaration
-from normgrowth.editors.settings import SECOND_MOMENTS
+from normgrowth.editors.settings import SECOND_MOMENTS, HypernetworkSettings
 from normgrowth.errors import FactError, ModelError
 from normgrowth.layout import HELDOUT_SUFFIX
 from normgrowth.lm.context_length import Asked, too_long

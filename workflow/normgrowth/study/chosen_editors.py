@@ -6,10 +6,9 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from normgrowth.editors import families
-from normgrowth.editors.control_settings import FILLED_IN, ControlSettings
 from normgrowth.editors.families import kind_of
 from normgrowth.editors.registry import EDITORS, declaration
-from normgrowth.editors.settings import EditorSettings
+from normgrowth.editors.settings import FILLED_IN, ControlSettings, EditorSettings
 from normgrowth.study import inputs, presets
 from normgrowth.study.messages import describe, dotted, unknown
 from normgrowth.study.study import Study

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from normgrowth.editors.control_settings import FILLED_IN, ControlSettings
 from normgrowth.editors.registry import EDITORS, declaration
+from normgrowth.editors.settings import FILLED_IN, ControlSettings
 from normgrowth.figures.figure_settings import StyleSettings
 from normgrowth.measure.measure_settings import Measure
 from normgrowth.sources.toy.toy_settings import TrainingSettings, WorldSettings

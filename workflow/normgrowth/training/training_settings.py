@@ -1,4 +1,4 @@
-"""How a model is trained on, or which published checkpoints are compared. Free of heavy imports, for the workflow."""
+"""Settings of further training of whole models. Free of torch, for planning a study."""
 
 from typing import Literal
 

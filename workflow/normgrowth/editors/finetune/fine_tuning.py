@@ -4,16 +4,46 @@ Where a down-projection has a bias, it is trained too: published code trains eve
 module's.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch.nn.functional import log_softmax
 
 from normgrowth.editors.base import Memory, Resources, Trace, trained_records
-from normgrowth.editors.finetune.descent import descend
-from normgrowth.facts.records import Fact
+from normgrowth.errors import EditError
+from normgrowth.facts.records import Fact, named
 from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.tokens import encode_with_target
+
+
+class DescentSettings(Protocol):
+    """Settings that end gradient descent on a batch of facts."""
+
+    @property
+    def steps(self) -> int:
+        """Most steps."""
+
+    @property
+    def stop_loss(self) -> float:
+        """Mean loss below which no further step is taken."""
+
+
+class FineTuningSettings(DescentSettings, Protocol):
+    """Settings of FT and its relatives, as their own files declare them."""
+
+    @property
+    def edited_layers(self) -> tuple[int, ...]:
+        """Layers whose down-projections are trained."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Adam step."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Adam's L2 penalty."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +61,9 @@ class FineTuning:
     property of the published baseline that its results depend on.
     """
 
-    def __init__(self, settings, ball: Ball | None = None) -> None:
+    def __init__(self, settings: FineTuningSettings, ball: Ball | None = None) -> None:
         self.settings = settings
-        self.layers = settings.layers
+        self.layers = settings.edited_layers
         self.ball = ball
 
     def prepare(self, lm: LanguageModel, resources: Resources) -> None:
@@ -42,7 +72,7 @@ class FineTuning:
             self.centres = [weight.detach().clone() for weight in self._weights(lm)]
 
     def begin(self, lm: LanguageModel) -> Memory:
-        """Nothing is remembered: each call starts a new optimiser."""
+        """No memory: each call starts a new optimiser."""
         return {}
 
     def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
@@ -65,7 +95,11 @@ class FineTuning:
             for weight in weights:
                 weight.requires_grad_(True)
             steps, ended = descend(
-                optimiser, losses, self.settings, facts, "fine-tuning", lambda: self._stay_in_ball(weights)
+                optimiser,
+                losses,
+                self.settings,
+                f"fine-tuning on {named(facts)}",
+                lambda: self._stay_in_ball(weights),
             )
         finally:
             for weight in weights:
@@ -87,8 +121,45 @@ class FineTuning:
 
     def _wanted(self, lm: LanguageModel, objects: list[tuple[int, ...]]) -> torch.Tensor:
         """Weights [n, vocabulary] that spread one over the tokens of each new object."""
-        wanted = torch.zeros(len(objects), lm.anatomy.head.weight.shape[0], device=lm.device)
+        head = lm.anatomy.head.weight
+        assert isinstance(head, torch.Tensor)
+        wanted = torch.zeros(len(objects), head.shape[0], device=lm.device)
         for row, tokens in enumerate(objects):
             for token in tokens:
                 wanted[row, token] += 1 / len(tokens)
         return wanted
+
+
+def descend(
+    optimiser: torch.optim.Optimizer,
+    losses_now: Callable[[], torch.Tensor],
+    settings: DescentSettings,
+    what: str,
+    after_step: Callable[[], None] = lambda: None,
+) -> tuple[int, list[float]]:
+    """Gradient descent until the mean loss is below `stop_loss` or `steps` are taken.
+
+    Args:
+        losses_now: the facts' losses [n] under the current weights.
+        what: what is trained on which facts, for an error.
+        after_step: brings the weights back to where they may be.
+
+    Returns:
+        The steps taken, and each fact's loss after them.
+
+    Raises:
+        EditError: when the loss is not finite; the message names the edit.
+    """
+    steps = 0
+    while True:
+        losses = losses_now()
+        loss = losses.mean()
+        if not torch.isfinite(loss):
+            raise EditError(f"{what} gave a loss of {loss.item()} at step {steps}")
+        if loss.item() < settings.stop_loss or steps == settings.steps:
+            return steps, losses.tolist()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        after_step()
+        steps += 1

@@ -6,15 +6,16 @@ edit is added to what its matrices write, and never to them.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.functional import log_softmax
 
-from normgrowth.editors.hypernetwork.gradients import token_gradients
-from normgrowth.editors.hypernetwork.networks import Network, Parameters, edited, input_output_widths
+from normgrowth.editors.hypernetwork.networks import Network, Parameters, edited, input_output_widths, token_gradients
 from normgrowth.editors.locate.solving import naming
 from normgrowth.errors import ArtefactError, FactError, QualityError
 from normgrowth.facts.records import Fact
@@ -26,19 +27,23 @@ from normgrowth.progress import Progress
 from normgrowth.seeds import derive
 
 TRAINING = "hypernetwork training"
-"""What a checkpoint of a training says it is."""
+"""Kind of file that a training's checkpoint is."""
 
 LONGEST_GRADIENT = 1.0
+"""Norm that gradients are clipped to."""
+
 NEIGHBOURS_PER_FACT = 4
+"""Prompts of each fact on which the divergence is taken."""
+
 NORMALISATION = ("mean", "std")
 
 
 @dataclass
 class Trained:
-    """The best parameters, and where training went."""
+    """Outcome of a training."""
 
-    parameters: Parameters
-    losses: list[tuple[int, float]]  # validation loss by step
+    parameters: Parameters  # those of the best validation
+    losses: list[tuple[int, float]]  # step and validation loss
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Split:
 
 
 def split(facts: list[Fact], share: float, seed: int) -> Split:
-    """A seeded split.
+    """A seeded split of facts, `share` of which only validate.
 
     Raises:
         FactError: when either part would be empty.
@@ -62,19 +67,24 @@ def split(facts: list[Fact], share: float, seed: int) -> Split:
     return Split(ordered[count:], ordered[:count])
 
 
-def train(lm: LanguageModel, network: Network, facts: Split, seed: int, checkpoint: Path, identity: dict) -> Trained:
-    """Train until the validation loss stops falling; continue from `checkpoint` where a killed training left one.
+class Checkpoint(NamedTuple):
+    """The file that holds the state of a training at its last validation."""
 
-    Args:
-        checkpoint: file that holds the state of training at the last validation; it is not removed.
-        identity: what the checkpoint must carry to be continued; any other is ignored.
+    path: Path
+    identity: Mapping[str, object]  # what the file must say to be continued; any other is ignored
+
+
+def train(lm: LanguageModel, network: Network, facts: Split, seed: int, checkpoint: Checkpoint) -> Trained:
+    """Train until the validation loss stops falling; continue from `checkpoint`, where a killed training left one.
+
+    The checkpoint is not removed.
 
     Raises:
         QualityError: when the loss is no longer a number.
     """
     settings = network.settings
     loop = _Loop(lm, network, seed, facts.training)
-    start = loop.resume(checkpoint, identity)
+    start = loop.resume(checkpoint)
     with Progress(settings.training_steps - start, "hypernetwork") as progress:
         if start == 0:
             loop.validated(0, _mean_loss(lm, network, loop.parameters, facts.validation, seed))
@@ -89,13 +99,13 @@ def train(lm: LanguageModel, network: Network, facts: Split, seed: int, checkpoi
                         f"training the hypernetwork gave a loss of {loss} at step {step}: lower its rates"
                     )
                 loop.validated(step, loss)
-                loop.save(checkpoint, identity, step)
+                loop.save(checkpoint, step)
             progress.update(1, f"validation loss {min(loss for _, loss in loop.losses):.3f}")
     return Trained(loop.best, loop.losses)
 
 
 class _Loop:
-    """What training changes from step to step."""
+    """State of a training: parameters, optimiser, and the best parameters so far."""
 
     def __init__(self, lm: LanguageModel, network: Network, seed: int, facts: list[Fact]) -> None:
         self.lm, self.network, self.seed, self.facts = lm, network, seed, facts
@@ -107,10 +117,9 @@ class _Loop:
             self.parameters[name].requires_grad_(True)
         rates = [self.parameters[name] for name in self.trained if name in ("rate", "rho")]
         others = [self.parameters[name] for name in self.trained if name not in ("rate", "rho")]
-        self.adam = torch.optim.Adam(
-            [{"params": others}, {"params": rates, "lr": network.settings.rate_learning_rate}],
-            lr=network.settings.learning_rate,
-        )
+        groups: list[dict[str, Any]] = [{"params": others}]
+        groups.append({"params": rates, "lr": network.settings.rate_learning_rate})
+        self.adam = torch.optim.Adam(groups, lr=network.settings.learning_rate)
         self.best = self._copy()
         self.losses: list[tuple[int, float]] = []
         self.waited = 0
@@ -135,25 +144,25 @@ class _Loop:
             self.waited += 1
         self.losses.append((step, loss))
 
-    def save(self, path: Path, identity: dict, step: int) -> None:
+    def save(self, checkpoint: Checkpoint, step: int) -> None:
         """Write everything that the next step depends on."""
         tensors = {f"now.{name}": tensor for name, tensor in self.parameters.items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for number, state in self.adam.state_dict()["state"].items():
             tensors |= {f"adam.{number}.{name}": value for name, value in state.items()}
-        metadata = {"identity": identity, "step": step, "losses": self.losses, "waited": self.waited}
-        write_tensors(path, tensors, metadata, TRAINING)
+        metadata = {"identity": checkpoint.identity, "step": step, "losses": self.losses, "waited": self.waited}
+        write_tensors(checkpoint.path, tensors, metadata, TRAINING)
 
-    def resume(self, path: Path, identity: dict) -> int:
+    def resume(self, checkpoint: Checkpoint) -> int:
         """Continue from a checkpoint of the same training; the step it stands at, 0 where there is none."""
-        if not path.exists():
+        if not checkpoint.path.exists():
             return 0
         try:
-            tensors, metadata = read_tensors(path, TRAINING, str(self.lm.device))
+            tensors, metadata = read_tensors(checkpoint.path, TRAINING, str(self.lm.device))
         except ArtefactError as error:
-            print(f"{error}; the training is begun anew", flush=True)
+            print(f"{error}; training starts again from its first step", flush=True)
             return 0
-        if metadata["identity"] != identity:
+        if metadata["identity"] != checkpoint.identity:
             return 0
         with torch.no_grad():
             for name, tensor in self.parameters.items():
@@ -165,7 +174,7 @@ class _Loop:
                 _, number, key = name.split(".")
                 state.setdefault(int(number), {})[key] = value
         self.adam.load_state_dict({**self.adam.state_dict(), "state": state})
-        self.losses = [tuple(pair) for pair in metadata["losses"]]
+        self.losses = [(step, loss) for step, loss in metadata["losses"]]
         self.waited = metadata["waited"]
         return metadata["step"]
 
@@ -191,20 +200,21 @@ def _loss(
         for fact in facts
         for prompt in random.sample(fact.neighbours, min(NEIGHBOURS_PER_FACT, len(fact.neighbours)))
     ]
-    ids, mask = lm.pad([encode(lm.tokenizer, prompt).ids for prompt in neighbours]) if neighbours else (None, None)
+    if not neighbours:
+        with edited(lm, changes):
+            return settings.edit_weight * wanted.losses(wanted.predictions(lm)).mean()
+    ids, mask = lm.pad([encode(lm.tokenizer, prompt).ids for prompt in neighbours])
     with torch.no_grad():
-        unedited = _next_token(lm, ids, mask) if neighbours else None
+        unedited = _next_token(lm, ids, mask)
     with edited(lm, changes):
         loss = settings.edit_weight * wanted.losses(wanted.predictions(lm)).mean()
-        if neighbours:
-            now = _next_token(lm, ids, mask)
-            divergence = (unedited.exp() * (unedited - now)).sum(dim=1).mean()
-            loss = loss + settings.locality_weight * divergence
-    return loss
+        now = _next_token(lm, ids, mask)
+        divergence = (unedited.exp() * (unedited - now)).sum(dim=1).mean()
+        return loss + settings.locality_weight * divergence
 
 
 def _next_token(lm: LanguageModel, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities [rows, vocabulary] of what follows each row."""
+    """Log-probabilities [rows, vocabulary] of the token after each row."""
     last = mask.sum(dim=1) - 1
     hidden = lm.hidden(ids, mask)[torch.arange(len(ids), device=ids.device), last]
     return log_softmax(lm.logits(hidden).float(), dim=-1)
@@ -212,7 +222,7 @@ def _next_token(lm: LanguageModel, ids: torch.Tensor, mask: torch.Tensor) -> tor
 
 @torch.no_grad()
 def _mean_loss(lm: LanguageModel, network: Network, parameters: Parameters, facts: list[Fact], seed: int) -> float:
-    """Mean loss over edits of the facts, on neighbours that stay the same from validation to validation."""
+    """Mean loss over edits of the facts, with the same neighbours in each validation."""
     batch = network.settings.batch
     losses = []
     for start in range(0, len(facts), batch):
@@ -226,7 +236,9 @@ def _normalisation(lm: LanguageModel, network: Network, facts: list[Fact]) -> Pa
 
     Published code keeps running figures; the model is frozen, so one pass gives what they tend to.
     """
-    count, total, square = 0, 0.0, 0.0
+    d, o = input_output_widths(lm, network.layers)
+    total, square = torch.zeros(2, d + o, dtype=torch.float64, device=lm.device)
+    count = 0
     for fact in facts:
         _, tokens = token_gradients(lm, [fact], network.layers, network.answer_tokens_only)
         for of_layer in tokens.values():

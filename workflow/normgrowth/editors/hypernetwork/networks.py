@@ -1,4 +1,4 @@
-"""Editors that learned how to edit: a network turns an edit's gradients into an update of each matrix.
+"""Hypernetworks, which turn an edit's gradients into an update of each matrix, and the editor that applies them.
 
 For a matrix W of a layer, the loss of the new object gives each token t an input x_t [d] and an output gradient
 g_t [o], whose outer products sum to W's gradient. Both methods here transform normalised [x; g] by low-rank residual
@@ -6,21 +6,25 @@ layers shared between matrices, with a scale and a shift of each matrix's own; t
 in which tokens count, and in how the result is written.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import torch
 
 from normgrowth.editors.base import Change, Memory, Resources, Trace, trained_records, write
-from normgrowth.editors.hypernetwork.gradients import TokenGradients, token_gradients
 from normgrowth.editors.locate.solving import naming, solve_positive
+from normgrowth.editors.settings import HypernetworkSettings
 from normgrowth.errors import ArtefactError
 from normgrowth.facts.records import Fact
-from normgrowth.lm.hooks import changing
+from normgrowth.lm.continuations import continuations
+from normgrowth.lm.hooks import changing, reading
 from normgrowth.lm.model import LanguageModel
 from normgrowth.seeds import derive
 
 BLOCKS = 2
+"""Residual blocks of the network, as in both papers."""
+
 EPSILON = 1e-7
 RETRAIN = "its learned ridge has come to nothing: train the hypernetwork again with a lower rate_learning_rate"
 
@@ -28,14 +32,58 @@ Parameters = dict[str, torch.Tensor]
 """A network's tensors by name; `mean` and `std` [d + o] are its normalisation and are not trained."""
 
 
+@dataclass(frozen=True)
+class TokenGradients:
+    """Inputs and output gradients of one matrix at m tokens."""
+
+    inputs: torch.Tensor  # [m, d], what it read
+    gradients: torch.Tensor  # [m, o], of the loss by what it wrote
+
+
+def token_gradients(
+    lm: LanguageModel, facts: list[Fact], layers: tuple[int, ...], answer_tokens_only: bool
+) -> tuple[torch.Tensor, dict[int, TokenGradients]]:
+    """Losses [n] of the facts' new objects, and inputs and gradients by layer, at the same tokens in every layer.
+
+    Args:
+        answer_tokens_only: take only the tokens at which an object's token is predicted.
+    """
+    batch = continuations(lm, [(fact.question, fact.target_new) for fact in facts])
+    added: dict[int, torch.Tensor] = {}
+
+    def watched(layer: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        def add(values: torch.Tensor) -> torch.Tensor:
+            # A zero whose gradient is that of the output: no gradient of the weights is ever formed.
+            added[layer] = torch.zeros_like(values, requires_grad=True)
+            return values + added[layer]
+
+        return add
+
+    with torch.enable_grad(), ExitStack() as stack:
+        seen = stack.enter_context(reading(lm.anatomy, [(layer, "mlp_key") for layer in layers]))
+        for layer in layers:
+            stack.enter_context(changing(lm.anatomy, (layer, "mlp_output"), watched(layer)))
+        losses = batch.losses(batch.predictions(lm))
+        gradients = torch.autograd.grad(losses.sum(), [added[layer] for layer in layers])
+    taken = torch.zeros_like(batch.mask, dtype=torch.bool)
+    if answer_tokens_only:
+        taken[batch.row, batch.position] = True
+    else:
+        taken = batch.mask.bool()
+    return losses.detach(), {
+        layer: TokenGradients(seen[layer, "mlp_key"].detach()[taken].float(), gradient[taken].float())
+        for layer, gradient in zip(layers, gradients, strict=True)
+    }
+
+
 class Network:
-    """What both methods share: parameters and the transformation of [x; g]."""
+    """Parameters and transformation of [x; g], which both methods share."""
 
     answer_tokens_only = False
 
-    def __init__(self, settings) -> None:
+    def __init__(self, settings: HypernetworkSettings) -> None:
         self.settings = settings
-        self.layers = settings.layers
+        self.layers = settings.edited_layers
 
     def initial(self, d: int, o: int, seed: int) -> Parameters:
         """Parameters under which the transformation is the identity."""
@@ -61,23 +109,23 @@ class Network:
         return y[:, :d], y[:, d:] * present
 
     def activated(self, before: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-        """What a layer adds to its input."""
+        """The term that a block adds to its input [m, d + o], with scale and shift [d + o] of the matrix."""
         raise NotImplementedError
 
     def update(self, p: Parameters, number: int, tokens: TokenGradients) -> Change:
-        """The update of matrix `number`."""
+        """The update of matrix `number`, of as many ranks as tokens."""
         raise NotImplementedError
 
 
 class Mend(Network):
     """W <- W + rate * sum over tokens of g~ x~ᵀ (arXiv 2110.11309, section 3); the sign of the rate is learned."""
 
-    def activated(self, before, scale, shift):
+    def activated(self, before: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
         """max(0, scale * before + shift)."""
         # clamp and not relu: at zero, where training starts, only the first lets a gradient through.
         return (scale * before + shift).clamp(min=0)
 
-    def update(self, p, number, tokens):
+    def update(self, p: Parameters, number: int, tokens: TokenGradients) -> Change:
         """See `Network.update`."""
         x, g = self.transform(p, number, tokens)
         return Change(-self.settings.initial_rate * p["rate"][number] * g.T, x.T)
@@ -91,15 +139,15 @@ class Malmen(Network):
 
     answer_tokens_only = True
 
-    def initial(self, d, o, seed):
-        """A ridge of one."""
+    def initial(self, d: int, o: int, seed: int) -> Parameters:
+        """Parameters under which the transformation is the identity, and a ridge of one."""
         return {**super().initial(d, o, seed), "rho": torch.zeros(len(self.layers))}
 
-    def activated(self, before, scale, shift):
+    def activated(self, before: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
         """scale * max(0, before) + shift."""
         return scale * before.clamp(min=0) + shift
 
-    def update(self, p, number, tokens):
+    def update(self, p: Parameters, number: int, tokens: TokenGradients) -> Change:
         """See `Network.update`."""
         x, g = self.transform(p, number, tokens)
         agreement = (tokens.inputs * x).sum(dim=1, keepdim=True)  # x_t . x~_t
@@ -121,11 +169,11 @@ def ridge_regression(keys: torch.Tensor, ridge: torch.Tensor) -> torch.Tensor:
 
 
 class HypernetworkEditor:
-    """One step of a trained network for each call; it goes on editing matrices that it was not trained on."""
+    """An editor that makes one step of a trained network in each call, on matrices that earlier calls have changed."""
 
-    def __init__(self, settings, network: Network) -> None:
+    def __init__(self, settings: HypernetworkSettings, network: Network) -> None:
         self.settings = settings
-        self.layers = settings.layers
+        self.layers = settings.edited_layers
         self.network = network
 
     def prepare(self, lm: LanguageModel, resources: Resources) -> None:
@@ -139,7 +187,7 @@ class HypernetworkEditor:
             )
 
     def begin(self, lm: LanguageModel) -> Memory:
-        """Nothing is remembered."""
+        """No memory."""
         return {}
 
     def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
@@ -170,17 +218,13 @@ def input_output_widths(lm: LanguageModel, layers: tuple[int, ...]) -> tuple[int
 @contextmanager
 def edited(lm: LanguageModel, changes: dict[int, Change]) -> Iterator[None]:
     """Let each layer's down-projection be W + left rightᵀ inside the block, differentiable in left and right."""
-    keys: dict[int, torch.Tensor] = {}
-
-    def note(layer: int):
-        return lambda seen: keys.update({layer: seen})  # changes nothing
-
-    def add(layer: int):
-        change = changes[layer]
-        return lambda values: values + (keys[layer] @ change.right) @ change.left.T
-
     with ExitStack() as stack:
+        keys = stack.enter_context(reading(lm.anatomy, [(layer, "mlp_key") for layer in changes]))
+
+        def add(layer: int) -> Callable[[torch.Tensor], torch.Tensor]:
+            change = changes[layer]
+            return lambda values: values + (keys[layer, "mlp_key"] @ change.right) @ change.left.T
+
         for layer in changes:
-            stack.enter_context(changing(lm.anatomy, (layer, "mlp_key"), note(layer)))
             stack.enter_context(changing(lm.anatomy, (layer, "mlp_output"), add(layer)))
         yield

@@ -1,4 +1,4 @@
-"""Norm anchoring (NAS): every value is written at the norm that values had on the unedited model.
+"""Norm anchoring (NAS, arXiv 2602.02543): every value is written at the norm that values had on the unedited model.
 
 The anchor a is the mean of ||v*|| over pilot edits searched, not made, on the unedited model, the largest 5% left out.
 As in NAS's code (`util/vstar_stats.py`), pilots are searched under the bare prompt alone, without an early stop by
@@ -9,26 +9,22 @@ Later values v* = v_0 + δ are scaled to ||v*|| = a, and one whose norm exceeds 
 output of the last edited layer's MLP; whatever stands beside it in the residual stream stays.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
-from normgrowth.editors.base import Memory
 from normgrowth.editors.locate.keys import at_subject
-from normgrowth.editors.locate.search import Targets
+from normgrowth.editors.locate.search import Search, Targets, search_targets
 from normgrowth.facts.orders import subset
 from normgrowth.facts.records import Fact
 from normgrowth.lm.model import LanguageModel
 
-if TYPE_CHECKING:
-    from normgrowth.editors.locate.method import LocateThenEdit
+PILOTS_PER_TRIMMED = 20
+"""Pilots for each one that is left out, the largest norms first."""
 
-ONE_TRIMMED_OF = 20
-"""The largest norm of so many pilots is left out."""
 PILOTS_AT_ONCE = 16
 BARE_PROMPT = ["{}"]
-ANCHOR = "anchor"
 
 
 @dataclass(frozen=True)
@@ -38,39 +34,37 @@ class NormAnchor:
     pilot_facts: int
     reject_above: float  # in units of the anchor
 
-    def begin(self, lm: LanguageModel, editor: "LocateThenEdit", memory: Memory) -> Memory:
-        """The anchor, from pilot searches on the unedited model."""
-        pilots = subset(list(editor.pilots), self.pilot_facts, 0, "pilot edits")
-        norms = torch.cat(
-            [
-                self._pilot_norms(lm, editor, memory, pilots[start : start + PILOTS_AT_ONCE])
-                for start in range(0, len(pilots), PILOTS_AT_ONCE)
-            ]
-        )
-        kept = norms.sort().values[: len(norms) - len(norms) // ONE_TRIMMED_OF]
-        return {ANCHOR: kept.mean()}
-
-    def _pilot_norms(self, lm: LanguageModel, editor: "LocateThenEdit", memory: Memory, pilots: list[Fact]):
-        """||v*|| [n] of pilots that are searched together. MEMIT's search has no early stop by rank."""
-        settings = editor.settings.model_copy(update={"most_probable_stop": 0})
-        found = editor.search(lm, memory, pilots, BARE_PROMPT, settings, together=True)
-        return self._values(lm, editor, pilots, found).norm(dim=1)
+    def of_pilots(self, lm: LanguageModel, facts: Sequence[Fact], search: Search) -> torch.Tensor:
+        """The anchor [] from pilot searches, as edits search, on the unedited model for some of the facts."""
+        pilots = subset(list(facts), self.pilot_facts, 0, "pilot edits")
+        # MEMIT's search has no early stop by rank.
+        settings = search.settings.model_copy(update={"most_probable_stop": 0})
+        search = replace(search, settings=settings, together=True)
+        norms = []
+        for start in range(0, len(pilots), PILOTS_AT_ONCE):
+            part = pilots[start : start + PILOTS_AT_ONCE]
+            found = search_targets(lm, part, BARE_PROMPT, search)
+            norms.append(_values(lm, search.places[-1][0], part, found).norm(dim=1))
+        all_norms = torch.cat(norms)
+        kept = all_norms.sort().values[: len(all_norms) - len(all_norms) // PILOTS_PER_TRIMMED]
+        return kept.mean()
 
     def adjust(
-        self, lm: LanguageModel, editor: "LocateThenEdit", memory: Memory, facts: list[Fact], targets: Targets
+        self, lm: LanguageModel, layer: int, anchor: torch.Tensor, facts: list[Fact], targets: Targets
     ) -> tuple[torch.Tensor, list[str | None]]:
-        """Targets [n, o] with values at the anchor's norm, and why some are not written."""
-        values = self._values(lm, editor, facts, targets)
+        """Targets [n, o] of the layer with values at the anchor's norm, and why some are not written."""
+        values = _values(lm, layer, facts, targets)
         norms = values.norm(dim=1)
-        rejected = norms > self.reject_above * memory[ANCHOR]
-        scaled = targets.values + (memory[ANCHOR] / norms - 1)[:, None] * values
+        rejected = norms > self.reject_above * anchor
+        scaled = targets.values + (anchor / norms - 1)[:, None] * values
         wanted = torch.where(rejected[:, None], targets.values - targets.offsets, scaled)
         reason = f"value norm above {self.reject_above:g} anchors"
         return wanted, [reason if out else None for out in rejected.tolist()]
 
-    def _values(self, lm: LanguageModel, editor: "LocateThenEdit", facts: list[Fact], targets: Targets) -> torch.Tensor:
-        """v* [n, o] of each fact: the MLP's output under the bare prompt, and the offset."""
-        place = (editor.top[0], "mlp_output")
-        output = at_subject(lm, facts, BARE_PROMPT, [place])[place][:, 0]
-        norm = lm.post_norms[editor.top[0]]
-        return (norm.written(output) if norm else output) + targets.offsets
+
+def _values(lm: LanguageModel, layer: int, facts: list[Fact], targets: Targets) -> torch.Tensor:
+    """v* [n, o] of each fact: the MLP's output under the bare prompt, and the offset."""
+    place = (layer, "mlp_output")
+    output = at_subject(lm, facts, BARE_PROMPT, [place])[place][:, 0]
+    norm = lm.post_norms[layer]
+    return (norm.written(output) if norm else output) + targets.offsets

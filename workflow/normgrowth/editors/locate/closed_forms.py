@@ -1,19 +1,156 @@
-"""The closed forms: what to add to W [o, d] so that it sends keys to wanted values.
+"""The closed forms of locate-then-edit methods: what to add to W [o, d] so that it sends keys to wanted values.
 
-K [d, b] are a batch's keys, R [o, b] the residuals (wanted minus current value), B [d, d] what a change costs (see
-`preservation`). Each returns the change as factors, solved in float64 by Cholesky and handed on in float32.
+K [d, b] are a batch's keys, R [o, b] the residuals (wanted minus current value), and a change Δ of W costs tr(Δ B Δᵀ)
+with B [d, d]: a `Preservation` knows B and gives B⁻¹ K. Keys K_p [d, m] of earlier edits may be protected too: then B
+grows by K_p K_pᵀ. Changes come as factors, solved in float64 by Cholesky and handed on in float32.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
-from normgrowth.editors.base import Change
-from normgrowth.editors.locate.preservation import Preservation
+from normgrowth.editors.base import Change, Resources
 from normgrowth.editors.locate.solving import ROUNDING, UnsolvableError, independent, solve_positive
+from normgrowth.editors.moments import NullSpace, SecondMoment
+from normgrowth.editors.settings import LeastSquaresSettings
 
+MORE_PRESERVED = "raise preservation_weight or norm_weight, or set remember to nothing"
 TOO_LARGE_FOR_SLACK = (
     "raise the weight of what is preserved (preservation_weight or norm_weight), or edit fewer facts at a time"
 )
 DEPENDENT = "its keys nearly depend on each other: set slack above 0, or edit fewer facts at a time"
+
+RELATIVE_NORM_WEIGHT = 0.01
+"""lambda_n in units of the mean eigenvalue of lambda * C, where none is given."""
+
+RELATIVE_NULL_SPACE_WEIGHT = 0.01
+"""L2 in units of tr(C), the mean squared norm of a key, where none is given."""
+
+
+class Preservation(Protocol):
+    """Cost tr(Δ B Δᵀ) of changes Δ."""
+
+    def solve(self, keys: torch.Tensor, past: torch.Tensor | None) -> torch.Tensor:
+        """B⁻¹ K [d, b] in float64, for keys [d, b] and past keys [d, m].
+
+        Raises:
+            UnsolvableError: when B is not positive definite in float64.
+        """
+
+
+@dataclass(frozen=True)
+class SecondMomentCost:
+    """B = weight * C + ridge * I: protects outputs for keys of running text, and the size of the update itself."""
+
+    moment: SecondMoment
+    weight: float = 1.0
+    ridge: float = 0.0
+
+    def solve(self, keys: torch.Tensor, past: torch.Tensor | None) -> torch.Tensor:
+        """See `Preservation.solve`."""
+        if past is not None and past.shape[1] >= len(past):
+            return self._solve_directly(keys, past)
+        protected = self.moment.solve(keys, self.ridge / self.weight) / self.weight
+        if past is None or past.shape[1] == 0:
+            return protected
+        past = past.double()
+        protected_past = self.moment.solve(past, self.ridge / self.weight) / self.weight
+        return _woodbury(protected, protected_past, past, keys)
+
+    def _solve_directly(self, keys: torch.Tensor, past: torch.Tensor) -> torch.Tensor:
+        # With more past keys than dimensions the small system is the larger one.
+        past = past.double()
+        matrix = torch.addmm(self.weight * self.moment.cost, past, past.T)
+        matrix.diagonal().add_(self.ridge)
+        return solve_positive(matrix, keys.double(), MORE_PRESERVED)
+
+
+@dataclass(frozen=True)
+class NullSpaceCost:
+    """B = ridge * I on the null space, and no change at all outside it: B⁻¹ = P (ridge I)⁻¹ P without past keys.
+
+    AlphaEdit (arXiv 2410.02355, eq. 14) in its symmetric form: with P a projection,
+    (P (K Kᵀ + K_p K_pᵀ) + ridge I)⁻¹ P K only holds the projected keys P K and P K_p.
+    """
+
+    null_space: NullSpace
+    ridge: float
+
+    def solve(self, keys: torch.Tensor, past: torch.Tensor | None) -> torch.Tensor:
+        """See `Preservation.solve`."""
+        projected = self.null_space.project(keys)
+        if past is None or past.shape[1] == 0:
+            return projected / self.ridge
+        past = self.null_space.project(past)
+        if past.shape[1] >= len(past):
+            matrix = past @ past.T
+            matrix.diagonal().add_(self.ridge)
+            return solve_positive(matrix, projected, MORE_PRESERVED)
+        return _woodbury(projected / self.ridge, past / self.ridge, past, projected)
+
+
+@dataclass(frozen=True)
+class UniformCost:
+    """B = I: every direction of the key space costs the same. Earlier keys are not protected."""
+
+    def solve(self, keys: torch.Tensor, past: torch.Tensor | None) -> torch.Tensor:
+        """See `Preservation.solve`."""
+        return keys.double()
+
+
+def _woodbury(
+    protected: torch.Tensor, protected_past: torch.Tensor, past: torch.Tensor, keys: torch.Tensor
+) -> torch.Tensor:
+    """(A + K_p K_pᵀ)⁻¹ K from A⁻¹ K and A⁻¹ K_p: A⁻¹K - A⁻¹K_p (I + K_pᵀA⁻¹K_p)⁻¹ K_pᵀA⁻¹K."""
+    small = past.T @ protected_past
+    small.diagonal().add_(1.0)
+    return protected - protected_past @ solve_positive(small, protected_past.T @ keys.double(), MORE_PRESERVED)
+
+
+def of_one_key(use_second_moment: bool) -> Callable[[Resources, int], Preservation]:
+    """Preservation for a single key, to which the scale of a layer's C does not matter.
+
+    Args:
+        use_second_moment: protect C; otherwise all directions cost alike.
+    """
+
+    def preserve(resources: Resources, layer: int) -> Preservation:
+        return SecondMomentCost(resources.second_moments[layer]) if use_second_moment else UniformCost()
+
+    return preserve
+
+
+def weighted_second_moment(settings: LeastSquaresSettings) -> Callable[[Resources, int], Preservation]:
+    """Preservation of lambda * C + lambda_n * I of a layer, with weights that fit the model where settings give none.
+
+    lambda counts tokens' worth of text: for a typical key kᵀ C⁻¹ k is about the width d whatever the scale of C, so
+    that lambda = d gives text and one new fact equal say. Published values are 0.9 d to 3.1 d.
+    """
+
+    def preserve(resources: Resources, layer: int) -> Preservation:
+        moment = resources.second_moments[layer]
+        weight = settings.preservation_weight or float(len(moment.moment))
+        ridge = settings.norm_weight
+        if ridge is None:
+            ridge = RELATIVE_NORM_WEIGHT * weight * moment.mean_square
+        return SecondMomentCost(moment, weight, ridge)
+
+    return preserve
+
+
+def within_null_space(norm_weight: float | None) -> Callable[[Resources, int], Preservation]:
+    """Preservation of all but a layer's null space, with a ridge that fits the model where none is given."""
+
+    def preserve(resources: Resources, layer: int) -> Preservation:
+        space = resources.null_spaces[layer]
+        ridge = norm_weight
+        if ridge is None:
+            ridge = RELATIVE_NULL_SPACE_WEIGHT * space.mean_square * len(space.basis)
+        return NullSpaceCost(space, ridge)
+
+    return preserve
 
 
 def least_change(
@@ -68,7 +205,7 @@ def _refuse_noise(products: torch.Tensor, keys: torch.Tensor, protected: torch.T
         )
 
 
-def mismatched(
+def rome_update(
     mean_key: torch.Tensor, bare_key: torch.Tensor, residual: torch.Tensor, preserved: Preservation
 ) -> Change:
     """ROME as it was published (arXiv 2202.05262, eq. 2): the direction is that of the mean key, the length that

@@ -1,4 +1,4 @@
-"""The skeleton of every locate-then-edit method.
+"""The skeleton that all locate-then-edit methods share.
 
 For a batch of facts: search each fact's target value at the last edited layer; then, layer by layer from below, read
 the facts' keys, see how far the value still is from its target, give this layer its share, and write it by a closed
@@ -10,40 +10,42 @@ declaration of these.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
 from normgrowth.editors.base import Change, EditRecord, Memory, Resources, Trace, write
-from normgrowth.editors.locate.anchor import NormAnchor
-from normgrowth.editors.locate.closed_forms import least_change
+from normgrowth.editors.locate.anchor import BARE_PROMPT, NormAnchor
+from normgrowth.editors.locate.closed_forms import Preservation, least_change
 from normgrowth.editors.locate.keys import at_subject, mean_over_contexts
-from normgrowth.editors.locate.preservation import Preservation
-from normgrowth.editors.locate.search import Relaxation, Targets, search_targets
+from normgrowth.editors.locate.search import Relaxation, Search, Targets, search_targets
 from normgrowth.editors.locate.solving import naming
 from normgrowth.editors.settings import Remember, SearchSettings
 from normgrowth.errors import EditError
 from normgrowth.facts.records import Fact
 from normgrowth.lm.hooks import Place
 from normgrowth.lm.model import LanguageModel
-from normgrowth.lm.post_norms import rms, unit_rms
+from normgrowth.lm.post_norms import PostNorm, rms, unit_rms
 
 
 @dataclass(frozen=True)
 class Located:
-    """What one layer shows of a batch: what closed forms work on."""
+    """Keys and residual of a batch of b facts at one layer, for its closed form."""
 
     keys: torch.Tensor  # [d, b], means over contexts
-    bare_keys: torch.Tensor  # [d, b], of the bare prompts
+    bare_keys: torch.Tensor  # [d, b], under the bare prompts
     residual: torch.Tensor  # [o, b], this layer's share
     past_keys: torch.Tensor | None  # [d, m], of earlier edits
 
 
-RATES = "rates"
+RATES, ANCHOR = "rates", "anchor"
+"""Names in a run's memory: Adam's step at each searched place, and the norm that values are written at."""
+
 RELATIVE_STEP = 0.5
 """Adam's step in units of the unedited vectors' root mean square coordinate, where none is given: published steps are
 0.1 to 1 of it, and at another scale the search stalls."""
 FACTS_FOR_RATES = 32
+"""Facts at whose subjects those coordinates are taken."""
 
 ClosedForm = Callable[[Located, Preservation], Change]
 
@@ -55,7 +57,7 @@ def with_slack(slack: float) -> ClosedForm:
 
 @dataclass(frozen=True)
 class Method:
-    """What tells one locate-then-edit method from another."""
+    """A locate-then-edit method: everything in which it differs from others."""
 
     site: Literal["mlp_output", "residual"]  # where the target value stands
     contexts: Literal["uniform", "grouped"]  # the template set; in the second the bare prompt weighs one half
@@ -69,16 +71,24 @@ class Method:
     anchor: NormAnchor | None = None
 
 
+class Share(NamedTuple):
+    """The part of a batch's residual that is written at one layer."""
+
+    layer: int
+    layers_left: int  # this one included
+    wanted: torch.Tensor  # [n, o], targets at the last edited layer
+
+
 class LocateThenEdit:
     """An editor that follows a method."""
 
     def __init__(self, settings: SearchSettings, method: Method) -> None:
         self.settings = settings
-        self.layers = settings.layers
+        self.layers = settings.edited_layers
         self.method = method
-        top = settings.layers[-1]
+        top = self.layers[-1]
         self.top: Place = (top, method.site)
-        self.searched = (*((top, site) for site in method.other_sites), self.top)
+        self.searched: tuple[Place, ...] = (*((top, site) for site in method.other_sites), self.top)
 
     def prepare(self, lm: LanguageModel, resources: Resources) -> None:
         """Bind contexts and what is preserved; see `Editor.prepare`."""
@@ -92,51 +102,41 @@ class LocateThenEdit:
         if self.settings.learning_rate is None:
             memory[RATES] = self._rates(lm)
         if self.method.anchor:
-            memory |= self.method.anchor.begin(lm, self, memory)
+            memory[ANCHOR] = self.method.anchor.of_pilots(lm, self.pilots, self._search_with(memory))
         return memory
 
-    def search(
-        self,
-        lm: LanguageModel,
-        memory: Memory,
-        facts: list[Fact],
-        templates: list[str] | None = None,
-        settings: SearchSettings | None = None,
-        together: bool = False,
-    ) -> Targets:
-        """The facts' targets under the current weights; contexts and settings are the editor's own where left out."""
-        return search_targets(
-            lm,
-            facts,
-            templates or self.templates,
-            self.searched,
-            settings or self.settings,
-            self.method.relaxation,
-            memory.get(RATES),
-            together,
-        )
+    def search(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Targets:
+        """The facts' targets under the current weights."""
+        return search_targets(lm, facts, self.templates, self._search_with(memory))
+
+    def _search_with(self, memory: Memory) -> Search:
+        return Search(self.searched, self.settings, self.method.relaxation, memory.get(RATES))
 
     def _rates(self, lm: LanguageModel) -> torch.Tensor:
-        """Adam's step at each searched place, for the vectors that stand there before any edit.
+        """Adam's step at each searched place [places], for the vectors that stand there before any edit.
 
         Taken once: a step that followed the vectors of the edited model would grow with them, and they with it.
         """
         if not self.pilots:
             raise EditError("the search's step is left out, and there are no facts to fit it to: give learning_rate")
-        values = at_subject(lm, list(self.pilots[:FACTS_FOR_RATES]), ["{}"], list(self.searched))
+        values = at_subject(lm, list(self.pilots[:FACTS_FOR_RATES]), BARE_PROMPT, list(self.searched))
         return torch.stack([RELATIVE_STEP * values[place].square().mean().sqrt() for place in self.searched])
 
     def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
         """Write a batch of facts; see `Editor.edit`."""
         targets = self.search(lm, memory, facts)
-        wanted, skipped = targets.values, [None] * len(facts)
+        wanted = targets.values
+        skipped: list[str | None] = [None] * len(facts)
         if self.method.anchor:
-            wanted, skipped = self.method.anchor.adjust(lm, self, memory, facts, targets)
+            wanted, skipped = self.method.anchor.adjust(lm, self.top[0], memory[ANCHOR], facts, targets)
         changes: dict[int, Change] = {}
-        first: dict[str, list[float]] = {}
+        key_norms: list[float] = []  # at the lowest layer, as are the residuals' norms
+        residual_norms: list[float] = []
         for index, layer in enumerate(self.layers):
-            located, residual = self._locate(lm, memory, facts, layer, wanted, len(self.layers) - index)
-            first = first or {"key": located.keys.norm(dim=0).tolist(), "residual": residual.norm(dim=1).tolist()}
+            share = Share(layer, len(self.layers) - index, wanted)
+            located, residual = self._locate(lm, memory, facts, share)
+            key_norms = key_norms or located.keys.norm(dim=0).tolist()
+            residual_norms = residual_norms or residual.norm(dim=1).tolist()
             with naming(layer, facts):
                 change = self.method.closed_form(located, self.preserved[layer])
             write(lm, layer, change, facts)
@@ -152,8 +152,8 @@ class LocateThenEdit:
                 search_loss=targets.losses[i],
                 target_norm=wanted[i].norm().item(),
                 offset_norm=targets.offsets[i].norm().item(),
-                key_norm=first["key"][i],
-                residual_norm=first["residual"][i],
+                key_norm=key_norms[i],
+                residual_norm=residual_norms[i],
                 skipped_reason=skipped[i],
             )
             for i, fact in enumerate(facts)
@@ -161,36 +161,39 @@ class LocateThenEdit:
         return Trace(records, changes)
 
     def _locate(
-        self, lm: LanguageModel, memory: Memory, facts: list[Fact], layer: int, wanted: torch.Tensor, layers_left: int
+        self, lm: LanguageModel, memory: Memory, facts: list[Fact], share: Share
     ) -> tuple[Located, torch.Tensor]:
-        """What the closed form of a layer works on, and the whole residual [n, o], under the current weights."""
-        place = (layer, "mlp_key")
+        """Keys and residual of a layer, and the whole residual [n, o], under the current weights."""
+        place = (share.layer, "mlp_key")
         seen = at_subject(lm, facts, self.templates, [place, self.top])
         grouped = self.method.contexts == "grouped"
         of_prompts = seen[self.top]
         bare = self.method.current_value == "bare_prompt"
-        residual = wanted - (of_prompts[:, 0] if bare else mean_over_contexts(of_prompts, grouped))
-        if self.method.site == "residual" and lm.post_norms[layer]:
-            share = self._share_before_norm(lm, facts, layer, wanted, layers_left)
+        residual = share.wanted - (of_prompts[:, 0] if bare else mean_over_contexts(of_prompts, grouped))
+        norm, top_norm = lm.post_norms[share.layer], lm.post_norms[self.top[0]]
+        if self.method.site == "residual" and norm and top_norm:
+            part = self._part_before_norm(lm, facts, share, norm, top_norm)
         else:
-            share = residual / (layers_left if self.method.spread == "linear" else math.sqrt(layers_left))
+            left = share.layers_left
+            part = residual / (left if self.method.spread == "linear" else math.sqrt(left))
         keys = mean_over_contexts(seen[place], grouped)
-        return Located(keys.T, seen[place][:, 0].T, share.T, memory.get(past_keys(layer))), residual
+        return Located(keys.T, seen[place][:, 0].T, part.T, memory.get(past_keys(share.layer))), residual
 
-    def _share_before_norm(
-        self, lm: LanguageModel, facts: list[Fact], layer: int, wanted: torch.Tensor, layers_left: int
+    def _part_before_norm(
+        self, lm: LanguageModel, facts: list[Fact], share: Share, norm: PostNorm, top_norm: PostNorm
     ) -> torch.Tensor:
-        """A layer's share of the residual [n, o] where a norm stands behind its MLP: by what to change the MLP's
-        output, so that what the norm makes of it is nearest to the share in the stream.
+        """A layer's part of the residual [n, o] where a norm stands behind its MLP.
 
-        The last layer has to land on a point that its own norm can give. So what it will write turns towards what is
-        wanted of it along its ellipsoid, 1 / layers left of the way, and the layers below supply the difference; for
-        small changes that is the plain share, residual / layers left.
+        It is what to change the MLP's output by, so that what the norm makes of it is nearest to the part in the
+        stream. The last layer has to land on a point that its own norm can give. So what it will write turns towards
+        what is wanted of it along its ellipsoid, 1 / layers left of the way, and the layers below supply the
+        difference; for small changes that is the plain share, residual / layers left.
         """
+        layer, layers_left, wanted = share
         top = self.top[0]
-        places = list(dict.fromkeys([(layer, "mlp_output"), (top, "mlp_output"), self.top]))
-        seen = {place: values[:, 0] for place, values in at_subject(lm, facts, ["{}"], places).items()}
-        norm, top_norm, output = lm.post_norms[layer], lm.post_norms[top], seen[layer, "mlp_output"]
+        places: list[Place] = list(dict.fromkeys([(layer, "mlp_output"), (top, "mlp_output"), self.top]))
+        seen = {place: values[:, 0] for place, values in at_subject(lm, facts, BARE_PROMPT, places).items()}
+        output = seen[layer, "mlp_output"]
         top_output = seen[top, "mlp_output"]
         of_top = wanted - (seen[self.top] - top_norm.written(top_output))  # what the top MLP would have to write
         aim = of_top
@@ -207,7 +210,7 @@ class LocateThenEdit:
 
 
 def past_keys(layer: int) -> str:
-    """Where a run's memory holds the keys [d, m] of earlier edits of a layer."""
+    """The name in a run's memory of the keys [d, m] of a layer's earlier edits."""
     return f"past_keys.{layer}"
 
 

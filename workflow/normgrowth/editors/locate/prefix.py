@@ -1,4 +1,4 @@
-"""What a target search cannot change, computed once.
+"""The part of a forward pass that a target search cannot change, computed once.
 
 Offsets enter at the subject's last token in layer L. The tokens before it keep their attention keys and values in every
 layer, because attention is causal, and the layers below L keep all their outputs. So a search step runs only the tokens
@@ -8,17 +8,19 @@ from the subject's last on, and only the layers from L on; it differs from a ful
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from transformers import DynamicCache
+from transformers.cache_utils import CacheLayerMixin
 
 from normgrowth.editors.locate.search_rows import Rows
 from normgrowth.lm.hooks import Place, reading
 from normgrowth.lm.model import LanguageModel
 
 ROWS_TO_FREEZE = 32
-"""In one pass of whole rows: few, so that rows of one length stand together and little is padded."""
+"""Rows in one pass of whole rows: few, so that rows of one length stand together and little is padded."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class FrozenPrefix:
     entries: int | None  # of the tuple that blocks return; None where they return a bare tensor
 
     def select(self, rows: torch.Tensor) -> "FrozenPrefix":
-        """Only these rows."""
+        """The rows of these numbers [fewer rows]."""
         prefix = self.mask.shape[1] - self.ids.shape[1]
         longest = int(self.mask[rows, prefix:].sum(dim=1).max())
         return FrozenPrefix(
@@ -59,12 +61,17 @@ class FrozenPrefix:
             return lm.hidden(self.ids, self.mask, positions=self.positions, past=cache)
 
 
+class Frozen(NamedTuple):
+    """One pass over whole rows: what stays in later passes, and what stands at each row's subject's last token."""
+
+    prefix: FrozenPrefix
+    at_subject: dict[Place, torch.Tensor]  # activations [rows, width] at the places asked for
+    hidden: torch.Tensor  # final-norm outputs [rows, width]
+
+
 @torch.no_grad()
-def freeze(
-    lm: LanguageModel, rows: Rows, first: int, places: Iterable[Place]
-) -> tuple[FrozenPrefix, dict[Place, torch.Tensor], torch.Tensor]:
-    """Run whole rows once; return what stays, and at each row's subject the activations at `places` and the final-norm
-    outputs [rows, width].
+def freeze(lm: LanguageModel, rows: Rows, first: int, places: Iterable[Place]) -> Frozen:
+    """Run whole rows once, and keep what a search leaves as it is.
 
     Args:
         first: the lowest layer whose output a search may change within the tokens that it runs.
@@ -88,7 +95,9 @@ def freeze(
         with reading(lm.anatomy, wanted) as seen, _entries(lm.anatomy.blocks[0]) as entries:
             hidden = lm.hidden(rows.ids[part, :longest], rows.mask[part, :longest], past=cache)
         for layer, of_layer in enumerate(cache.layers):
+            assert isinstance(of_layer, CacheLayerMixin)  # attention layers alone are edited
             for kept, whole in ((keys, of_layer.keys), (values, of_layer.values)):
+                assert whole is not None  # the pass has filled it
                 if layer < first:
                     cut = whole.new_zeros(len(part), 1, prefix, 1)  # only its length is looked at
                 else:
@@ -113,7 +122,7 @@ def freeze(
         streams.of(0) if first else None,
         entries[0],
     )
-    return frozen, at_subject, outputs.of(0)
+    return Frozen(frozen, at_subject, outputs.of(0))
 
 
 class _Kept:
@@ -137,7 +146,7 @@ class _Kept:
 
 @contextmanager
 def _entries(block: nn.Module) -> Iterator[list[int | None]]:
-    """Of the tuple that a block returns in the pass inside, the number of entries; None for a bare tensor."""
+    """Entries of the tuple that a block returns in the passes inside; None for a bare tensor."""
     found: list[int | None] = []
     handle = block.register_forward_hook(
         lambda _block, _inputs, output: found.append(len(output) if isinstance(output, tuple) else None)

@@ -1,20 +1,22 @@
 """The search for the value that makes the model say the new object (ROME, arXiv 2202.05262, eq. 4).
 
 For each fact an offset δ is added to the activation at the subject's last token, in the fact's prompt under every
-context and in the prompt "<subject> is a", and moved by Adam to lower
+context and in the prompt "<subject> is a" (the KL prompt), and moved by Adam to lower
 
     mean over contexts of -log p(new object) + kl_factor * KL(p_δ || p_0) + weight_decay * ||δ|| / ||v_0||²
 
-where p is the next-token distribution at the subject's last token of "<subject> is a", p_0 that without δ, and v_0
-the activation of the bare prompt without δ. The target is v_0 + δ. Offsets may stand at several places at once
-(PMET); then each has its own decay and its own largest norm. Where a norm stands behind the MLP, an offset to the
-residual stream comes to what that MLP can write of it (`post_norms.Reach`), so that the target is one that it can
-reach. All facts of a batch are searched together: the losses are independent, so each δ moves as it would alone.
+where p is the next-token distribution at the subject's last token of the KL prompt, p_0 that without δ, and v_0 the
+activation of the bare prompt without δ. The target is v_0 + δ. Offsets may stand at several places at once (PMET);
+then each has its own decay and its own largest norm. Where a norm stands behind the MLP, an offset to the residual
+stream comes to what that MLP can write of it (`post_norms.Reach`), so that the target is one that it can reach. All
+facts of a batch are searched together: the losses are independent, so each δ moves as it would alone.
 """
 
 import math
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch.nn.functional import log_softmax
@@ -36,7 +38,7 @@ ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 
 @dataclass(frozen=True)
 class Relaxation:
-    """PMET's schedule (its code, and arXiv 2308.08742).
+    """PMET's schedule of the likelihood (its code, and arXiv 2308.08742).
 
     A pass that finds the new object the most probable one under every context makes its loss count `likelihood_factor`
     in the next pass; a pass that does not makes it count 1 again. The search ends at a pass where the object has won
@@ -45,6 +47,34 @@ class Relaxation:
 
     likelihood_factor: float
     divergence_stop: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """Plan of a search for target values."""
+
+    places: tuple[Place, ...]  # where offsets stand; the target is the value at the last
+    settings: SearchSettings
+    relaxation: Relaxation | None = None
+    rates: torch.Tensor | None = None  # Adam's step at each place; that of the settings everywhere when left out
+    together: bool = False  # stop all facts of a pass at once, when their mean loss is below the stop loss
+
+    @property
+    def counts_wins(self) -> bool:
+        """True where the search asks for the most probable object."""
+        return bool(self.settings.most_probable_stop or self.relaxation)
+
+    def steps_of_adam(self, device: torch.device) -> torch.Tensor:
+        """Adam's step at each place, [places].
+
+        Raises:
+            ValueError: when neither the search nor its settings give one.
+        """
+        if self.rates is not None:
+            return self.rates
+        if self.settings.learning_rate is None:
+            raise ValueError("the search has no step: give rates, or learning_rate in the settings")
+        return torch.full((len(self.places),), self.settings.learning_rate, device=device)
 
 
 @dataclass(frozen=True)
@@ -57,51 +87,27 @@ class Targets:
     losses: list[float]  # at the end
 
 
-@dataclass(frozen=True)
-class _Terms:
-    """What one pass says about each active fact, [active]."""
-
-    negative_log_likelihood: torch.Tensor
-    divergence: torch.Tensor
-    decay: torch.Tensor
-    won_in_contexts: torch.Tensor | None  # the new object is most probable under every context but the bare prompt
-    won: torch.Tensor | None  # ... the bare prompt included; both None where nobody asks
-
-
-def search_targets(
-    lm: LanguageModel,
-    facts: list[Fact],
-    contexts: list[str],
-    places: tuple[Place, ...],
-    settings: SearchSettings,
-    relaxation: Relaxation | None = None,
-    rates: torch.Tensor | None = None,
-    together: bool = False,
-) -> Targets:
-    """Search the target value of each fact, with an offset at each of `places`.
+def search_targets(lm: LanguageModel, facts: list[Fact], contexts: list[str], search: Search) -> Targets:
+    """The target value of each fact under the current weights.
 
     Args:
-        rates: Adam's step at each place; that of the settings everywhere when left out.
-        together: stop all facts of a pass together, once their mean loss is below the stop loss, instead of each by
-            itself.
+        contexts: templates of the prompts; the bare prompt "{}" comes first.
 
     Raises:
         EditError: when a loss is not finite; the message names the edit.
     """
-    if rates is None:
-        rates = torch.full((len(places),), settings.learning_rate, device=lm.device)
     prompts = [prompts_of(lm, fact, contexts) for fact in facts]
-    # Together with those of their length, so that little is padded.
+    # Facts with prompts of like length share a pass, so that little is padded.
     order = sorted(range(len(facts)), key=lambda i: max(prompt.tokens_to_run for prompt in prompts[i]))
     per_pass = max(1, ROWS_PER_PASS // (len(contexts) + 1))
     parts = []
     for start in range(0, len(facts), per_pass):
         chosen = order[start : start + per_pass]
-        of_pass = [facts[i] for i in chosen], lay_out(lm, [prompts[i] for i in chosen])
-        parts.append(_search(lm, *of_pass, places, settings, relaxation, rates, together))
+        parts.append(_search(lm, [facts[i] for i in chosen], lay_out(lm, [prompts[i] for i in chosen]), search))
     number = {fact: found for found, fact in enumerate(order)}
     as_given = [number[i] for i in range(len(facts))]
-    steps, losses = ([value for part in parts for value in of(part)] for of in (lambda p: p.steps, lambda p: p.losses))
+    steps = [value for part in parts for value in part.steps]
+    losses = [value for part in parts for value in part.losses]
     return Targets(
         torch.cat([part.values for part in parts])[as_given],
         torch.cat([part.offsets for part in parts])[as_given],
@@ -110,68 +116,128 @@ def search_targets(
     )
 
 
-def _search(
-    lm: LanguageModel,
-    facts: list[Fact],
-    rows: Rows,
-    places: tuple[Place, ...],
-    settings: SearchSettings,
-    relaxation: Relaxation | None,
-    rates: torch.Tensor,
-    together: bool,
-) -> Targets:
-    everything = list(range(len(facts)))
-    start, unchanged, frozen, reach = _before(lm, rows, places)
-    reach_of_bare = reach.select(rows.bare) if reach else None
-    scale = start.norm(dim=2)  # ||v_0||, [facts, places]
-    adam = _Adam(start, rates)
-    count_wins = bool(settings.most_probable_stop or relaxation)
+def _search(lm: LanguageModel, facts: list[Fact], rows: Rows, search: Search) -> Targets:
+    """The targets of facts whose prompts are run in one pass."""
+    start, unedited, moving_rows = _before(lm, rows, search.places)
+    comes_to = moving_rows.written_by_bare_prompts()
+    adam = _Adam(start, search.steps_of_adam(lm.device))
+    schedule = _Schedule(facts, search, start.device)
     offsets = torch.zeros_like(start)
-    steps, losses, wins = [0] * len(facts), [float("nan")] * len(facts), [0] * len(facts)
-    likelihood_factor = torch.ones(len(facts), device=start.device)
-    active = everything
-    for step in range(1, settings.steps + 1):
+    steps = [0] * len(facts)
+    active = list(range(len(facts)))
+    for step in range(1, search.settings.steps + 1):
         moving = offsets[active].requires_grad_()
-        terms = _terms(lm, frozen, reach, rows, moving, scale[active], unchanged[active], places, count_wins)
-        ended = set()
-        if settings.most_probable_stop:
-            for fact, won in zip(active, terms.won_in_contexts.tolist(), strict=True):
-                wins[fact] += won
-            ended |= {fact for fact in active if wins[fact] >= settings.most_probable_stop}
-        divergence = settings.kl_factor * terms.divergence
-        loss = (
-            likelihood_factor[active] * terms.negative_log_likelihood + divergence + settings.weight_decay * terms.decay
-        )
-        if relaxation:  # this pass decides what the likelihood counts in the next one
-            likelihood_factor[active] = torch.where(terms.won, relaxation.likelihood_factor, 1.0)
-            near = divergence.detach() <= relaxation.divergence_stop
-            ended |= {fact for fact, end in zip(active, (terms.won & near).tolist(), strict=True) if end}
-        for fact, value in zip(active, loss.tolist(), strict=True):
-            losses[fact] = value
-            if not math.isfinite(value):
-                case_id = facts[fact].case_id
-                raise EditError(f"the target search of case {case_id} gave a loss of {value} at its step {step}")
-        if together:
-            ended |= set(active) if loss.mean().item() < settings.stop_loss else set()
-        else:
-            ended |= {fact for fact in active if losses[fact] < settings.stop_loss}
+        terms = _terms(lm, moving_rows, moving, unedited.of(active), search)
+        loss = schedule.loss(active, terms, step)
+        ended = schedule.ended(active, terms, loss)
         going = [i for i, fact in enumerate(active) if fact not in ended]
-        if step == settings.steps or not going:
+        if step == search.settings.steps or not going:
             break
         (gradient,) = torch.autograd.grad(loss[going].sum(), moving)
         if len(going) < len(active):
             active = [active[i] for i in going]
-            rows, kept = rows.select(going)
-            frozen = frozen.select(kept)
-            reach = reach.select(kept) if reach else None
+            moving_rows = moving_rows.select(going)
         moved = offsets[active] - adam.move(active, gradient[going], step)
-        longest = settings.clamp * scale[active]
+        longest = search.settings.clamp * unedited.norms[active]
         shrink = (longest / moved.norm(dim=2)).clamp(max=1.0)
         offsets[active] = moved * shrink[..., None]
         for fact in active:
             steps[fact] = step
-    comes_to = reach_of_bare.of(offsets[:, -1]) if reach_of_bare else offsets[:, -1]
-    return Targets(start[:, -1] + comes_to, comes_to, steps, losses)
+    written = comes_to(offsets[:, -1])
+    return Targets(start[:, -1] + written, written, steps, schedule.losses)
+
+
+class _Unedited(NamedTuple):
+    """Quantities of each fact without offsets, which the loss compares with."""
+
+    norms: torch.Tensor  # ||v_0||, [facts, places]
+    log_probabilities: torch.Tensor  # log p_0, [facts, vocabulary]
+
+    def of(self, facts: list[int]) -> "_Unedited":
+        """The entries of some facts."""
+        return _Unedited(self.norms[facts], self.log_probabilities[facts])
+
+
+class _MovingRows(NamedTuple):
+    """The prompts of the facts whose offsets still move."""
+
+    rows: Rows
+    frozen: FrozenPrefix  # what no offset will change
+    reach: Reach | None  # what offsets to the stream come to, where that is not what was asked
+
+    def select(self, facts: list[int]) -> "_MovingRows":
+        """The prompts of some of these facts, by their number among them."""
+        rows, kept = self.rows.select(facts)
+        return _MovingRows(rows, self.frozen.select(kept), self.reach.select(kept) if self.reach else None)
+
+    def written_by_bare_prompts(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """A function from offsets [facts, width] to what they come to under the bare prompts."""
+        reach = self.reach.select(self.rows.bare) if self.reach else None
+        return reach.of if reach else lambda offsets: offsets
+
+
+class _Wins(NamedTuple):
+    """Facts whose new object is the most probable one at each of its tokens, as truth values [active]."""
+
+    in_contexts: torch.Tensor  # under every context but the bare prompt
+    everywhere: torch.Tensor  # the bare prompt included
+
+
+class _Terms(NamedTuple):
+    """Parts of the loss of each active fact in one pass, [active]."""
+
+    negative_log_likelihood: torch.Tensor
+    divergence: torch.Tensor
+    decay: torch.Tensor
+    wins: _Wins | None  # None where nobody asks
+
+
+class _Schedule:
+    """Weights of the loss from pass to pass, and the end of each fact's search."""
+
+    def __init__(self, facts: list[Fact], search: Search, device: torch.device) -> None:
+        self.losses = [float("nan")] * len(facts)  # of each fact's latest pass
+        self._facts, self._search = facts, search
+        self._wins = [0] * len(facts)
+        self._likelihood_factor = torch.ones(len(facts), device=device)
+
+    def loss(self, active: list[int], terms: _Terms, step: int) -> torch.Tensor:
+        """The loss [active] of this pass.
+
+        Raises:
+            EditError: when one is not finite; the message names the edit.
+        """
+        settings = self._search.settings
+        loss = (
+            self._likelihood_factor[active] * terms.negative_log_likelihood
+            + settings.kl_factor * terms.divergence
+            + settings.weight_decay * terms.decay
+        )
+        for fact, value in zip(active, loss.tolist(), strict=True):
+            self.losses[fact] = value
+            if not math.isfinite(value):
+                case_id = self._facts[fact].case_id
+                raise EditError(f"the target search of case {case_id} gave a loss of {value} at its step {step}")
+        return loss
+
+    def ended(self, active: list[int], terms: _Terms, loss: torch.Tensor) -> set[int]:
+        """The facts whose search ends with this pass; it also decides what the likelihood counts in the next one."""
+        settings, relaxation = self._search.settings, self._search.relaxation
+        ended: set[int] = set()
+        if settings.most_probable_stop and terms.wins:
+            for fact, won in zip(active, terms.wins.in_contexts.tolist(), strict=True):
+                self._wins[fact] += won
+            ended |= {fact for fact in active if self._wins[fact] >= settings.most_probable_stop}
+        if relaxation and terms.wins:
+            won_everywhere = terms.wins.everywhere
+            self._likelihood_factor[active] = torch.where(won_everywhere, relaxation.likelihood_factor, 1.0)
+            near = settings.kl_factor * terms.divergence.detach() <= relaxation.divergence_stop
+            ended |= {fact for fact, end in zip(active, (won_everywhere & near).tolist(), strict=True) if end}
+        if self._search.together:
+            ended |= set(active) if loss.mean().item() < settings.stop_loss else set()
+        else:
+            ended |= {fact for fact in active if self.losses[fact] < settings.stop_loss}
+        return ended
 
 
 class _Adam:
@@ -179,11 +245,11 @@ class _Adam:
 
     def __init__(self, like: torch.Tensor, rates: torch.Tensor) -> None:
         self.mean, self.square = torch.zeros_like(like), torch.zeros_like(like)
-        self.rates = rates[:, None]  # of each place
+        self.rates = rates[:, None]  # [places, 1]
 
     @torch.no_grad()
     def move(self, active: list[int], gradient: torch.Tensor, step: int) -> torch.Tensor:
-        """What to subtract from the offsets of the active facts."""
+        """The step to subtract from the offsets of the active facts, [active, places, width]."""
         beta1, beta2 = ADAM_BETAS
         self.mean[active] = beta1 * self.mean[active] + (1 - beta1) * gradient
         self.square[active] = beta2 * self.square[active] + (1 - beta2) * gradient.square()
@@ -193,28 +259,27 @@ class _Adam:
 
 
 @torch.no_grad()
-def _before(
-    lm: LanguageModel, rows: Rows, places: tuple[Place, ...]
-) -> tuple[torch.Tensor, torch.Tensor, FrozenPrefix, Reach | None]:
-    """Without offsets: v_0 [facts, places, width], log p_0 [facts, vocabulary], what no offset will change, and what
-    offsets to the residual stream come to where that is not what was asked."""
+def _before(lm: LanguageModel, rows: Rows, places: tuple[Place, ...]) -> tuple[torch.Tensor, _Unedited, _MovingRows]:
+    """One pass without offsets: v_0 [facts, places, width], what losses compare with, and the rows to run from here."""
     # An offset to a block's output leaves the block itself alone; one inside it does not.
     first = min(layer + (site == "residual") for layer, site in places)
     top = places[-1][0]
     norm = lm.post_norms[top] if places[-1][1] == "residual" else None
     read = [*places, *([(top, "mlp_output")] if norm else [])]
     frozen, seen, hidden = freeze(lm, rows, first, dict.fromkeys(read))
-    start = [seen[place][rows.bare].float() for place in places]
+    start = torch.stack([seen[place][rows.bare].float() for place in places], dim=1)
+    log_probabilities = log_softmax(lm.logits(hidden[rows.kl_prompt]).float(), dim=-1)
     reach = Reach(norm, seen[top, "mlp_output"].float()) if norm else None
-    return torch.stack(start, dim=1), log_softmax(lm.logits(hidden[rows.essence]).float(), dim=-1), frozen, reach
+    return start, _Unedited(start.norm(dim=2), log_probabilities), _MovingRows(rows, frozen, reach)
 
 
 def _terms(
-    lm, frozen: FrozenPrefix, reach: Reach | None, rows: Rows, offsets, scale, unchanged, places, count_wins: bool
+    lm: LanguageModel, moving: _MovingRows, offsets: torch.Tensor, unedited: _Unedited, search: Search
 ) -> _Terms:
     """The parts of the loss with `offsets` [active, places, width] in place, and who has won where that is asked."""
+    rows, frozen, reach = moving
 
-    def adder(number: int):
+    def adder(number: int) -> Callable[[torch.Tensor], torch.Tensor]:
         def add(activation: torch.Tensor) -> torch.Tensor:
             asked = offsets[rows.fact, number]
             added = reach.of(asked) if reach else asked  # one with a reach has no other place
@@ -223,26 +288,25 @@ def _terms(
         return add
 
     with ExitStack() as stack:
-        for number, place in enumerate(places):
+        for number, place in enumerate(search.places):
             stack.enter_context(changing(lm.anatomy, place, adder(number)))
-        hidden = frozen.hidden(lm)  # column 0 is the subject's last token
+        hidden = frozen.hidden(lm)  # [rows, tokens, width]; column 0 is the subject's last token
     columns = rows.scored_position - rows.subject_last[rows.scored_row]
-    predicted = log_softmax(lm.logits(hidden[rows.scored_row, columns]).float(), dim=-1)
+    predicted = log_softmax(lm.logits(hidden[rows.scored_row, columns]).float(), dim=-1)  # [scored, vocabulary]
     scored = predicted.gather(1, rows.scored_token[:, None]).squeeze(1) * rows.scored_weight
     fact_of = rows.fact[rows.scored_row]
-    likelihood = torch.zeros_like(scale[:, 0]).index_add(0, fact_of, scored)
-    essence = log_softmax(lm.logits(hidden[rows.essence, 0]).float(), dim=-1)
+    likelihood = torch.zeros_like(unedited.norms[:, 0]).index_add(0, fact_of, scored)
+    now = log_softmax(lm.logits(hidden[rows.kl_prompt, 0]).float(), dim=-1)  # log p_δ, [active, vocabulary]
 
-    won_in_contexts = won = None
-    if count_wins:  # a look at the whole vocabulary
+    wins = None
+    if search.counts_wins:  # a look at the whole vocabulary
         missed = (predicted.detach().argmax(dim=-1) != rows.scored_token).float()
         none = torch.zeros_like(likelihood).detach()
-        won_in_contexts = none.index_add(0, fact_of, missed * rows.scored_in_context) == 0
-        won = none.index_add(0, fact_of, missed) == 0
+        in_contexts = none.index_add(0, fact_of, missed * rows.scored_in_context) == 0
+        wins = _Wins(in_contexts, none.index_add(0, fact_of, missed) == 0)
     return _Terms(
         negative_log_likelihood=-likelihood,
-        divergence=(essence.exp() * (essence - unchanged)).sum(dim=1),
-        decay=(torch.linalg.vector_norm(offsets, dim=2) / scale.square()).sum(dim=1),
-        won_in_contexts=won_in_contexts,
-        won=won,
+        divergence=(now.exp() * (now - unedited.log_probabilities)).sum(dim=1),
+        decay=(torch.linalg.vector_norm(offsets, dim=2) / unedited.norms.square()).sum(dim=1),
+        wins=wins,
     )

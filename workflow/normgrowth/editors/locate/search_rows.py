@@ -1,5 +1,10 @@
-"""The prompts of a target search, laid out as one padded batch."""
+"""The prompts of a target search, laid out as one padded batch.
 
+Each fact has its question and new object under every context, the bare prompt first, and the KL prompt
+"<subject> is a", at which the search compares what the model says next with what it said before.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,37 +17,37 @@ from normgrowth.lm.tokens import encode, encode_with_target, fill, last_token_of
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt of a fact: a context with the question and the target, or "<subject> is a"."""
+    """One prompt of a fact: a context with the question and the target, or the KL prompt."""
 
     ids: tuple[int, ...]
     subject_last: int
-    target_at: int | None  # position of the target's first token; None for "<subject> is a"
+    target_at: int | None  # position of the target's first token; None for the KL prompt
 
     @property
     def inputs(self) -> tuple[int, ...]:
-        """What is read: the target's last token is only predicted."""
+        """The tokens that are read: the target's last one is only predicted."""
         return self.ids if self.target_at is None else self.ids[:-1]
 
     @property
     def tokens_to_run(self) -> int:
-        """From the subject's last token on."""
+        """Number of tokens from the subject's last one on."""
         return len(self.inputs) - self.subject_last
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The prompts of some facts: for each fact its contexts (the bare prompt first), then "<subject> is a"."""
+    """The prompts of some facts: for each fact its contexts (the bare prompt first), then its KL prompt."""
 
     ids: torch.Tensor  # [rows, tokens]
-    mask: torch.Tensor
+    mask: torch.Tensor  # [rows, tokens]
     subject_last: torch.Tensor  # [rows]
     fact: torch.Tensor  # [rows], the row's fact within the batch
     bare: torch.Tensor  # [facts], the row of each bare prompt
-    essence: torch.Tensor  # [facts], the row of each "<subject> is a"
+    kl_prompt: torch.Tensor  # [facts], the row of each KL prompt
     scored_row: torch.Tensor  # [scored], one entry per target token to predict
-    scored_position: torch.Tensor
+    scored_position: torch.Tensor  # in its row, of the token before it
     scored_token: torch.Tensor
-    scored_weight: torch.Tensor  # of its log-probability in the fact's loss
+    scored_weight: torch.Tensor  # weight of its log-probability in the fact's loss
     scored_in_context: torch.Tensor  # 1 under a context, 0 in the bare prompt (1 where there is no other)
 
     def select(self, facts: list[int]) -> tuple["Rows", torch.Tensor]:
@@ -59,16 +64,18 @@ class Rows:
             self.subject_last[kept],
             number_of_fact[self.fact[kept]],
             number_of_row[self.bare[kept_facts]],
-            number_of_row[self.essence[kept_facts]],
+            number_of_row[self.kl_prompt[kept_facts]],
             number_of_row[self.scored_row[scored]],
-            *(part[scored] for part in (self.scored_position, self.scored_token)),
-            *(part[scored] for part in (self.scored_weight, self.scored_in_context)),
+            self.scored_position[scored],
+            self.scored_token[scored],
+            self.scored_weight[scored],
+            self.scored_in_context[scored],
         )
         return rows, kept.nonzero().squeeze(1)
 
 
 def prompts_of(lm: LanguageModel, fact: Fact, contexts: list[str]) -> list[Prompt]:
-    """The prompts of one fact: under each context, then "<subject> is a"."""
+    """The prompts of one fact: under each context, then the KL prompt."""
     prompts = []
     for context in contexts:
         text, span = fill(context, fact.question, fact.subject_span)
@@ -76,21 +83,22 @@ def prompts_of(lm: LanguageModel, fact: Fact, contexts: list[str]) -> list[Promp
         whole = encode(lm.tokenizer, joined(text, fact.target_new))
         prompts.append(Prompt(ids, last_token_of(whole, span), target_at))
     # What follows the subject only keeps its last token apart: the row is read at that token, in any language.
-    essence = encode(lm.tokenizer, f"{fact.subject} is a")
-    prompts.append(Prompt(essence.ids, last_token_of(essence, (0, len(fact.subject))), None))
+    kl_prompt = encode(lm.tokenizer, f"{fact.subject} is a")
+    prompts.append(Prompt(kl_prompt.ids, last_token_of(kl_prompt, (0, len(fact.subject))), None))
     return prompts
 
 
 def lay_out(lm: LanguageModel, prompts: list[list[Prompt]]) -> Rows:
-    """Lay the prompts of facts out, those of each fact together."""
-    rows, subject_last, fact_of, bare, essence = [], [], [], [], []
+    """Rows of the facts' prompts, those of each fact together."""
+    rows: list[tuple[int, ...]] = []
+    subject_last, fact_of, bare, kl_prompt = [], [], [], []
     scored: list[tuple[int, int, int, float, float]] = []
     for number, of_fact in enumerate(prompts):
         contexts = len(of_fact) - 1
         bare.append(len(rows))
         for prompt in of_fact:
             if prompt.target_at is None:
-                essence.append(len(rows))
+                kl_prompt.append(len(rows))
             else:
                 length = len(prompt.ids) - prompt.target_at
                 weight = 1.0 / (length * contexts)
@@ -102,7 +110,21 @@ def lay_out(lm: LanguageModel, prompts: list[list[Prompt]]) -> Rows:
             fact_of.append(number)
     ids, mask = lm.pad(rows)
 
-    def index(values: list) -> torch.Tensor:
+    scored_rows, positions, tokens, weights, in_contexts = zip(*scored, strict=True)
+
+    def on_device(values: Sequence[int] | Sequence[float]) -> torch.Tensor:
         return torch.tensor(values, device=lm.device)
 
-    return Rows(ids, mask, *map(index, (subject_last, fact_of, bare, essence, *map(list, zip(*scored, strict=True)))))
+    return Rows(
+        ids,
+        mask,
+        on_device(subject_last),
+        on_device(fact_of),
+        on_device(bare),
+        on_device(kl_prompt),
+        on_device(scored_rows),
+        on_device(positions),
+        on_device(tokens),
+        on_device(weights),
+        on_device(in_contexts),
+    )

@@ -13,11 +13,14 @@ from normgrowth.errors import EditError
 from normgrowth.facts.records import Fact, named
 
 ROUNDING = torch.finfo(torch.float32).eps
+"""Relative rounding of the forward passes that keys come from."""
+
 SAME_KEY = 1e-5
-"""Keys of unit length that are nearer to each other than this are one key: forward passes in other company differ by
-up to about a tenth of it."""
+"""Distance below which two keys of unit length are one key: in passes with other rows, keys differ by up to about a
+tenth of it."""
+
 SAME_VALUE = 1e-3
-"""Share of the residuals by which those of one key may differ: searches in other company differ by less."""
+"""Share of the residuals by which those of one key may differ: searches with other facts differ by less."""
 
 
 class UnsolvableError(EditError):
@@ -33,7 +36,7 @@ class UnsolvableError(EditError):
 
 @contextmanager
 def naming(layer: int, facts: list[Fact]) -> Iterator[None]:
-    """Say of which layer and which facts an unsolvable system is.
+    """Name the layer and the facts in the error of a system that has no solution.
 
     Raises:
         EditError: in place of an `UnsolvableError`.
@@ -65,7 +68,7 @@ def solve_positive(matrix: torch.Tensor, wanted: torch.Tensor, remedy: str) -> t
 
 
 def independent(keys: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Keys [d, r] without those that the others imply, and how their residuals follow from the given ones.
+    """Independent keys [d, r] in place of keys [d, b], and how their residuals follow from the given ones [o, b].
 
     A change Δ that is to send keys K [d, b] to residuals R [o, b] has to send the keys returned to R M, M [b, r]. Where
     no key depends on others, K itself comes back, and no M. Residuals that differ by rounding come to their mean.

@@ -1,0 +1,193 @@
+"""Second moments of keys, C = E[k kᵀ] over running text, uncentred, and their null spaces: what updates spare.
+
+A key is the input of a layer's MLP down-projection. Closed forms weigh changes by C (ROME, arXiv 2202.05262, appendix
+E.1); AlphaEdit confines them to the directions that text leaves almost unused (arXiv 2410.02355): with
+C = U diag(s) Uᵀ, its P projects onto the columns of U whose s is below a threshold.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import torch
+
+from normgrowth.errors import ModelError
+from normgrowth.lm.hooks import reading
+from normgrowth.lm.model import LanguageModel
+
+RELATIVE_THRESHOLD = 1.0
+"""Threshold in units of the mean eigenvalue tr(C) / d where none is given: text uses what lies below less than the
+average direction. Published code compares with the absolute number 0.02, which means something else for every model
+and layer; the mean lies near it on a pretrained model, and has something below it on any."""
+
+ROUNDING = 1e-9
+"""Share of the mean by which equal eigenvalues may lie above it."""
+
+ROW_BLOCKS = 8
+"""Row blocks per sum; more of them spare more of its lower half, but make thinner products."""
+
+
+@dataclass
+class SecondMoment:
+    """C [d, d] in float64 of one layer's keys, gathered from `count` tokens."""
+
+    moment: torch.Tensor
+    count: int
+    layer: int
+    _factors: dict[float, torch.Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def mean_square(self) -> float:
+        """tr(C) / d: the mean squared entry of a key."""
+        return (self.moment.trace() / len(self.moment)).item()
+
+    @property
+    def cost(self) -> torch.Tensor:
+        """A copy of C in which units that no token turned on cost what the mean unit does.
+
+        ReLU leaves such units (OPT): C says nothing of them, and its inverse would let an update use them for free.
+        """
+        matrix = self.moment.clone()
+        diagonal = matrix.diagonal()
+        diagonal[diagonal == 0] = self.mean_square
+        return matrix
+
+    def check(self) -> None:
+        """Check that C is finite.
+
+        Raises:
+            ModelError: when it is not.
+        """
+        if not torch.isfinite(self.moment).all():
+            raise ModelError(
+                f"the second moment of layer {self.layer} is not finite: the model's keys overflow or are NaN on the "
+                "text it was gathered from; check the model's weights, then gather it again"
+            )
+
+    def solve(self, keys: torch.Tensor, ridge: float = 0.0) -> torch.Tensor:
+        """(C + ridge I)⁻¹ K for keys [d, b], in float64, C as in `cost`; each factor is computed once.
+
+        Raises:
+            ModelError: when the matrix is not positive definite, or not finite.
+        """
+        if ridge not in self._factors:
+            matrix = self.cost
+            matrix.diagonal().add_(ridge)
+            factor, failed = torch.linalg.cholesky_ex(matrix)
+            self.check()
+            if failed:
+                width = len(self.moment)
+                raise ModelError(
+                    f"the second moment of layer {self.layer} is not positive definite: {self.count} tokens are too "
+                    f"few for keys of width {width}; raise second_moments.tokens to at least {10 * width}"
+                )
+            self._factors[ridge] = factor
+        return torch.cholesky_solve(keys.double(), self._factors[ridge])
+
+
+@dataclass
+class Sums:
+    """Sums of k kᵀ [d, d] in float64 by layer, over `count` tokens in `batches` batches.
+
+    They are symmetric: what lies under the diagonal is not kept up to date.
+    """
+
+    by_layer: dict[int, torch.Tensor] = field(default_factory=dict)
+    count: int = 0
+    batches: int = 0
+
+    def moments(self) -> dict[int, SecondMoment]:
+        """The second moments by layer: sums over the number of tokens."""
+        found = {}
+        for layer, total in self.by_layer.items():
+            whole = total.triu().div_(self.count)
+            found[layer] = SecondMoment(whole.add_(whole.triu(1).T), self.count, layer)
+        return found
+
+    def add(self, layer: int, keys: torch.Tensor) -> None:
+        """Add k kᵀ of every key of a batch [rows, tokens, d] to a layer's sum."""
+        flat = keys.flatten(0, 1).double()
+        width = flat.shape[1]
+        if layer not in self.by_layer:
+            self.by_layer[layer] = flat.new_zeros(width, width)
+        total = self.by_layer[layer]
+        height = -(-width // ROW_BLOCKS)
+        for start in range(0, width, height):
+            rows = slice(start, start + height)
+            total[rows, start:].addmm_(flat[:, rows].T, flat[:, start:])
+
+
+@torch.no_grad()
+def gather_second_moments(
+    lm: LanguageModel,
+    windows: Iterable[torch.Tensor],
+    layers: Iterable[int],
+    sums: Sums | None = None,
+    keep: Callable[[Sums], None] = lambda sums: None,
+) -> dict[int, SecondMoment]:
+    """Second moments of the keys at all `layers`, in passes that stop at the topmost.
+
+    Args:
+        windows: batches of token ids [rows, tokens], full, without padding.
+        sums: sums of earlier batches to continue from; the result is the same as in one go, bit for bit.
+        keep: called with the sums after every batch, to save them.
+
+    Returns:
+        Second moments by layer.
+    """
+    places = [(layer, "mlp_key") for layer in layers]
+    sums = sums or Sums()
+    for ids in windows:
+        ids = ids.to(lm.device)
+        with reading(lm.anatomy, places, stop=True) as seen:
+            lm.hidden(ids, torch.ones_like(ids))
+        for (layer, _), keys in seen.items():
+            sums.add(layer, keys)
+        sums.count += ids.numel()
+        sums.batches += 1
+        keep(sums)
+    return sums.moments()
+
+
+@dataclass(frozen=True)
+class NullSpace:
+    """P [d, d] of one layer, kept by its thinner side: an orthonormal basis of its range or of what it removes."""
+
+    basis: torch.Tensor  # [d, r], float64
+    spans_range: bool
+    layer: int
+    mean_square: float  # tr(C) / d of the second moment it was made from
+
+    @property
+    def rank(self) -> int:
+        """Dimensions that an update may use."""
+        d, r = self.basis.shape
+        return r if self.spans_range else d - r
+
+    def project(self, keys: torch.Tensor) -> torch.Tensor:
+        """P K for keys [d, b], in float64."""
+        keys = keys.double()
+        inside = self.basis @ (self.basis.T @ keys)
+        return inside if self.spans_range else keys - inside
+
+
+def null_space(moment: SecondMoment, threshold: float | None = None) -> NullSpace:
+    """The eigenvectors of C with eigenvalues below `threshold`, or up to their mean where none is given.
+
+    Raises:
+        ModelError: when no direction lies below a given threshold, or when C is not finite.
+    """
+    moment.check()
+    values, vectors = torch.linalg.eigh(moment.moment)  # ascending
+    if threshold is None:
+        below = int((values <= RELATIVE_THRESHOLD * moment.mean_square * (1 + ROUNDING)).sum())
+    else:
+        below = int((values < threshold).sum())
+        if below == 0:
+            raise ModelError(
+                f"null_space_threshold is {threshold:g}, and the second moment of layer {moment.layer} has no "
+                f"eigenvalue below it (the least is {values[0]:.3g}, their mean {moment.mean_square:.3g}), so nothing "
+                "may be changed there: raise null_space_threshold in the editor's settings, or leave it out"
+            )
+    spans_range = 2 * below <= len(values)
+    basis = vectors[:, :below] if spans_range else vectors[:, below:]
+    return NullSpace(basis.contiguous(), spans_range, moment.layer, moment.mean_square)

@@ -1,1 +1,0 @@
-"""Second moments of keys and their null spaces."""
