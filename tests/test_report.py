@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from normgrowth.claims.catalogue import CLAIMS
+from normgrowth.claims.paper_claims import CLAIMS
 from normgrowth.commands import claims, report, summary
 from normgrowth.errors import ArtefactError
 from normgrowth.figures.catalogue import FIGURES

@@ -10,7 +10,7 @@ import pandas as pd
 
 from normgrowth.analysis.edit_scores import PARTS_OF_S, final_s, harmonic_mean
 from normgrowth.analysis.places import PLACES, at_place, place_layer
-from normgrowth.io.schemas import UNEDITED
+from normgrowth.layout import UNEDITED
 
 WINDOW = 20
 """Edits over which S is taken: enough for a mean, few enough to see when it falls."""

@@ -1,6 +1,6 @@
 """The verdicts as Markdown, for reading in a terminal or on a code host."""
 
-from normgrowth.claims.verdict import STATUSES
+from normgrowth.claims.verdict import Status
 
 
 def as_markdown(judged: dict) -> str:
@@ -52,7 +52,7 @@ def in_words(counts: dict[str, int]) -> str:
 
 def in_order(counts: dict[str, int]) -> list[tuple[str, int]]:
     """Statuses and how often each occurs, in the order in which they are told; JSON does not keep it."""
-    return [(status, counts[status]) for status in STATUSES if status in counts]
+    return [(status.value, counts[status]) for status in Status if status in counts]
 
 
 def effects(claim: dict) -> str:

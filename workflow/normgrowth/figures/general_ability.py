@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from normgrowth.claims.performance import ACCURACIES
+from normgrowth.analysis.ability_loss import ACCURACIES
 from normgrowth.figures import panels
 from normgrowth.figures.curves import Quantity, draw_curves, per_step
 from normgrowth.figures.style import Style

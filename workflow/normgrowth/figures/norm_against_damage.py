@@ -5,8 +5,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from normgrowth.analysis.ability_loss import damage_by_editor
 from normgrowth.analysis.effects import rank_correlation
-from normgrowth.claims.tracking import damage_by_editor
 from normgrowth.editors.families import is_control
 from normgrowth.figures import panels
 from normgrowth.figures.grid import blocks
@@ -28,7 +28,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     editors = set()
     for part, model in zip(parts, models, strict=True):
         row = part.subplots(1, len(QUANTITIES), squeeze=False)[0]
-        table = damage_by_editor({name: frame[frame["model"] == model] for name, frame in tables.items()})
+        table = damage_by_editor(**{name: frame[frame["model"] == model] for name, frame in tables.items()})
         table["norm"], table["perplexity"] = np.exp(table["log_norm"]), np.exp(table["log_perplexity"])
         editors |= set(table.index)
         for ax, (quantity, label) in zip(row, QUANTITIES.items(), strict=True):

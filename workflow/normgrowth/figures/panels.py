@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from normgrowth.analysis.effects import of_mean
 from normgrowth.errors import ArtefactError
 from normgrowth.figures.style import UNEDITED_COLOUR, Style
-from normgrowth.io.schemas import UNEDITED
+from normgrowth.layout import UNEDITED
 
 POINTS = 300
 """Most points of one line: more would not be seen, and would make files large."""

@@ -13,7 +13,7 @@ from normgrowth.figures.identity import identity_of
 from normgrowth.figures.style import Style
 from normgrowth.io.atomic import whole_or_not_at_all
 from normgrowth.io.documents import with_digest
-from normgrowth.io.schemas import UNEDITED
+from normgrowth.layout import UNEDITED
 
 # Without these, files would hold the time they were written at.
 METADATA = {

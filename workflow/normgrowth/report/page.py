@@ -7,18 +7,8 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from normgrowth.claims.judge import TABLES
 from normgrowth.claims.markdown import effects, in_order, interval, number, probability
-from normgrowth.claims.verdict import (
-    COLLAPSED,
-    NEGLIGIBLE,
-    NOT_MEASURED,
-    OPPOSITE,
-    SUPPORTED,
-    TOO_SHORT,
-    UNDECIDED,
-    count,
-)
+from normgrowth.claims.verdict import Status, count
 from normgrowth.editors.families import in_order as editors_in_order
 from normgrowth.editors.families import is_control
 from normgrowth.errors import ArtefactError
@@ -27,19 +17,19 @@ from normgrowth.figures.identity import identity_of, said_by
 from normgrowth.io.documents import intact, read_json, write_text
 from normgrowth.io.identity import AGAIN, require
 from normgrowth.io.results import read_results
-from normgrowth.io.schemas import UNEDITED
+from normgrowth.layout import CLAIM_TABLES, UNEDITED
 from normgrowth.report.evidence import evidence_tables
 from normgrowth.report.summaries import single_edits, summaries
 from normgrowth.report.usage import usage_table
 
 SYMBOLS = {
-    SUPPORTED: "✓",
-    NEGLIGIBLE: "≈",
-    OPPOSITE: "✗",
-    UNDECIDED: "?",
-    TOO_SHORT: "…",
-    COLLAPSED: "∅",
-    NOT_MEASURED: "–",
+    Status.SUPPORTED: "✓",
+    Status.NEGLIGIBLE: "≈",
+    Status.OPPOSITE: "✗",
+    Status.UNDECIDED: "?",
+    Status.TOO_SHORT: "…",
+    Status.COLLAPSED: "∅",
+    Status.NOT_MEASURED: "–",
 }
 """Verdicts are told by a sign and a word as well as by colour."""
 
@@ -59,7 +49,7 @@ def write_report(study: str, results: Path, figures: list[str], out: Path, logs:
         ArtefactError: when an input is missing, damaged or of another study, or the disk is full.
     """
     judged, provenance = _judged(results / "claims.json", study), _provenance(results / "provenance.json", study)
-    tables = read_results(results / "tables", TABLES, study)
+    tables = read_results(results / "tables", CLAIM_TABLES, study)
     used = usage_table(logs, results.name) if logs else None
     usage = [used] if used and used.rows else []
     environment = jinja2.Environment(

@@ -7,9 +7,8 @@ import pandas as pd
 
 from normgrowth.analysis.collapse import collapses
 from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean
-from normgrowth.claims.judge import TABLES
 from normgrowth.io.results import read_result, read_results
-from normgrowth.io.schemas import UNEDITED
+from normgrowth.layout import CLAIM_TABLES, UNEDITED
 from normgrowth.report.cells import Cell, Table, known, measured, percent, whole
 from normgrowth.report.collapse_table import collapse_tables, time_table
 
@@ -22,7 +21,7 @@ def read_summaries(folder: Path) -> list[Table]:
     Raises:
         ArtefactError: when a table is missing or damaged.
     """
-    return summaries(read_results(folder, TABLES), single_edits(folder))
+    return summaries(read_results(folder, CLAIM_TABLES), single_edits(folder))
 
 
 def single_edits(folder: Path, study: str | None = None) -> pd.DataFrame | None:
