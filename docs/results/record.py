@@ -71,7 +71,7 @@ def code() -> list[str]:
 
 
 def _course(tables: dict[str, pd.DataFrame]) -> Iterator[dict]:
-    """What each run shows at its checkpoints: one entry per model, editor, order and step."""
+    """Numbers of each run at its checkpoints: one entry per model, editor, order and step."""
     keys = ["model", "editor", "order"]
     for run, norms in tables["norms"].groupby(keys):
         parts = {name: _rows_of(frame, dict(zip(keys, run, strict=True))) for name, frame in tables.items()}

@@ -1,4 +1,4 @@
-"""When a run breaks: its editing score over a sliding window, and what is left of the model at the end.
+"""Collapse of runs: the editing score over a sliding window, and what is left of the model at the end.
 
 These are measurements and no verdicts: they hold for control arms as for editors.
 """

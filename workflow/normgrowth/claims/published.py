@@ -19,7 +19,7 @@ SCORES = ("es", "ps", "ns", "s")
 
 
 class Conditions(NamedTuple):
-    """What a study ran, in the words that published numbers use."""
+    """Conditions that a study ran under, in the words that published numbers use."""
 
     facts: str | None = None  # the published set of facts
     models: dict[str, str] = {}  # noqa: RUF012 - published name by the study's name

@@ -1,4 +1,4 @@
-"""What a verdict is, and the one rule by which an effect decides.
+"""Verdicts, and the one rule by which an effect decides.
 
 A claim has a direction, a margin on either side of no effect, and a zone of effects that are too small to count. Where
 the effect surely lies beyond the margin on the claimed side the claim is supported; beyond that of the other side, the
@@ -40,7 +40,7 @@ DIRECT = frozenset({Status.SUPPORTED, Status.OPPOSITE, Status.NEGLIGIBLE})
 
 
 class Rule(NamedTuple):
-    """What an effect is compared with.
+    """Margins that an effect is compared with.
 
     `margin` is on the claimed side of no effect, `other` on the other side; without `other` the effect has one side
     only. `zone` holds the effects that are too small to count; by default all between the two margins. With a wider
@@ -62,7 +62,7 @@ class Rule(NamedTuple):
 
     @property
     def in_words(self) -> str:
-        """What an effect's 95% interval is compared with, in two sentences."""
+        """The rule as two sentences about an effect's 95% interval."""
         beyond, short = ("above", "below") if self.direction == UP else ("below", "above")
         low, high = self.negligible
         said = [f"Supported when the 95% interval of the effect lies {beyond} {self.margin:.3g}"]
@@ -159,7 +159,7 @@ class Verdict:
 
 
 def decide(effect: Effect, rule: Rule) -> tuple[Status, Tests | None]:
-    """What an effect says about a claim, and the tests that say it; None of an exact number, or where nothing can be.
+    """Outcome of a claim by its effect, and the tests that decide it; no tests of an exact number, or of no interval.
 
     An effect without an interval comes from too few units: the run is too short.
     """

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from normgrowth.errors import ArtefactError
-from normgrowth.figures import heat, panels
+from normgrowth.figures import heat, panels, series
 from normgrowth.figures.grid import blocks
 from normgrowth.figures.style import Style
 
@@ -22,7 +23,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     Raises:
         ArtefactError: when it holds no map.
     """
-    rows = panels.edited_runs(tables["cka"], "cka")
+    rows = series.edited_runs(tables["cka"], "cka")
     rows = rows[(rows["probe"] == PROBE) & (rows["token"] == TOKEN) & (rows["site"] == SITE)]
     if rows.empty:
         raise ArtefactError("table cka has no map of layers to draw")
@@ -50,7 +51,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
 
 def _maps(rows: pd.DataFrame, style: Style) -> dict[str, np.ndarray]:
     """CKA [layers of the edited, layers of the unedited model] at the end of the run; the unedited model first."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for editor in style.order(sorted(rows["editor"].unique())):
         run = rows[rows["editor"] == editor]
         if not found:
@@ -64,7 +65,7 @@ def _map(rows: pd.DataFrame) -> np.ndarray:
     return means.unstack("unedited_layer").to_numpy(dtype=float)
 
 
-def _panel(ax, name: str, values: np.ndarray, scale: Normalize, style: Style, left: bool, bottom: bool) -> None:
+def _panel(ax: Axes, name: str, values: np.ndarray, scale: Normalize, style: Style, left: bool, bottom: bool) -> None:
     colours = heat.with_broken(heat.SHARES)
     ax.imshow(np.ma.masked_invalid(values), cmap=colours, norm=scale, origin="lower", aspect="equal")
     start, _, end = name.partition("-")

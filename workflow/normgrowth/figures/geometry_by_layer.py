@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from normgrowth.figures import heat, panels
+from normgrowth.figures import heat, panels, series
 from normgrowth.figures.grid import blocks
 from normgrowth.figures.style import Style
 
@@ -36,7 +36,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
         most = max(most, values[0].shape[1])
         scales = (heat.norm_of(values[0].to_numpy(dtype=float)), Normalize(0, 1), Normalize(0, 1))
         axes = part.subplots(1, len(TITLES), squeeze=False, sharey=True)[0]
-        edited = panels.edited_layers(tables["norms"], model)
+        edited = series.edited_layers(tables["norms"], model)
         for ax, frame, scale, title in zip(axes, values, scales, TITLES, strict=True):
             around_one = isinstance(scale, LogNorm)
             heat.draw(ax, frame, edited, scale, style, heat.RATIOS if around_one else heat.SHARES)
@@ -48,7 +48,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
 
 
 def _chosen(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    rows = panels.edited_runs(frame, name)
+    rows = series.edited_runs(frame, name)
     return rows[(rows["probe"] == PROBE) & (rows["token"] == TOKEN) & (rows["site"] == SITE)]
 
 

@@ -1,13 +1,15 @@
-"""Numbers of many editors at once: a row per editor, a column per layer, colour for the number.
+"""Tables of colours, for numbers of many editors at once: a row per editor, a column per layer, colour for the number.
 
 Ratios to the unedited model have colours around 1; shares have colours from 0 to 1.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LogNorm, Normalize
@@ -25,7 +27,7 @@ MOST_NUMBERS = 8
 """Layers up to which ratios are written into the cells: more would not fit."""
 
 RATIOS, SHARES = "RdBu_r", "viridis"
-"""Colour maps."""
+"""Names of matplotlib's colour maps for ratios around 1 and for shares."""
 
 BROKEN = "#4A4A4A"
 STRONGEST = (1.25, 1.5, 2.0, 5.0, 10.0)
@@ -46,12 +48,14 @@ def draw(
     """A panel of numbers [editors, layers]; `edited` are the layers that each editor edits."""
     values = ratios.to_numpy(dtype=float)
     rows, columns = values.shape
-    colours = with_broken(colours)
+    colour_map = with_broken(colours)
     # Narrow cells would drown in lines around them: rows alone are set apart.
     written = columns <= MOST_NUMBERS
-    mesh = {"cmap": colours, "norm": norm, **({"edgecolors": "white", "linewidth": 0.6} if written else {})}
+    lines: dict[str, Any] = {"edgecolors": "white", "linewidth": 0.6} if written else {}
     edges = np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5
-    ax.pcolormesh(*edges, np.ma.masked_invalid(np.clip(values, norm.vmin, norm.vmax)), **mesh)
+    ax.pcolormesh(
+        *edges, np.ma.masked_invalid(np.clip(values, norm.vmin, norm.vmax)), cmap=colour_map, norm=norm, **lines
+    )
     ax.set_ylim(rows - 0.5, -0.5)
     ax.grid(False)
     ax.tick_params(length=0)
@@ -63,23 +67,25 @@ def draw(
         elif row and not written:
             ax.axhline(row - 0.5, color="white", linewidth=0.8)
         for column, layer in enumerate(ratios.columns):
-            ink = _ink(colours, norm, values[row, column])
-            _cell(ax, row, column, values[row, column], layer in edited.get(editor, ()), columns, ink, style)
+            value = values[row, column]
+            ink, marked = _ink(colour_map, norm, value), layer in edited.get(editor, ())
+            if written:
+                _write(ax, (column, row), value, marked, {"color": ink, "fontsize": style.settings.font_size - 2})
+            elif marked:
+                ax.plot([column], [row], marker="o", markersize=2.2, color=ink, markeredgewidth=0)
     ax.set_yticks(range(rows), ratios.index)
     panels.layer_axis(ax, columns)
 
 
-def _cell(ax: Axes, row: int, column: int, value: float, edited: bool, columns: int, ink: str, style) -> None:
-    if columns > MOST_NUMBERS:
-        if edited:
-            ax.plot([column], [row], marker="o", markersize=2.2, color=ink, markeredgewidth=0)
-        return
-    size = style.settings.font_size - 2
+def _write(ax: Axes, at: tuple[int, int], value: float, marked: bool, look: dict[str, Any]) -> None:
+    """Write a value into the cell at (column, row), bold and underlined where it is marked."""
+    column, row = at
     text = "–" if not np.isfinite(value) else short(value)
-    weight = "bold" if edited else "normal"
-    ax.text(column, row, text, ha="center", va="center_baseline", fontsize=size, color=ink, fontweight=weight)
-    if edited:
-        ax.plot([column - 0.42, column + 0.42], [row + 0.4] * 2, color=ink, linewidth=0.9, solid_capstyle="butt")
+    weight = "bold" if marked else "normal"
+    ax.text(column, row, text, ha="center", va="center_baseline", fontweight=weight, **look)
+    if marked:
+        ends = [column - 0.42, column + 0.42]
+        ax.plot(ends, [row + 0.4] * 2, color=look["color"], linewidth=0.9, solid_capstyle="butt")
 
 
 def with_broken(colours: str) -> Colormap:
@@ -107,20 +113,31 @@ def colour_bar(
     scalars = ScalarMappable(norm, colormaps[colours])
     bar = part.colorbar(scalars, ax=list(axes), label=label, fraction=0.02, pad=0.01, extend=extend)
     bar.outline.set_visible(False)
-    end = norm.vmax
+    start, end = bounds(norm)
     middle = float(np.sqrt(end))
     # Ticks that matplotlib picks depend on the height of the bar, and the room found for their labels with them.
-    ticks = [1 / end, 1 / middle, 1.0, middle, end] if isinstance(norm, LogNorm) else np.linspace(norm.vmin, end, 3)
+    ticks = [1 / end, 1 / middle, 1.0, middle, end] if isinstance(norm, LogNorm) else list(np.linspace(start, end, 3))
     bar.ax.yaxis.set_major_locator(FixedLocator(ticks))
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
 
 
-def handles(columns: int, broken: bool) -> list:
+def bounds(norm: Normalize) -> tuple[float, float]:
+    """Smallest and largest value of a scale of colours.
+
+    Raises:
+        ValueError: when the scale was made without them.
+    """
+    if norm.vmin is None or norm.vmax is None:
+        raise ValueError("a scale of colours needs its bounds")
+    return norm.vmin, norm.vmax
+
+
+def handles(columns: int, broken: bool) -> list[Artist]:
     """Legend entries of what marks a cell."""
     dark = "#1B1B1B"
     written = columns <= MOST_NUMBERS
-    mark = {"linewidth": 0.9} if written else {"marker": "o", "markersize": 2.2, "linestyle": "none"}
+    mark: dict[str, Any] = {"linewidth": 0.9} if written else {"marker": "o", "markersize": 2.2, "linestyle": "none"}
     label = "edited layer (bold, underlined)" if written else "edited layer"
-    found = [Line2D([], [], color=dark, label=label, **mark)]
+    found: list[Artist] = [Line2D([], [], color=dark, label=label, **mark)]
     return found + ([Patch(color=BROKEN, label="collapsed")] if broken else [])

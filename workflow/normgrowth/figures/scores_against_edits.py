@@ -1,5 +1,8 @@
 """Editing scores along the run: what is kept at each checkpoint, beside what each edit achieved at once."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -9,8 +12,8 @@ from matplotlib.ticker import PercentFormatter
 from normgrowth import seeds
 from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean
 from normgrowth.analysis.intervals import bootstrap_means, percentile_interval
-from normgrowth.figures import panels
-from normgrowth.figures.by_place import ASIDE, draw_line
+from normgrowth.figures import grid, panels, series
+from normgrowth.figures.curves import ASIDE, draw_line
 from normgrowth.figures.grid import lay_out
 from normgrowth.figures.style import UNEDITED_COLOUR, Look, Style
 
@@ -21,8 +24,8 @@ UNEDITED_LOOK = Look(UNEDITED_COLOUR, "o", "none")
 
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw table `scores`."""
-    scores = panels.edited_runs(tables["scores"], "scores")
-    layout = lay_out(style, NAMES, scores, panels.grid_by_model, sharey=True)
+    scores = series.edited_runs(tables["scores"], "scores")
+    layout = lay_out(style, NAMES, scores, grid.grid_by_model, sharey=True)
     for model in layout.models:
         mine = scores[scores["model"] == model]
         ours = [panel for panel in layout.panels if panel.model == model]
@@ -44,12 +47,17 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
                 # Hollow markers stand a little apart, so that editors that all succeed do not hide each other.
                 shift = panel.shift(editor, longest, 0.012)
                 once = immediate[panel.row]
-                hollow = {"marker": look.marker, "markerfacecolor": "white", "linestyle": "none", "zorder": 5}
+                hollow: dict[str, Any] = {
+                    "marker": look.marker,
+                    "markerfacecolor": "white",
+                    "linestyle": "none",
+                    "zorder": 5,
+                }
                 panel.axes.plot(once.index + shift, once["mean"], color=look.colour, **hollow)
     for panel in layout.panels:
         panel.axes.set_ylim(-0.03, 1.05)
         panel.axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        panels.edits_axis(panel.axes, label=panels.at_bottom(panel.axes))
+        panels.edits_axis(panel.axes, label=grid.at_bottom(panel.axes))
         panel.axes.set_xlim(left=-0.03 * scores["step"].max())
     once = Line2D([], [], color="#333333", marker="o", markerfacecolor="white", ls="none", label="just edited")
     return layout.finish(
@@ -78,7 +86,7 @@ def at_once(scores: pd.DataFrame) -> list[pd.DataFrame]:
     return _with_intervals(immediate[reached].groupby(steps[number[reached]]))
 
 
-def _with_intervals(groups) -> list[pd.DataFrame]:
+def _with_intervals(groups: Iterable[tuple[int, pd.DataFrame]]) -> list[pd.DataFrame]:
     """Mean and bounds of each score by step, from groups of rows per step."""
     lines: list[dict[int, tuple]] = [{} for _ in NAMES]
     for step, rows in groups:

@@ -1,11 +1,11 @@
-"""How much of the residual stream's norm each MLP and attention output has, unedited and after each editor."""
+"""Share of the residual stream's norm that each MLP and attention output has, unedited and after each editor."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from normgrowth.figures import heat, panels
+from normgrowth.figures import heat, panels, series
 from normgrowth.figures.grid import blocks
 from normgrowth.figures.style import Style
 
@@ -16,7 +16,7 @@ UNEDITED = "unedited model"
 
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw table `activations`; `norms` says which layers were edited."""
-    rows = panels.edited_runs(tables["activations"], "activations")
+    rows = series.edited_runs(tables["activations"], "activations")
     rows = rows[(rows["probe"] == PROBE) & (rows["token"] == TOKEN) & rows["site"].isin(SITES)]
     models = sorted(rows["model"].unique())
     editors = {model: style.order(sorted(rows.loc[rows["model"] == model, "editor"].unique())) for model in models}
@@ -29,7 +29,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
         values = np.concatenate([share.to_numpy(dtype=float).ravel() for share in shares.values()])
         norm = Normalize(0, 1)
         axes = part.subplots(1, len(SITES), squeeze=False, sharey=True)[0]
-        edited = panels.edited_layers(tables["norms"], model)
+        edited = series.edited_layers(tables["norms"], model)
         for ax, (site, share) in zip(axes, shares.items(), strict=True):
             heat.draw(ax, share, edited, norm, style, heat.SHARES)
             ax.axhline(0.5, color="#222222", linewidth=1.0)

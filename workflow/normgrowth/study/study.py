@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from normgrowth.checked import Count, Few, Seed
-from normgrowth.figures.figure_settings import StyleSettings
+from normgrowth.figures.style import StyleSettings
 from normgrowth.measure.measure_settings import Measure
 from normgrowth.study.sections import (
     Ability,
