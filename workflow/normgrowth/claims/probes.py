@@ -21,7 +21,7 @@ class Beside(NamedTuple):
 
 
 class Quantity(NamedTuple):
-    """A quantity of activations that is judged: columns of its mean and deviation, its unit, and a sentence on its value."""
+    """A quantity of activations that is judged: columns of mean and deviation, unit, and a sentence on its value."""
 
     mean: str
     deviation: str
