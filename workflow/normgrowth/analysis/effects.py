@@ -1,4 +1,4 @@
-"""Effects: an estimate with its interval, and how sure the data are that the true value lies beyond a bound.
+"""Effects: an estimate with its interval, and p-values that the true value lies beyond a bound.
 
 Which spread an interval holds depends on what varies. Windows of text are the same in every edit order, so the two
 cross: more orders do not average the spread of windows away. Facts differ from order to order: they are nested, and the

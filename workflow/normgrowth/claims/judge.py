@@ -17,7 +17,7 @@ from normgrowth.layout import CLAIM_TABLES, INTERVENTIONS, UNEDITED
 
 
 def judge(tables: dict[str, pd.DataFrame], seed: int = 0, conditions: Conditions = Conditions()) -> dict:  # noqa: B008
-    """The verdict on every claim for each model and editor, ready for JSON: NaN is None, floats have six digits.
+    """Verdicts on every claim for each model and editor, ready for JSON: NaN is None, floats have six digits.
 
     The paper's claims are about editing, so control arms count in none of them; they are evidence about the editors
     that they control.

@@ -1,4 +1,4 @@
-"""Draw a figure and save it in every format; equal tables give equal bytes."""
+"""Drawing of a figure, and its files in every format; equal tables give equal bytes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

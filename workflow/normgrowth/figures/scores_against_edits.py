@@ -66,7 +66,11 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
 
 
 def retained(scores: pd.DataFrame) -> list[pd.DataFrame]:
-    """ES, PS, NS and S of the unedited model and of edited facts at each checkpoint, with intervals, by step."""
+    """ES, PS, NS and S of the unedited model and of edited facts at each checkpoint.
+
+    Returns:
+        One frame per score, in the order of `NAMES`: columns `mean`, `low` and `high` by step.
+    """
     kept = scores[scores["moment"].isin(["unedited", "retention", "final"])]
     # A last checkpoint may be scored twice, as retention and as final: one row per case is kept.
     kept = kept.drop_duplicates(["order", "step", "case_id"], keep="last")
@@ -74,7 +78,7 @@ def retained(scores: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def at_once(scores: pd.DataFrame) -> list[pd.DataFrame]:
-    """ES, PS, NS and S just after each edit, over the edits since the checkpoint before, by checkpoint."""
+    """ES, PS, NS and S just after each edit, over the edits since the checkpoint before; as `retained`."""
     steps = np.sort(scores.loc[scores["moment"].isin(["retention", "final"]), "step"].unique())
     immediate = scores[scores["moment"] == "immediate"]
     if not len(steps):

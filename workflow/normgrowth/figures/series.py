@@ -15,7 +15,7 @@ POINTS = 300
 
 
 def edited_runs(frame: pd.DataFrame, what: str) -> pd.DataFrame:
-    """Rows of edited runs, refused when there are none.
+    """Rows of edited runs of a table, refused when there are none.
 
     Raises:
         ArtefactError: when no row is left to draw.
@@ -59,7 +59,15 @@ def per_step(rows: pd.DataFrame, value: str) -> pd.DataFrame:
 
 
 def along_edits(rows: pd.DataFrame, mean: str, deviation: str) -> tuple[pd.DataFrame, bool]:
-    """Mean with 95% interval by step, up to a collapse, and whether there was one."""
+    """Mean with 95% interval by step, up to a collapse, and True where there was one.
+
+    Args:
+        rows: of table `activations`, of one model, editor and place.
+        mean, deviation: columns with the mean over units and their standard deviation.
+
+    Returns:
+        Columns `mean`, `low` and `high` by step.
+    """
     intervals = {step: interval_at(part, mean, deviation) for step, part in rows.groupby("step")}
     line = pd.DataFrame(
         [(i.estimate, i.low, i.high) for i in intervals.values()],
@@ -70,7 +78,7 @@ def along_edits(rows: pd.DataFrame, mean: str, deviation: str) -> tuple[pd.DataF
 
 
 def finite_part(series: pd.DataFrame, column: str = "mean") -> tuple[pd.DataFrame, bool]:
-    """Rows before the first that is not finite, and whether there was one."""
+    """Rows before the first whose `column` is not finite, and True where there was one."""
     sound = np.isfinite(series[column].to_numpy(dtype=float))
     if sound.all():
         return series, False
