@@ -76,13 +76,13 @@ def _heat(activations: pd.DataFrame, norms: pd.DataFrame, editors: list[str], si
         most = max(most, len(layers))
         edited = series.edited_layers(norms, model)
         ratios = [_ratios(rows[rows["site"] == site], members, layers) for site in sites]
-        norm = heat.norm_of(np.concatenate([frame.to_numpy(dtype=float).ravel() for frame in ratios]))
+        colours = heat.ratio_colours(np.concatenate([frame.to_numpy(dtype=float).ravel() for frame in ratios]))
         axes = part.subplots(1, len(sites), squeeze=False, sharey=True)[0]
         for ax, site, frame in zip(axes, sites, ratios, strict=True):
-            heat.draw(ax, frame, edited, norm, style)
+            heat.draw(ax, frame, edited, colours, style)
             ax.set_title(SITES[site])
             broken |= not np.isfinite(frame.to_numpy(dtype=float)).all()
-        heat.colour_bar(part, axes, norm, "activation norm relative\nto the unedited model")
+        heat.colour_bar(part, axes, colours, "activation norm relative\nto the unedited model")
     panels.add_legend(figure, heat.handles(most, broken), entry_width=2.4)
     return figure
 

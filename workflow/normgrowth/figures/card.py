@@ -21,6 +21,7 @@ from normgrowth.figures.curves import draw_line
 from normgrowth.figures.norm_against_edits import draw_norms
 from normgrowth.figures.perplexity_against_edits import draw_perplexity, readable
 from normgrowth.figures.scores_against_edits import NAMES, retained
+from normgrowth.figures.series import Line
 from normgrowth.figures.style import Look, Style
 from normgrowth.layout import CARD_TABLES
 
@@ -108,7 +109,7 @@ def _scores(ax: Axes, scores: pd.DataFrame, look: Look) -> None:
         ax.plot(window.index, window[name], color=one.colour, linestyle=one.dash, linewidth=1.2, zorder=3)
         aside = ASIDE * longest * (number - len(GREYS) / 2)
         for points in (unedited[number], kept[number]):
-            draw_line(ax, points.set_axis(points.index + aside), False, one._replace(dash="none"))
+            draw_line(ax, Line(points.set_axis(points.index + aside)), one._replace(dash="none"))
     ax.set_ylim(-0.03, 1.05)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 

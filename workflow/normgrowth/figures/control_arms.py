@@ -21,6 +21,7 @@ from normgrowth.figures.grid import blocks
 from normgrowth.figures.norm_against_edits import mean_norm
 from normgrowth.figures.perplexity_against_edits import draw_perplexity, readable
 from normgrowth.figures.scores_against_edits import retained
+from normgrowth.figures.series import Line
 from normgrowth.figures.style import Look, Style
 
 TITLES = (
@@ -126,4 +127,4 @@ def _scores(once: Axes, kept: Axes, scores: pd.DataFrame, look: Look) -> None:
     every = max(1, len(line) // 5)
     marks: dict[str, Any] = {"marker": look.marker, "markevery": (0, every)}
     once.plot(line.index, line, color=look.colour, linestyle=look.dash, zorder=4, **marks)
-    draw_line(kept, retained(scores[scores["moment"] != "unedited"])[S], False, look)
+    draw_line(kept, Line(retained(scores[scores["moment"] != "unedited"])[S]), look)

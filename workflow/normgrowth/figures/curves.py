@@ -13,6 +13,7 @@ from normgrowth.analysis.places import PLACES, at_place, place_layer
 from normgrowth.errors import ArtefactError
 from normgrowth.figures import grid, panels, series
 from normgrowth.figures.grid import lay_out
+from normgrowth.figures.series import Line
 from normgrowth.figures.style import THIN_WIDTH, Look, Style
 
 SHOWN = (PLACES[0], PLACES[1], PLACES[3], PLACES[4])
@@ -76,10 +77,10 @@ def draw_curves(style: Style, quantities: Sequence[Quantity]) -> Figure:
             chosen = rows[rows["editor"] == editor]
             if chosen.empty:
                 continue
-            line, broke = series.finite_part(series.over_orders(chosen, "value", log=bool(quantity.log)))
-            draw_mean(panel.axes, line, broke, style.look(editor), thinly)
-            collapsed |= broke
-            values.extend(line["mean"])
+            line = series.finite_part(series.over_orders(chosen, "value", log=bool(quantity.log)))
+            draw_mean(panel.axes, line, style.look(editor), thinly)
+            collapsed |= line.broke
+            values.extend(line.values["mean"])
         if np.isfinite(level):
             panels.unedited_line(panel.axes, level)
     for panel in layout.panels:
@@ -112,11 +113,15 @@ def draw_places(tables: dict[str, pd.DataFrame], style: Style, activity: Activit
             norms = tables["norms"]
             norms = norms[(norms["model"] == panel.model) & (norms["editor"] == editor)]
             rows = at_place(chosen, place, place_layer(place, chosen, norms))
-            line, broke = series.along_edits(rows, activity.mean, activity.deviation)
-            aside = panel.shift(editor, line.index.max(), ASIDE) if layout.split and len(line) and not thinly else 0.0
-            draw_line(panel.axes, line, broke, style.look(editor), thinly, aside)
-            values.extend(line[["mean", "low", "high"]].to_numpy().ravel())
-            collapsed |= broke
+            line = series.along_edits(rows, activity.mean, activity.deviation)
+            aside = (
+                panel.shift(editor, line.values.index.max(), ASIDE)
+                if layout.split and len(line.values) and not thinly
+                else 0.0
+            )
+            draw_line(panel.axes, line, style.look(editor), thinly, aside)
+            values.extend(line.values[["mean", "low", "high"]].to_numpy().ravel())
+            collapsed |= line.broke
         panels.unedited_line(panel.axes)
     for panel in layout.panels:
         panels.scale(panel.axes, drawn[panel.model, panel.row], activity.log)
@@ -125,37 +130,37 @@ def draw_places(tables: dict[str, pd.DataFrame], style: Style, activity: Activit
     return layout.finish(style, [panels.cross_handle()] if collapsed else [])
 
 
-def draw_mean(
-    ax: Axes, line: pd.DataFrame, broke: bool, look: Look, thinly: bool, every: tuple[int, int] | None = None
-) -> None:
+def draw_mean(ax: Axes, line: Line, look: Look, thinly: bool, every: tuple[int, int] | None = None) -> None:
     """A mean with its band, and the cross of a collapse; `thinly` the bare mean.
 
     Args:
         every: which points carry a marker; all when left out.
     """
+    values = line.values
     if thinly:
-        ax.plot(line.index, line["mean"], color=look.colour, linewidth=THIN_WIDTH, zorder=3)
+        ax.plot(values.index, values["mean"], color=look.colour, linewidth=THIN_WIDTH, zorder=3)
         return
     style: dict[str, Any] = {"linestyle": look.dash, "marker": look.marker, "markevery": every}
-    ax.plot(line.index, line["mean"], color=look.colour, zorder=4, **style)
-    ax.fill_between(line.index, line["low"], line["high"], color=look.colour, alpha=0.18, linewidth=0, zorder=3)
-    if broke and len(line):
-        panels.cross(ax, line.index[-1], line["mean"].iloc[-1], look.colour)
+    ax.plot(values.index, values["mean"], color=look.colour, zorder=4, **style)
+    ax.fill_between(values.index, values["low"], values["high"], color=look.colour, alpha=0.18, linewidth=0, zorder=3)
+    if line.broke and len(values):
+        panels.cross(ax, values.index[-1], values["mean"].iloc[-1], look.colour)
 
 
-def draw_line(ax: Axes, line: pd.DataFrame, broke: bool, look: Look, thinly: bool = False, aside: float = 0.0) -> None:
+def draw_line(ax: Axes, line: Line, look: Look, thinly: bool = False, aside: float = 0.0) -> None:
     """One editor's line with its interval, and the cross of a collapse; `thinly` the bare line.
 
     All points but those of the unedited model stand `aside`.
     """
+    values = line.values
     if thinly:
-        ax.plot(line.index, line["mean"], color=look.colour, linewidth=THIN_WIDTH, zorder=3)
+        ax.plot(values.index, values["mean"], color=look.colour, linewidth=THIN_WIDTH, zorder=3)
         return
-    errors = np.nan_to_num(np.abs(line[["low", "high"]].to_numpy() - line[["mean"]].to_numpy()).T)
-    x = np.where(line.index > 0, line.index + aside, line.index) if aside else line.index
+    errors = np.nan_to_num(np.abs(values[["low", "high"]].to_numpy() - values[["mean"]].to_numpy()).T)
+    x = np.where(values.index > 0, values.index + aside, values.index) if aside else values.index
     ax.errorbar(
         x,
-        line["mean"],
+        values["mean"],
         yerr=errors,
         color=look.colour,
         linestyle=look.dash,
@@ -164,5 +169,5 @@ def draw_line(ax: Axes, line: pd.DataFrame, broke: bool, look: Look, thinly: boo
         capsize=2,
         zorder=4,
     )
-    if broke and len(line):
-        panels.cross(ax, x[-1], line["mean"].iloc[-1], look.colour)
+    if line.broke and len(values):
+        panels.cross(ax, x[-1], values["mean"].iloc[-1], look.colour)

@@ -41,9 +41,9 @@ def draw_norms(ax: Axes, norms: pd.DataFrame, look: Look, thinly: bool = False) 
     drawn = []
     if norms["matrix"].nunique() > 1 and not thinly:
         for _, matrix in norms.groupby("matrix"):
-            line, _ = series.finite_part(series.over_orders(matrix, "frobenius_ratio", log=True))
-            ax.plot(line.index, line["mean"], color=look.colour, linewidth=0.6, alpha=0.5, zorder=2)
-            drawn.extend(line["mean"])
+            line = series.finite_part(series.over_orders(matrix, "frobenius_ratio", log=True))
+            ax.plot(line.values.index, line.values["mean"], color=look.colour, linewidth=0.6, alpha=0.5, zorder=2)
+            drawn.extend(line.values["mean"])
     broke, values = mean_norm(ax, norms, look, thinly)
     return broke, drawn + values
 
@@ -53,7 +53,8 @@ def mean_norm(ax: Axes, norms: pd.DataFrame, look: Look, thinly: bool = False) -
     norms = norms.assign(log_ratio=np.log(norms["frobenius_ratio"]))
     # Plain sums, so that one matrix that is not finite shows in the mean.
     mean = norms.groupby(["order", "step"])["log_ratio"].agg(lambda values: np.exp(values.mean(skipna=False)))
-    line, broke = series.finite_part(series.over_orders(mean.rename("ratio").reset_index(), "ratio", log=True))
-    every = max(1, len(line) // 6)
-    draw_mean(ax, line, broke, look, thinly, (every - 1, every))
-    return broke, [*line["mean"], *([] if thinly else [*line["low"].dropna(), *line["high"].dropna()])]
+    line = series.finite_part(series.over_orders(mean.rename("ratio").reset_index(), "ratio", log=True))
+    every = max(1, len(line.values) // 6)
+    draw_mean(ax, line, look, thinly, (every - 1, every))
+    values = line.values
+    return line.broke, [*values["mean"], *([] if thinly else [*values["low"].dropna(), *values["high"].dropna()])]

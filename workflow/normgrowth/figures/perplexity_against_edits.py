@@ -47,6 +47,6 @@ def readable(downstream: pd.DataFrame) -> pd.DataFrame:
 
 def draw_perplexity(ax: Axes, perplexity: pd.DataFrame, look: Look, thinly: bool = False) -> tuple[bool, list[float]]:
     """Draw one editor's `value` by step; say whether it collapsed, and which values were drawn."""
-    line, broke = series.finite_part(series.over_orders(perplexity, "value", log=True))
-    draw_mean(ax, line, broke, look, thinly)
-    return broke, list(line["mean"])
+    line = series.finite_part(series.over_orders(perplexity, "value", log=True))
+    draw_mean(ax, line, look, thinly)
+    return line.broke, list(line.values["mean"])

@@ -15,6 +15,7 @@ from normgrowth.analysis.intervals import bootstrap_means, percentile_interval
 from normgrowth.figures import grid, panels, series
 from normgrowth.figures.curves import ASIDE, draw_line
 from normgrowth.figures.grid import lay_out
+from normgrowth.figures.series import Line
 from normgrowth.figures.style import UNEDITED_COLOUR, Look, Style
 
 NAMES = ("efficacy (ES)", "paraphrase (PS)", "neighbourhood (NS)", "harmonic mean (S)")
@@ -31,19 +32,19 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
         ours = [panel for panel in layout.panels if panel.model == model]
         point = retained(mine[mine["moment"] == "unedited"])
         for panel in ours:
-            draw_line(panel.axes, point[panel.row], False, UNEDITED_LOOK)
+            draw_line(panel.axes, Line(point[panel.row]), UNEDITED_LOOK)
         for editor in layout.editors:
             chosen = mine[mine["editor"] == editor]
             look = style.look(editor)
             kept, immediate = retained(chosen[chosen["moment"] != "unedited"]), at_once(chosen)
             for panel in ours:
                 if (editor, True) in panel.lines:
-                    draw_line(panel.axes, kept[panel.row], False, look, thinly=True)
+                    draw_line(panel.axes, Line(kept[panel.row]), look, thinly=True)
                 if editor not in panel.editors:
                     continue
                 longest = mine["step"].max()
                 aside = panel.shift(editor, longest, ASIDE) if layout.split else 0.0
-                draw_line(panel.axes, kept[panel.row], False, look, aside=aside)
+                draw_line(panel.axes, Line(kept[panel.row]), look, aside=aside)
                 # Hollow markers stand a little apart, so that editors that all succeed do not hide each other.
                 shift = panel.shift(editor, longest, 0.012)
                 once = immediate[panel.row]

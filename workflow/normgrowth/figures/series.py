@@ -1,6 +1,7 @@
 """Rows of tables as lines against edits: which rows are drawn, means over edit orders, and where a line ends."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,13 @@ from normgrowth.layout import UNEDITED
 
 POINTS = 300
 """Most points of one line: more would not be seen, and would make files large."""
+
+
+class Line(NamedTuple):
+    """Values of one line by step, in columns `mean`, `low` and `high`; `broke` where it ends in a collapse."""
+
+    values: pd.DataFrame
+    broke: bool = False
 
 
 def edited_runs(frame: pd.DataFrame, what: str) -> pd.DataFrame:
@@ -58,15 +66,12 @@ def per_step(rows: pd.DataFrame, value: str) -> pd.DataFrame:
     return rows.groupby(keys)[value].agg(lambda values: values.mean(skipna=False)).rename("value").reset_index()
 
 
-def along_edits(rows: pd.DataFrame, mean: str, deviation: str) -> tuple[pd.DataFrame, bool]:
-    """Mean with 95% interval by step, up to a collapse, and True where there was one.
+def along_edits(rows: pd.DataFrame, mean: str, deviation: str) -> Line:
+    """Mean with 95% interval by step, up to a collapse.
 
     Args:
         rows: of table `activations`, of one model, editor and place.
         mean, deviation: columns with the mean over units and their standard deviation.
-
-    Returns:
-        Columns `mean`, `low` and `high` by step.
     """
     intervals = {step: interval_at(part, mean, deviation) for step, part in rows.groupby("step")}
     line = pd.DataFrame(
@@ -77,12 +82,12 @@ def along_edits(rows: pd.DataFrame, mean: str, deviation: str) -> tuple[pd.DataF
     return finite_part(line)
 
 
-def finite_part(series: pd.DataFrame, column: str = "mean") -> tuple[pd.DataFrame, bool]:
-    """Rows before the first whose `column` is not finite, and True where there was one."""
+def finite_part(series: pd.DataFrame, column: str = "mean") -> Line:
+    """Rows before the first whose `column` is not finite."""
     sound = np.isfinite(series[column].to_numpy(dtype=float))
     if sound.all():
-        return series, False
-    return series.iloc[: int(np.argmin(sound))], True
+        return Line(series)
+    return Line(series.iloc[: int(np.argmin(sound))], broke=True)
 
 
 def thin(steps: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from normgrowth.figures import heat, panels, series
@@ -27,15 +26,14 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
         most = max(most, mine["layer"].nunique())
         shares = {site: _shares(mine[mine["site"] == site], editors[model]) for site in SITES}
         values = np.concatenate([share.to_numpy(dtype=float).ravel() for share in shares.values()])
-        norm = Normalize(0, 1)
         axes = part.subplots(1, len(SITES), squeeze=False, sharey=True)[0]
         edited = series.edited_layers(tables["norms"], model)
         for ax, (site, share) in zip(axes, shares.items(), strict=True):
-            heat.draw(ax, share, edited, norm, style, heat.SHARES)
+            heat.draw(ax, share, edited, heat.SHARES, style)
             ax.axhline(0.5, color="#222222", linewidth=1.0)
             ax.set_title(SITES[site])
         broken |= not np.isfinite(values).all()
-        heat.colour_bar(part, axes, norm, "norm over that of\nthe residual stream", heat.SHARES, "max")
+        heat.colour_bar(part, axes, heat.SHARES, "norm over that of\nthe residual stream", "max")
     panels.add_legend(figure, heat.handles(most, broken), entry_width=2.4)
     return figure
 
