@@ -10,8 +10,7 @@ from normgrowth.analysis.collapse import WINDOW
 from normgrowth.commands import card as command
 from normgrowth.errors import ArtefactError
 from normgrowth.figures import render
-from normgrowth.figures.figure_settings import StyleSettings
-from normgrowth.figures.style import Style
+from normgrowth.figures.style import Style, StyleSettings
 from tests import planted
 from tests.planted import Run
 

@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from normgrowth.claims.catalogue import CLAIMS
 from normgrowth.claims.judge import judge, judge_claims
 from normgrowth.claims.markdown import as_markdown
+from normgrowth.claims.paper_claims import CLAIMS
 from normgrowth.claims.published import Conditions, against_published
 from normgrowth.commands import claims as command
 from normgrowth.editors.families import CONTROL, FAMILIES, controlled_editor, in_order, is_control

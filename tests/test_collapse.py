@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from normgrowth.analysis.collapse import WINDOW, collapses, first_below, sliding_s
-from normgrowth.report.collapse_table import collapse_tables
-from normgrowth.report.summary_markdown import as_markdown
+from normgrowth.report.cells import as_markdown
+from normgrowth.report.summaries import collapse_tables
 from tests import planted
 from tests.planted import Run
 

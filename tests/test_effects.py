@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 
 from normgrowth.analysis import effects
-from normgrowth.analysis.edit_scores import PARTS_OF_S
-from normgrowth.claims.catalogue import CLAIMS
-from normgrowth.claims.performance import _by_call, trend_p
+from normgrowth.analysis.edit_scores import PARTS_OF_S, by_call, trend_p
+from normgrowth.claims.paper_claims import CLAIMS
 from normgrowth.claims.verdict import DOWN, UP, Rule, Verdict, corrected, decide
 from normgrowth.measure.activations import Where
 from normgrowth.measure.geometry import compare_norms
@@ -125,7 +124,7 @@ def test_facts_that_share_the_state_of_their_call_do_not_make_a_trend():
     """Facts taken for units, the same test sees one far too often."""
     rng = np.random.default_rng(0)
     tables = [immediate_scores(rng, 10, 10, 1.0) for _ in range(400)]
-    runs = [_by_call(table, PARTS_OF_S) for table in tables]
+    runs = [by_call(table, PARTS_OF_S) for table in tables]
 
     def size(series):
         return np.mean([min(trend_p(run, rng, 199)) <= 0.025 for run in series])

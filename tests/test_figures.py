@@ -11,12 +11,11 @@ from matplotlib.transforms import Bbox
 from normgrowth.commands import draw as command
 from normgrowth.editors.families import CONTROL, by_family, family_of
 from normgrowth.errors import ArtefactError, StudyError
-from normgrowth.figures import panels, render
+from normgrowth.figures import grid, render, series
 from normgrowth.figures.catalogue import FIGURES, figures_of
-from normgrowth.figures.figure_settings import StyleSettings
 from normgrowth.figures.grid import lay_out
 from normgrowth.figures.scores_against_edits import at_once, retained
-from normgrowth.figures.style import LOOKS, Style
+from normgrowth.figures.style import LOOKS, Style, StyleSettings
 from tests import planted
 from tests.planted import Run
 
@@ -121,10 +120,10 @@ def test_many_editors_have_a_panel_per_family_and_a_legend_of_all(name):
 
 def test_families_without_editors_get_no_column_and_arms_are_drawn_over_what_they_control():
     frame = pd.DataFrame({"model": "m", "editor": [e for e in planted.EFFECTS if family_of(e) != "hypernetwork"]})
-    layout = lay_out(Style(), ["y"], frame, panels.row_by_model)
+    layout = lay_out(Style(), ["y"], frame, grid.row_by_model)
     assert [panel.axes.get_title() for panel in layout.panels] == ["fine-tuning", "locate-and-edit", "control arms"]
     assert layout.panels[-1].controlled == ["r_rome", "memit"]
-    few = lay_out(Style(), ["y"], frame.iloc[:8], panels.row_by_model)
+    few = lay_out(Style(), ["y"], frame.iloc[:8], grid.row_by_model)
     assert len(few.panels) == 1 and not few.split and not few.panels[0].controlled
 
 
@@ -228,13 +227,13 @@ def test_reader_settings_of_matplotlib_do_not_show(tmp_path, studies):
 
 
 def test_long_lines_are_thinned_and_keep_their_ends():
-    steps = panels.thin(range(20_001))
-    assert len(steps) <= panels.POINTS and steps[0] == 0 and steps[-1] == 20_000
+    steps = series.thin(range(20_001))
+    assert len(steps) <= series.POINTS and steps[0] == 0 and steps[-1] == 20_000
 
 
 def test_collapse_ends_a_line():
     line = pd.DataFrame({"mean": [1.0, 1.2, float("nan"), 1.1]})
-    part, broke = panels.finite_part(line)
+    part, broke = series.finite_part(line)
     assert broke and list(part["mean"]) == [1.0, 1.2]
 
 

@@ -7,13 +7,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from normgrowth.claims.catalogue import CLAIMS
+from normgrowth.claims.paper_claims import CLAIMS
 from normgrowth.commands import claims, report, summary
 from normgrowth.errors import ArtefactError
 from normgrowth.figures.catalogue import FIGURES
-from normgrowth.figures.figure_settings import StyleSettings
 from normgrowth.figures.render import draw, save
-from normgrowth.figures.style import Style
+from normgrowth.figures.style import Style, StyleSettings
 from normgrowth.io.documents import write_json
 from tests import planted
 from tests.planted import Run
@@ -162,6 +161,24 @@ def test_works_without_provenance_and_without_runs(tmp_path):
     )
     call(report, *STUDY, "--results", tmp_path, "--out", tmp_path / "report.html")
     assert "No provenance was recorded" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_study_is_known_by_its_name_in_the_provenance(study, tmp_path):
+    folder = tmp_path / "results"
+    shutil.copytree(study, folder)
+    write_json(folder / "provenance.json", {"study": {"study": planted.STUDY, "description": "An imagined study."}})
+    assert '<p class="lead">An imagined study.</p>' in page(folder)
+    write_json(folder / "provenance.json", {"study": {"study": "another"}})
+    with pytest.raises(ArtefactError, match="holds study 'another', where study 'planted & small' belongs"):
+        page(folder)
+    write_json(folder / "provenance.json", {"study": {"name": planted.STUDY}})
+    with pytest.raises(ArtefactError, match="does not say its study"):
+        page(folder)
+
+
+def test_scores_are_explained_where_they_are_first_named(study):
+    text = re.sub("<[^>]+>", "", page(study).partition("<body>")[2])
+    assert text.index("efficacy, ES") < re.search(r"\bES\b(?<!efficacy, ES)", text).start()
 
 
 def test_many_runs_are_folded_and_control_arms_named(tmp_path):

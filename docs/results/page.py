@@ -120,7 +120,7 @@ def read_records() -> dict[str, dict]:
 
 
 def stale(made_by: dict) -> list[str]:
-    """What a record was made by that is different now; empty for one that is up to date."""
+    """Differences of code, libraries and settings between a record and now; empty for one that is up to date."""
     then, now = (dict(entry.split("@") for entry in entries) for entries in (made_by["code"], record.code()))
     found = [f"code of {name}" for name in sorted(then | now) if then.get(name) != now.get(name)]
     found += [f"{entry} then" for entry in made_by["libraries"] if entry not in numerics()]

@@ -14,11 +14,10 @@ from normgrowth.io.results import read_results
 from normgrowth.analysis.collapse import collapses
 from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean
 from normgrowth.analysis.places import PLACES, at_place, place_layer
-from normgrowth.claims.judge import TABLES
 from normgrowth.editors.registry import EDITORS
 from normgrowth.fingerprint import closure, numerics
 from normgrowth.io.documents import read_json
-from normgrowth.layout import UNEDITED
+from normgrowth.layout import CLAIM_TABLES, UNEDITED
 from normgrowth.study.plan import Plan
 from normgrowth.study.study_files import read_study
 
@@ -37,7 +36,7 @@ def record(study: str, configfile: Path | None, config: list[str], results: Path
         config: values laid over both, as `key=value`.
     """
     folder = results / study
-    tables = read_results(folder / "tables", [*TABLES, "spectra"], study)
+    tables = read_results(folder / "tables", [*CLAIM_TABLES, "spectra"], study)
     tables = {name: frame[frame["editor"] != UNEDITED] for name, frame in tables.items()}
     provenance, judged = read_json(folder / "provenance.json"), read_json(folder / "claims.json")
     return _rounded(
@@ -72,7 +71,7 @@ def code() -> list[str]:
 
 
 def _course(tables: dict[str, pd.DataFrame]) -> Iterator[dict]:
-    """What each run shows at its checkpoints: one entry per model, editor, order and step."""
+    """Numbers of each run at its checkpoints: one entry per model, editor, order and step."""
     keys = ["model", "editor", "order"]
     for run, norms in tables["norms"].groupby(keys):
         parts = {name: _rows_of(frame, dict(zip(keys, run, strict=True))) for name, frame in tables.items()}
@@ -98,7 +97,7 @@ def _start(norms: pd.DataFrame, edited: pd.DataFrame) -> float:
 
 
 def _places(activations: pd.DataFrame, norms: pd.DataFrame, step: int) -> dict[str, dict]:
-    """Norm ratio and cosine to the unedited model at each place of `claims.probes`."""
+    """Norm ratio and cosine to the unedited model at each place of `analysis.places`."""
     found = {}
     for place in PLACES:
         rows = at_place(activations, place, place_layer(place, activations, norms))

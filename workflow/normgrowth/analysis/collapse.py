@@ -1,4 +1,4 @@
-"""When a run breaks: its editing score over a sliding window, and what is left of the model at the end.
+"""Collapse of runs: the editing score over a sliding window, and what is left of the model at the end.
 
 These are measurements and no verdicts: they hold for control arms as for editors.
 """
@@ -16,7 +16,11 @@ WINDOW = 20
 """Edits over which S is taken: enough for a mean, few enough to see when it falls."""
 
 FLOOR = 0.60
+"""S below which a run counts as collapsed: chance is near 0.5."""
+
 HALF = 0.5
+"""Share of its first S below which a run has lost half of it."""
+
 EARLY = 30
 """Edits whose immediate success is reported as the start of a run."""
 
@@ -45,7 +49,11 @@ class Collapse:
 
 
 def collapses(tables: dict[str, pd.DataFrame]) -> list[Collapse]:
-    """Every run of the tables norms, scores, downstream and activations, by model, editor and order."""
+    """Collapse of every run, by model, editor and order.
+
+    Args:
+        tables: frames of `norms`, `scores`, `downstream` and `activations` under the schemas of `io.schemas`.
+    """
     names = ("norms", "scores", "downstream", "activations")
     parts = {name: dict(list(tables[name].groupby(["model", "editor", "order"]))) for name in names}
     runs = sorted({run for part in parts.values() for run in part if run[1] != UNEDITED})
@@ -53,15 +61,18 @@ def collapses(tables: dict[str, pd.DataFrame]) -> list[Collapse]:
 
 
 def sliding_s(scores: pd.DataFrame) -> pd.Series:
-    """S of the last `WINDOW` facts of one run, as in `sliding_scores`."""
+    """S of the last `WINDOW` facts of one run by step, as in `sliding_scores`."""
     return sliding_scores(scores)["s"]
 
 
 def sliding_scores(scores: pd.DataFrame) -> pd.DataFrame:
-    """ES, PS, NS and S of the last `WINDOW` facts of one run, each just after its own edit, by step.
+    """Columns `es`, `ps`, `ns` and `s` by step: scores of the last `WINDOW` facts, each just after its own edit.
 
     Steps start where the first window is full. S is the harmonic mean of the windows' mean ES, PS and NS. A fact
     without paraphrases or neighbours counts in the others.
+
+    Args:
+        scores: rows of table `scores` of one run.
     """
     immediate = scores[scores["moment"] == "immediate"].sort_values(["step", "case_id"], kind="stable")
     # Counts of each score differ where facts lack prompts, so means are taken over those that have them.

@@ -1,4 +1,4 @@
-"""Effects: an estimate with its interval, and how sure the data are that the true value lies beyond a bound.
+"""Effects: an estimate with its interval, and p-values that the true value lies beyond a bound.
 
 Which spread an interval holds depends on what varies. Windows of text are the same in every edit order, so the two
 cross: more orders do not average the spread of windows away. Facts differ from order to order: they are nested, and the
@@ -150,21 +150,21 @@ def of_trend(places: Sequence[float], scores: Sequence[float], facts: float = 1)
         places: of the scores along the series, ascending.
         facts: whose mean each score is.
     """
-    scores, x = np.asarray(scores, dtype=float), along(places)
-    n = len(scores)
+    series, x = np.asarray(scores, dtype=float), along(places)
+    n = len(series)
     if n < 4:
         return unknown(n=n)
-    slope = float(x @ scores / (x @ x))
-    residuals = scores - scores.mean() - slope * x
+    slope = float(x @ series / (x @ x))
+    residuals = series - series.mean() - slope * x
     unseen = UNSEEN / facts**2
     return student(slope, np.sqrt((residuals @ residuals + unseen) / (n - 2) / (x @ x)), n - 2, n)
 
 
 def along(places: Sequence[float]) -> np.ndarray:
     """Places along a series on a scale where first and last lie 1 apart and the mean is 0."""
-    places = np.asarray(places, dtype=float)
-    length = np.ptp(places) if len(places) else 0.0
-    return (places - places.mean()) / length if length else np.zeros(len(places))
+    positions = np.asarray(places, dtype=float)
+    length = np.ptp(positions) if len(positions) else 0.0
+    return (positions - positions.mean()) / length if length else np.zeros(len(positions))
 
 
 def crossed(values: np.ndarray) -> Effect:
@@ -191,12 +191,12 @@ def crossed_summaries(means: Sequence[float], deviations: Sequence[float], units
 
     What orders and units have together counts twice, which makes the interval a little too wide.
     """
-    means, deviations = np.asarray(means, dtype=float), np.asarray(deviations, dtype=float)
-    orders = len(means)
-    within = float((deviations**2).mean() / units)
+    of_orders, spreads = np.asarray(means, dtype=float), np.asarray(deviations, dtype=float)
+    orders = len(of_orders)
+    within = float((spreads**2).mean() / units)
     if orders == 1:
-        return student(means[0], np.sqrt(within), units - 1, units)
-    return _two_sources(float(means.mean()), float(means.var(ddof=1) / orders), orders, within, units)
+        return student(of_orders[0], np.sqrt(within), units - 1, units)
+    return _two_sources(float(of_orders.mean()), float(of_orders.var(ddof=1) / orders), orders, within, units)
 
 
 def nested(parts: Sequence[Effect]) -> Effect:
@@ -246,14 +246,15 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> Effect:
     a single permutation. Pairs with a NaN are left out; infinite values rank first or last. Without interval for fewer
     than five pairs or where one side does not vary.
     """
-    from scipy import stats  # takes a second to import, which drawing need not wait for
+    from scipy import stats  # takes a second to import, which planning and drawing need not wait for
 
-    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    there = ~(np.isnan(x) | np.isnan(y))
-    x, y, n = stats.rankdata(x[there]), stats.rankdata(y[there]), int(there.sum())
-    if n < FEWEST_PAIRS or np.ptp(x) == 0 or np.ptp(y) == 0:
+    first, second = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    there = ~(np.isnan(first) | np.isnan(second))
+    ranks = stats.rankdata(first[there]), stats.rankdata(second[there])
+    n = int(there.sum())
+    if n < FEWEST_PAIRS or np.ptp(ranks[0]) == 0 or np.ptp(ranks[1]) == 0:
         return unknown(n=n)
-    rho = float(np.clip(np.corrcoef(x, y)[0, 1], -1, 1))
+    rho = float(np.clip(np.corrcoef(*ranks)[0, 1], -1, 1))
     most = 1 - 6 / (n**3 - n)
     inner = float(np.clip(rho, -most, most))
     error = np.sqrt((1 + inner**2 / 2) / (n - 3))
@@ -262,13 +263,15 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> Effect:
     least = 1 / factorial(n)
 
     def tail(of_interval: Tail, sign: int) -> Tail:
-        return lambda bound: max(_no_correlation(x, sign * y) if bound == 0 else of_interval(bound), least)
+        return lambda bound: max(
+            _no_correlation(ranks[0], sign * ranks[1]) if bound == 0 else of_interval(bound), least
+        )
 
     return replace(around, interval=bounds, p_above=tail(around.p_above, 1), p_below=tail(around.p_below, -1))
 
 
 def _no_correlation(x: np.ndarray, y: np.ndarray) -> float:
-    """The share of all orders of `y` whose rank correlation with `x` is as large as the one at hand."""
+    """Share of all orders of `y` whose rank correlation with `x` is as large as the one at hand."""
     n, x, y = len(x), x - x.mean(), y - y.mean()
     if n <= MOST_PERMUTED:
         return float((y[np.array(list(permutations(range(n))))] @ x >= x @ y - ROUNDING).mean())

@@ -1,4 +1,4 @@
-"""Intervals of means, bootstrap over units, rank correlations, and corrections for many tests.
+"""Intervals: bootstrap over units, corrections for many tests, and median times to an event.
 
 Facts, prompts and windows of text are units: they are resampled one by one. Every draw comes from a seeded generator.
 """
@@ -12,7 +12,10 @@ from scipy.special import ndtr, stdtrit
 
 CONFIDENCE = 0.95
 RESAMPLES = 4000
+"""Draws of a bootstrap."""
+
 _COUNTS_PER_PASS = 4_000_000
+"""Most counts of units held in memory at once."""
 
 
 class Interval(NamedTuple):
@@ -25,7 +28,7 @@ class Interval(NamedTuple):
 
     @property
     def bounded(self) -> bool:
-        """Whether both bounds are numbers."""
+        """True where both bounds are numbers."""
         return bool(np.isfinite(self.low) and np.isfinite(self.high))
 
     @classmethod
@@ -35,7 +38,7 @@ class Interval(NamedTuple):
 
     def map(self, function: Callable[[float], float]) -> "Interval":
         """The interval of an increasing function of the estimate."""
-        return Interval(*(float(function(value)) for value in self[:3]), self.n)
+        return Interval(float(function(self.estimate)), float(function(self.low)), float(function(self.high)), self.n)
 
 
 def bootstrap_means(values: np.ndarray, rng: np.random.Generator, resamples: int = RESAMPLES) -> np.ndarray:
@@ -90,13 +93,13 @@ def bootstrap_draws(
     return float(function(means)), function(bootstrap_means(values, rng, resamples))
 
 
-def holm(p: Sequence[float]) -> np.ndarray:
+def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     """p-values adjusted for their number so that the chance of any false finding is bounded (Holm 1979); NaN stays."""
-    p = np.asarray(p, dtype=float)
-    adjusted = np.full(len(p), np.nan)
-    tested = np.flatnonzero(np.isfinite(p))
-    order = tested[np.argsort(p[tested], kind="stable")]
-    steps = (len(order) - np.arange(len(order))) * p[order]
+    values = np.asarray(p, dtype=float)
+    adjusted = np.full(len(values), np.nan)
+    tested = np.flatnonzero(np.isfinite(values))
+    order = tested[np.argsort(values[tested], kind="stable")]
+    steps = (len(order) - np.arange(len(order))) * values[order]
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted
 
@@ -117,24 +120,24 @@ def median_time(times: Sequence[float], happened: Sequence[bool]) -> Interval:
     Args:
         times: of the event, or of the end of observation where it had not `happened` by then (censored).
     """
-    from scipy import stats
+    from scipy import stats  # takes a second to import, which planning and drawing need not wait for
 
-    times, happened = np.asarray(times, dtype=float), np.asarray(happened, dtype=bool)
-    if not len(times):
+    ends, fell = np.asarray(times, dtype=float), np.asarray(happened, dtype=bool)
+    if not len(ends):
         return Interval.bare()
-    survival = stats.ecdf(stats.CensoredData(times[happened], right=times[~happened])).sf
+    survival = stats.ecdf(stats.CensoredData(ends[fell], right=ends[~fell])).sf
 
     def first_at_half(values: np.ndarray) -> float:
         reached = np.flatnonzero(values <= 0.5)
         return float(survival.quantiles[reached[0]]) if len(reached) else np.inf
 
     median = first_at_half(survival.probabilities)
-    if happened.sum() < 2:
-        return Interval.bare(median, len(times))
+    if fell.sum() < 2:
+        return Interval.bare(median, len(ends))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of points where the bounds do not exist: they are set below
         bounds = survival.confidence_interval(CONFIDENCE, method="log-log")
     curves = [bound.probabilities for bound in bounds]
     # Where the curve stands at 1 or 0 its bounds do not exist: it is as sure there as it can be.
     low, high = (np.where(np.isnan(curve), survival.probabilities, curve) for curve in curves)
-    return Interval(median, first_at_half(low), first_at_half(high), len(times))
+    return Interval(median, first_at_half(low), first_at_half(high), len(ends))

@@ -1,4 +1,4 @@
-"""Where activations are compared: sites at three depths, and how rows of one place become an effect.
+"""Places at which activations are compared: sites at three depths, and effects from the rows of one place.
 
 The paper speaks of internal activations and does not say which. Claims are therefore judged at every site, at the last
 layer, the last edited layer and halfway between them where these differ, on running text.
@@ -50,14 +50,14 @@ BEFORE_THE_EDIT = ("attention_output", "mlp_key")
 """Sites that a layer computes before its own MLP output: an edit of that layer cannot reach them."""
 
 
-def judged_places(evidence_norms: pd.DataFrame, activations: pd.DataFrame, sites: tuple[str, ...]) -> list[Place]:
+def judged_places(norms: pd.DataFrame, activations: pd.DataFrame, sites: tuple[str, ...]) -> list[Place]:
     """The places of one model and editor that claims are judged at: each layer once, those that edits can reach."""
-    edited = edited_layers(evidence_norms)
+    edited = edited_layers(norms)
     found, seen = [], set()
     for site in sites:
         for depth, words in DEPTHS.items():
             place = Place(f"{SITES[site]}, {words}", depth, site, "text", "all")
-            layer = place_layer(place, activations, evidence_norms)
+            layer = place_layer(place, activations, norms)
             reached = site not in BEFORE_THE_EDIT or not edited or (layer is not None and layer > min(edited))
             if layer is not None and reached and (site, layer) not in seen:
                 seen.add((site, layer))
@@ -82,17 +82,21 @@ def place_layer(place: Place, activations: pd.DataFrame, norms: pd.DataFrame) ->
 
 
 def at_place(activations: pd.DataFrame, place: Place, layer: int | None) -> pd.DataFrame:
-    """The rows of a place at a layer."""
+    """Rows of table `activations` or `subspaces` of a place at a layer."""
     wanted = {"layer": layer, "site": place.site, "probe": place.probe, "token": place.token}
     keep = np.logical_and.reduce([activations[column] == value for column, value in wanted.items()])
     return activations[keep]
 
 
 def effect_at(rows: pd.DataFrame, mean: str, deviation: str) -> Effect:
-    """Mean over orders from rows of one place and step, one per order; prompts or windows are the units."""
+    """Mean over edit orders from rows of one place and step, one per order; prompts or windows are the units.
+
+    Args:
+        mean, deviation: columns with the mean over units and their standard deviation.
+    """
     return effects.crossed_summaries(rows[mean], rows[deviation], int(rows["units"].min()))
 
 
 def interval_at(rows: pd.DataFrame, mean: str, deviation: str) -> Interval:
-    """The interval alone of what `effect_at` gives."""
+    """Interval of the effect that `effect_at` gives."""
     return effect_at(rows, mean, deviation).interval

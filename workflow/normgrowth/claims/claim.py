@@ -1,22 +1,66 @@
-"""What a claim is: what is said, what is measured for it, and the rule that decides."""
+"""Claims, and the evidence that each is judged on.
+
+A claim about editing is judged on the tables of one model and editor, a claim about training on the norms of one
+intervention: a whole model that was trained on.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
-from normgrowth.claims.verdict import UP, Evidence, Rule, Verdict
+from normgrowth import seeds
+from normgrowth.claims.verdict import Rule, Verdict
 from normgrowth.editors.families import family_of
 
-Measured = Callable[[Evidence, Rule], Verdict | list[Verdict]]
+ALL = "all editors"
+"""Editor's name in evidence on all editors of a model together."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Norms of one model under one editor or one kind of training.
+
+    `norms` has the rows of table `norms`, or those of table `interventions`, whose `order` numbers training runs.
+    """
+
+    model: str
+    editor: str
+    norms: pd.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditingEvidence(Evidence):
+    """Rows of one model and editor (`ALL` for all its editors) in the tables of these names.
+
+    `seed` is that of every resampling on them, `arms` the evidence on the editor's control arms by their kind.
+    """
+
+    activations: pd.DataFrame
+    subspaces: pd.DataFrame
+    scores: pd.DataFrame
+    downstream: pd.DataFrame
+    seed: int
+    arms: "dict[str, EditingEvidence]" = field(default_factory=dict)
+
+    def rng(self, *purpose: str) -> np.random.Generator:
+        """Generator of the resampling for one purpose, the same whenever it is asked for."""
+        return np.random.default_rng(seeds.derive(self.seed, "claims", self.model, self.editor, *purpose))
+
+
+EditingMeasure = Callable[[EditingEvidence, Rule], Verdict | list[Verdict]]
+"""Verdict on one model and editor, or one verdict for each place where the claim is judged."""
+
+TrainingMeasure = Callable[[Evidence, Rule], Verdict]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One claim, and how it is decided.
+    """Words and rule of a claim.
 
-    `measure` takes the evidence on one model and editor, and gives one verdict or one for each place. `special` says in
-    words what the rule does beside comparing the effect with its margins.
+    `effect` is what the rule compares with its margins. `special` says in words what the rule does beside that. `needs`
+    is what a study without any verdict on the claim lacks.
     """
 
     id: str
@@ -24,42 +68,41 @@ class Claim:
     text: str
     source: str
     measured: str
-    effect: str  # what is compared with the margins, and how it is shown in the overall line
+    effect: str
     rule: Rule
-    measure: Measured
     special: str = ""
-    family: str | None = None  # judged on editors of this family only
-    arms: tuple[str, ...] = ()  # judged on editors that have one of these control arms only
-    of_models: bool = False  # judged on all editors of a model together
-    of_orders: bool = True  # its units are edit orders or training runs where there are several
-    intervention: str | None = None  # judged on interventions of this kind, whose norms stand for an editor's
+    of_orders: bool = True
+    """True where the units are edit orders or training runs, if there are several."""
     needs: str = "rows for this claim in the study's tables"
-
-    def concerns(self, evidence: Evidence) -> bool:
-        """True where the claim is judged on this editor."""
-        of_family = self.family is None or family_of(evidence.editor) == self.family
-        return of_family and (not self.arms or any(arm in evidence.arms for arm in self.arms))
 
     @property
     def decided(self) -> str:
         """The rule in words."""
-        return f"{rule_in_words(self.rule)} {self.special}".strip()
+        return f"{self.rule.in_words} {self.special}".strip()
 
 
-def rule_in_words(rule: Rule) -> str:
-    """What an effect's 95% interval is compared with, in a sentence."""
-    beyond, short = ("above", "below") if rule.direction == UP else ("below", "above")
-    low, high = rule.negligible
-    said = [f"Supported when the 95% interval of the effect lies {beyond} {_number(rule.margin)}"]
-    if rule.other is not None:
-        said.append(f"opposite when it lies {short} {_number(rule.other)}")
-    if np.isinf(low) or np.isinf(high):
-        said.append(f"negligible when it lies {short} that")
-    else:
-        neither = "neither holds and it" if rule.zone and rule.other is not None else "it"
-        said.append(f"negligible when {neither} lies between {_number(low)} and {_number(high)}")
-    return f"{', '.join(said)}; undecided otherwise. An exact number is its own interval."
+@dataclass(frozen=True, kw_only=True)
+class EditingClaim(Claim):
+    """A claim about editing.
+
+    It is judged on each editor of `family` (None: of any) that has one of the control arms `arms` (none named: with or
+    without), or, `of_models`, on all editors of a model together.
+    """
+
+    measure: EditingMeasure
+    family: str | None = None
+    arms: tuple[str, ...] = ()
+    of_models: bool = False
+
+    def concerns(self, evidence: EditingEvidence) -> bool:
+        """True where the claim is judged on this editor."""
+        of_family = self.family is None or family_of(evidence.editor) == self.family
+        return of_family and (not self.arms or any(arm in evidence.arms for arm in self.arms))
 
 
-def _number(value: float) -> str:
-    return f"{value:.3g}"
+@dataclass(frozen=True, kw_only=True)
+class TrainingClaim(Claim):
+    """A claim about training a whole model, judged on interventions of one kind."""
+
+    measure: TrainingMeasure
+    intervention: str

@@ -1,6 +1,6 @@
-"""Does the norm of the edited matrices grow, does it rise edit by edit, and do the others stay still?
+"""Growth of norms: of the edited matrices, edit by edit, beside the others, and when a whole model is trained on.
 
-Norms are exact, so what one run ends with needs no interval; intervals are over edit orders.
+Norms are exact, so what one run ends with needs no interval; intervals are over edit orders, or training runs.
 """
 
 import re
@@ -11,27 +11,14 @@ import pandas as pd
 from normgrowth.analysis import effects
 from normgrowth.analysis.effects import Effect
 from normgrowth.analysis.intervals import Interval
-from normgrowth.claims.verdict import (
-    COLLAPSED,
-    LEVEL,
-    NEGLIGIBLE,
-    NOT_MEASURED,
-    OPPOSITE,
-    SUPPORTED,
-    TOO_SHORT,
-    Evidence,
-    Measure,
-    Rule,
-    Tests,
-    Verdict,
-    count,
-    decide,
-    scope,
-    with_interval,
-)
+from normgrowth.claims.claim import Evidence
+from normgrowth.claims.verdict import LEVEL, Measure, Rule, Status, Tests, Verdict, count, decide, scope, with_interval
 
 STILL = 1e-9
 """Largest relative change of a norm that counts as none: rounding of its sum in float64."""
+
+UNTRAINED = 1e-6
+"""Largest relative change of a matrix's norm that counts as none in training: such a matrix was not updated."""
 
 FEWEST_CALLS = 6
 """Calls below which even rises alone are no sure tendency: 2 * 0.5^6 = 0.03."""
@@ -50,7 +37,7 @@ def growth(evidence: Evidence, rule: Rule) -> Verdict:
     """
     edited = evidence.norms[evidence.norms["role"] == "edited"]
     if edited[edited["step"] > 0].empty:
-        return Verdict(NOT_MEASURED, "No norms after an edit.")
+        return Verdict(Status.NOT_MEASURED, "No norms after an edit.")
     edits, orders = int(edited["step"].max()), edited["order"].nunique()
     sound, broken_at = _finite(edited)
     ends = final_log_ratios(sound)
@@ -63,22 +50,23 @@ def growth(evidence: Evidence, rule: Rule) -> Verdict:
     if broken_at is not None:
         before = f"; before that its ratio was {mean.interval.estimate:.3g}" if ends.notna().any(axis=None) else ""
         reading = f"The norm is not finite from edit {broken_at:,} on{before}."
-        return Verdict(COLLAPSED, reading, measures, edits, orders)
+        return Verdict(Status.COLLAPSED, reading, measures, edits, orders)
     status, tests = decide(mean, rule)
     reading = (
         f"After {count(edits, 'edit')} the norm of the edited matrices is {with_interval(mean.interval)} times the "
         f"unedited {scope(orders)}."
     )
-    shrank = {name: decide(effect, rule) for name, effect in each.items()}
     # Any of several matrices may seem to shrink by chance, so each is held to its share of the 5%.
-    shrank = {
-        name: found and found.opposite * len(each)
-        for name, (word, found) in shrank.items()
-        if word == OPPOSITE and (found is None or found.opposite * len(each) <= 2 * LEVEL)
-    }
-    if shrank and status != OPPOSITE:
-        status = OPPOSITE
-        tests = None if None in shrank.values() else Tests(1.0, min(shrank.values()), 1.0)
+    shrank: dict[str, float | None] = {}
+    for name, effect in each.items():
+        word, found = decide(effect, rule)
+        p = None if found is None else found.opposite * len(each)
+        if word == Status.OPPOSITE and (p is None or p <= 2 * LEVEL):
+            shrank[name] = p
+    if shrank and status != Status.OPPOSITE:
+        status = Status.OPPOSITE
+        tested = [p for p in shrank.values() if p is not None]
+        tests = Tests(1.0, min(tested), 1.0) if len(tested) == len(shrank) else None
         reading += f" But it fell in {', '.join(shrank)}."
     return Verdict(status, reading, measures, edits, orders, tests=tests)
 
@@ -90,7 +78,7 @@ def rises_edit_by_edit(evidence: Evidence, rule: Rule) -> Verdict:
     """
     edited = evidence.norms[evidence.norms["role"] == "edited"]
     if edited[edited["step"] > 0].empty:
-        return Verdict(NOT_MEASURED, "No norms after an edit.")
+        return Verdict(Status.NOT_MEASURED, "No norms after an edit.")
     edits, orders = int(edited["step"].max()), edited["order"].nunique()
     sound, broken_at = _finite(edited)
     signs = np.concatenate([_signs(chain) for _, chain in sound.groupby("order")])
@@ -103,11 +91,11 @@ def rises_edit_by_edit(evidence: Evidence, rule: Rule) -> Verdict:
     )
     if broken_at is not None:
         reading = f"The norm is not finite from edit {broken_at:,} on; before, it rose after {rises} of {moved} calls."
-        return Verdict(COLLAPSED, reading, measures, edits, orders)
+        return Verdict(Status.COLLAPSED, reading, measures, edits, orders)
     unmoved = f" ({ties} more left it as it was)" if ties else ""
     if moved < FEWEST_CALLS:
         reading = f"Only {count(moved, 'call')} changed the norm{unmoved}: too few for a sign test."
-        return Verdict(TOO_SHORT, reading, measures, edits, orders)
+        return Verdict(Status.TOO_SHORT, reading, measures, edits, orders)
     status, tests = decide(effect, rule)
     of_runs = scope(1) if orders == 1 else f"in these {orders} runs together"
     after = "every one" if not falls else f"{rises:,}"
@@ -120,32 +108,32 @@ def localized(evidence: Evidence, rule: Rule) -> Verdict:
     norms = evidence.norms
     control = norms[norms["role"] == "control"].reset_index(drop=True)
     if control[control["step"] > 0].empty:
-        return Verdict(NOT_MEASURED, "No norms of control matrices after an edit.")
+        return Verdict(Status.NOT_MEASURED, "No norms of control matrices after an edit.")
     edits, orders = int(norms["step"].max()), norms["order"].nunique()
     moved = (control["frobenius_ratio"] - 1).abs()
     changed = Measure("control matrices, largest change", Interval.bare(moved.max(), len(moved)), "ratio", 0.0)
     if not np.isfinite(moved).all():
-        return Verdict(COLLAPSED, "The norm of a control matrix is not finite.", (changed,), edits, orders)
+        return Verdict(Status.COLLAPSED, "The norm of a control matrix is not finite.", (changed,), edits, orders)
     if (moved > STILL).any():
         worst = control.loc[moved.idxmax()]
         by = f"changed its norm by a factor {worst['frobenius_ratio']:.6g}"
         reading = f"{worst['matrix']}, which no edit touches, {by}."
-        return Verdict(OPPOSITE, reading, (changed,), edits, orders)
+        return Verdict(Status.OPPOSITE, reading, (changed,), edits, orders)
     edited, broken_at = _finite(norms[norms["role"] == "edited"])
     if broken_at is not None:
         reading = f"The norm of an edited matrix is not finite from edit {broken_at:,} on."
-        return Verdict(COLLAPSED, reading, (changed,), edits, orders)
+        return Verdict(Status.COLLAPSED, reading, (changed,), edits, orders)
     ends = np.exp(final_log_ratios(edited).mean(axis=1)).dropna()
     if ends.empty:
-        return Verdict(NOT_MEASURED, "No norms of edited matrices after an edit.", (changed,), edits, orders)
+        return Verdict(Status.NOT_MEASURED, "No norms of edited matrices after an edit.", (changed,), edits, orders)
     least = effects.exact(ends.min(), len(ends))
     measures = (Measure("edited matrices, geometric mean, least of all orders", least.interval, "ratio", 1.0), changed)
     least_of = "at least " if len(ends) > 1 else ""
     flat = f"all {control['matrix'].nunique()} control matrices kept their norm exactly"
     reading = f"The edited matrices' norm is {least_of}{ends.min():.3g} times the unedited; {flat}."
-    if decide(least, rule)[0] == SUPPORTED:
-        return Verdict(SUPPORTED, reading, measures, edits, orders)
-    return Verdict(NEGLIGIBLE, f"There is no growth to be confined: {reading}", measures, edits, orders)
+    if decide(least, rule)[0] == Status.SUPPORTED:
+        return Verdict(Status.SUPPORTED, reading, measures, edits, orders)
+    return Verdict(Status.NEGLIGIBLE, f"There is no growth to be confined: {reading}", measures, edits, orders)
 
 
 def imbalance(evidence: Evidence, rule: Rule) -> Verdict:
@@ -158,9 +146,11 @@ def imbalance(evidence: Evidence, rule: Rule) -> Verdict:
     others = norms[(norms["role"] == "control") & norms["kind"].isin(set(edited["kind"]))]
     edits, orders = int(norms["step"].max()), norms["order"].nunique()
     if broken_at is not None:
-        return Verdict(COLLAPSED, f"The norm is not finite from edit {broken_at:,} on.", (), edits, orders)
+        return Verdict(Status.COLLAPSED, f"The norm is not finite from edit {broken_at:,} on.", (), edits, orders)
     if others.empty or edited[edited["step"] > 0].empty:
-        return Verdict(NOT_MEASURED, "No norms of edited matrices and of the same kind of matrix in other layers.")
+        return Verdict(
+            Status.NOT_MEASURED, "No norms of edited matrices and of the same kind of matrix in other layers."
+        )
     ours = {last: _log_norms(edited, last).mean(axis=1) for last in (False, True)}
     theirs = {last: _log_norms(others, last) for last in (False, True)}
     before, gap = (ours[last] - theirs[last].mean(axis=1) for last in (False, True))
@@ -181,9 +171,9 @@ def imbalance(evidence: Evidence, rule: Rule) -> Verdict:
         f"and is {np.exp(gap.mean()):.3g} times at the end."
     )
     if layers < FEWEST_OTHERS:
-        return Verdict(TOO_SHORT, f"{reading} One other layer shows no spread.", measures, edits, orders)
+        return Verdict(Status.TOO_SHORT, f"{reading} One other layer shows no spread.", measures, edits, orders)
     if not over_largest.bounded:
-        return Verdict(TOO_SHORT, reading, measures, edits, orders)
+        return Verdict(Status.TOO_SHORT, reading, measures, edits, orders)
     tests = Tests.of_tails(
         max(over_largest.p_above(rule.margin), rise.p_above(ROSE)),
         over_smallest.p_below(1.0),
@@ -191,6 +181,41 @@ def imbalance(evidence: Evidence, rule: Rule) -> Verdict:
     )
     exact = over_largest.error == over_smallest.error == rise.error == 0
     return Verdict(tests.status, reading, measures, edits, orders, tests=None if exact else tests)
+
+
+def whole_model_grows(evidence: Evidence, rule: Rule) -> Verdict:
+    """Ratio of the updated matrices' norms to those before training: geometric mean over matrices, then over runs.
+
+    The paper says that norms always grow. Matrices of one training run depend on each other, so the unit is a training
+    run: its matrices' mean growth is exact, and intervals are over runs of several seeds.
+    """
+    steps = int(evidence.norms["step"].max())
+    last = evidence.norms[evidence.norms["step"] == steps]
+    start = evidence.norms[evidence.norms["step"] == 0].groupby("matrix")["frobenius"].mean()
+    updated = last[last["drift_frobenius"] > UNTRAINED * last["matrix"].map(start)]
+    if updated.empty:
+        return Verdict(Status.NOT_MEASURED, "No matrix was updated.")
+    runs = updated["order"].nunique()
+    if not np.isfinite(updated["frobenius_ratio"].astype(float)).all():
+        return Verdict(Status.COLLAPSED, "A matrix is no longer finite.", (), steps, runs)
+    logs = np.log(updated["frobenius_ratio"].astype(float))
+    effect = over_orders(logs.groupby(updated["order"]).mean())
+    of_matrices = np.exp(logs.groupby(updated["matrix"]).mean())
+    least, most, grown = of_matrices.idxmin(), of_matrices.idxmax(), int((of_matrices > 1).sum())
+    measures = (
+        Measure("updated matrices, geometric mean", effect.interval, "ratio", 1.0),
+        Measure("share of updated matrices that grew", Interval.bare(grown / len(of_matrices), runs), "share", 0.5),
+        Measure(f"least: {least}", Interval.bare(of_matrices[least], runs), "ratio", 1.0),
+        Measure(f"most: {most}", Interval.bare(of_matrices[most], runs), "ratio", 1.0),
+    )
+    status, tests = decide(effect, rule)
+    over = "in one training run" if runs == 1 else f"over {runs} training runs"
+    reading = (
+        f"The updated matrices' norms end at {with_interval(effect.interval, 6)} times their start on the geometric "
+        f"mean {over}; {grown} of {count(len(of_matrices), 'updated matrix', 'updated matrices')} grew, by "
+        f"{of_matrices[least]:.4g} ({least}) to {of_matrices[most]:.4g} times."
+    )
+    return Verdict(status, reading, measures, steps, runs, tests=tests)
 
 
 def final_log_ratios(edited: pd.DataFrame) -> pd.DataFrame:

@@ -1,38 +1,29 @@
-"""All claims over the tables of one study."""
+"""Verdicts on all claims over the tables of one study, ready for JSON."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pandas as pd
 
+from normgrowth.analysis.edit_scores import Comparison, compare_editors
 from normgrowth.analysis.intervals import CONFIDENCE, Interval
-from normgrowth.claims.catalogue import CLAIMS
-from normgrowth.claims.claim import Claim
-from normgrowth.claims.comparisons import Comparison, compare_editors
+from normgrowth.claims.claim import ALL, Claim, EditingClaim, EditingEvidence, Evidence, TrainingClaim
+from normgrowth.claims.paper_claims import CLAIMS
 from normgrowth.claims.published import Conditions, against_published
-from normgrowth.claims.verdict import ALL, COLLAPSED, NOT_MEASURED, Evidence, Verdict, corrected, counts
+from normgrowth.claims.verdict import Status, Verdict, corrected, counts
 from normgrowth.editors.families import controlled_editor, family_of, is_control, kind_of
-from normgrowth.layout import UNEDITED
-
-TABLES = ("norms", "edits", "activations", "subspaces", "scores", "downstream")
-"""The tables that claims are judged from; `edits` says which runs there are."""
-
-INTERVENTIONS = "interventions"
-"""A table that only studies with interventions have."""
-
-TABLES_OF_EVIDENCE = ("norms", "activations", "subspaces", "scores", "downstream")
-"""In the order of the fields of `Evidence`."""
+from normgrowth.layout import CLAIM_TABLES, INTERVENTIONS, UNEDITED
 
 
 def judge(tables: dict[str, pd.DataFrame], seed: int = 0, conditions: Conditions = Conditions()) -> dict:  # noqa: B008
-    """The verdict on every claim for each model and editor, ready for JSON: NaN is None, floats have six digits.
+    """Verdicts on every claim for each model and editor, ready for JSON: NaN is None, floats have six digits.
 
     The paper's claims are about editing, so control arms count in none of them; they are evidence about the editors
     that they control.
 
     Args:
-        tables: frames of `TABLES`, and of `INTERVENTIONS` where there are any, under the schemas of
+        tables: frames of `layout.CLAIM_TABLES`, and of `interventions` where there are any, under the schemas of
             `io.schemas`; frames may be empty.
         seed: of every resampling.
         conditions: under which the study ran, to set it beside published numbers.
@@ -40,7 +31,7 @@ def judge(tables: dict[str, pd.DataFrame], seed: int = 0, conditions: Conditions
     tables = {name: frame[frame["editor"] != UNEDITED] for name, frame in tables.items()}
     runs = _runs(tables)
     models = sorted({model for model, _ in runs})
-    studies = sorted({study for name in TABLES for study in tables[name]["study"].unique()})
+    studies = sorted({study for name in CLAIM_TABLES for study in tables[name]["study"].unique()})
     compared = [c for model in models for c in compare_editors(_of_model(tables["scores"], model), model, seed)]
     return {
         "studies": studies,
@@ -61,25 +52,43 @@ def judge_claims(tables: dict[str, pd.DataFrame], claims: Iterable[Claim], seed:
     everything = {run: _evidence(tables, *run, seed) for run in _runs(tables)}
     evidence = [_with_arms(e, everything) for (_, editor), e in everything.items() if not is_control(editor)]
     of_models = [_all_editors(tables, model, seed) for model in sorted({model for model, _ in everything})]
-    interventions = _interventions(tables, seed)
+    interventions = _interventions(tables)
     return [_judged(claim, evidence, of_models, interventions) for claim in claims]
 
 
 def _runs(tables: dict[str, pd.DataFrame]) -> list[tuple[str, str]]:
     """Every model and editor of the tables."""
-    named = (tables[name][["model", "editor"]].drop_duplicates() for name in TABLES)
+    named = (tables[name][["model", "editor"]].drop_duplicates() for name in CLAIM_TABLES)
     return sorted({run for frame in named for run in frame.itertuples(index=False, name=None)})
 
 
-def _evidence(tables: dict[str, pd.DataFrame], model: str, editor: str, seed: int) -> Evidence:
-    def rows(name: str) -> pd.DataFrame:
-        frame = tables[name]
-        return frame[(frame["model"] == model) & (frame["editor"] == editor)]
-
-    return Evidence(model, editor, *map(rows, TABLES_OF_EVIDENCE), seed)
+def _evidence(tables: dict[str, pd.DataFrame], model: str, editor: str, seed: int) -> EditingEvidence:
+    return _from_tables(
+        tables, model, editor, seed, lambda frame: frame[(frame["model"] == model) & (frame["editor"] == editor)]
+    )
 
 
-def _with_arms(evidence: Evidence, everything: dict[tuple[str, str], Evidence]) -> Evidence:
+def _from_tables(
+    tables: dict[str, pd.DataFrame],
+    model: str,
+    editor: str,
+    seed: int,
+    chosen: Callable[[pd.DataFrame], pd.DataFrame],
+) -> EditingEvidence:
+    """Evidence from the chosen rows of each table."""
+    return EditingEvidence(
+        model=model,
+        editor=editor,
+        norms=chosen(tables["norms"]),
+        activations=chosen(tables["activations"]),
+        subspaces=chosen(tables["subspaces"]),
+        scores=chosen(tables["scores"]),
+        downstream=chosen(tables["downstream"]),
+        seed=seed,
+    )
+
+
+def _with_arms(evidence: EditingEvidence, everything: dict[tuple[str, str], EditingEvidence]) -> EditingEvidence:
     arms = {
         kind_of(editor): arm
         for (model, editor), arm in everything.items()
@@ -88,19 +97,17 @@ def _with_arms(evidence: Evidence, everything: dict[tuple[str, str], Evidence]) 
     return replace(evidence, arms=arms)
 
 
-def _all_editors(tables: dict[str, pd.DataFrame], model: str, seed: int) -> Evidence:
-    """All editors of a model together, control arms left out."""
-    frames = [_of_model(tables[name], model) for name in TABLES_OF_EVIDENCE]
-    return Evidence(model, ALL, *frames, seed)
+def _all_editors(tables: dict[str, pd.DataFrame], model: str, seed: int) -> EditingEvidence:
+    """Evidence on all editors of a model together, control arms left out."""
+    return _from_tables(tables, model, ALL, seed, lambda frame: _of_model(frame, model))
 
 
-def _interventions(tables: dict[str, pd.DataFrame], seed: int) -> dict[str, list[Evidence]]:
-    """Evidence by kind of intervention, where the study has any: their norms, and nothing else."""
+def _interventions(tables: dict[str, pd.DataFrame]) -> dict[str, list[Evidence]]:
+    """Evidence by kind of intervention, where the study has any."""
     found: dict[str, list[Evidence]] = {}
     if INTERVENTIONS in tables:
         for (kind, model, name), rows in tables[INTERVENTIONS].groupby(["kind", "model", "editor"]):
-            nothing = [tables[part].iloc[:0] for part in TABLES_OF_EVIDENCE[1:]]
-            found.setdefault(kind, []).append(Evidence(model, name, rows, *nothing, seed))
+            found.setdefault(kind, []).append(Evidence(model=model, editor=name, norms=rows))
     return found
 
 
@@ -109,13 +116,19 @@ def _of_model(frame: pd.DataFrame, model: str) -> pd.DataFrame:
 
 
 def _judged(
-    claim: Claim, evidence: list[Evidence], models: list[Evidence], interventions: dict[str, list[Evidence]]
+    claim: Claim,
+    editors: list[EditingEvidence],
+    models: list[EditingEvidence],
+    interventions: dict[str, list[Evidence]],
 ) -> dict:
-    if claim.intervention:
-        chosen = interventions.get(claim.intervention, [])
-    else:
-        chosen = models if claim.of_models else [e for e in evidence if claim.concerns(e)]
-    found = [(e, verdict) for e in chosen for verdict in _listed(claim.measure(e, claim.rule))]
+    """One claim's words, verdicts and their counts, as claims.json holds them."""
+    found: list[tuple[Evidence, Verdict]] = []
+    match claim:
+        case TrainingClaim():
+            found += [(e, claim.measure(e, claim.rule)) for e in interventions.get(claim.intervention, [])]
+        case EditingClaim():
+            chosen = models if claim.of_models else [e for e in editors if claim.concerns(e)]
+            found += [(e, verdict) for e in chosen for verdict in _listed(claim.measure(e, claim.rule))]
     verdicts = [_verdict(e, verdict) for e, verdict in _corrected(found)]
     counted = counts([verdict["status"] for verdict in verdicts])
     judged = {
@@ -133,7 +146,7 @@ def _judged(
         "over_orders": counts([v["status"] for v in verdicts if claim.of_orders and v["orders"] > 1]),
         "verdicts": verdicts,
     }
-    if not set(counted) - {NOT_MEASURED}:
+    if not set(counted) - {Status.NOT_MEASURED}:
         judged["needs"] = claim.needs
     return judged
 
@@ -154,7 +167,9 @@ def _corrected(found: list[tuple[Evidence, Verdict]]) -> list[tuple[Evidence, Ve
 
 def _range(verdicts: list[dict]) -> dict | None:
     """Least and largest effect of the runs that still gave numbers, and their unit; None where there are none."""
-    sound = [v for v in verdicts if v["status"] not in (COLLAPSED, NOT_MEASURED) and v["effect"] is not None]
+    sound = [
+        v for v in verdicts if v["status"] not in (Status.COLLAPSED, Status.NOT_MEASURED) and v["effect"] is not None
+    ]
     if not sound:
         return None
     values = [v["effect"] for v in sound]
@@ -162,8 +177,8 @@ def _range(verdicts: list[dict]) -> dict | None:
 
 
 def _comparison(comparison: Comparison) -> dict:
-    values = comparison._asdict()
-    return {**_rounded({**values, "difference": None}), **_numbers(values["difference"])}
+    values = {**comparison._asdict(), "difference": None}
+    return {**_rounded(values), **_numbers(comparison.difference)}
 
 
 def _rounded(values: dict) -> dict:
@@ -175,7 +190,7 @@ def _verdict(evidence: Evidence, verdict: Verdict) -> dict:
         "model": evidence.model,
         "editor": evidence.editor,
         "where": verdict.where,
-        "status": verdict.status,
+        "status": verdict.status.value,
         "reading": verdict.reading,
         "edits": verdict.edits,
         "orders": verdict.orders,

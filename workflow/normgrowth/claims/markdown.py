@@ -1,19 +1,30 @@
-"""The verdicts as Markdown, for reading in a terminal or on a code host."""
+"""Verdicts as Markdown, for reading in a terminal or on a code host, and how numbers and tables are written."""
 
-from normgrowth.claims.verdict import STATUSES
+from collections.abc import Collection, Iterable
+
+from normgrowth.claims.verdict import Status
+
+VERDICT_COLUMNS = ("model", "editor", "where", "orders", "verdict", "effect", "95% interval", "n", "p", "reading")
 
 
 def as_markdown(judged: dict) -> str:
-    """One overview table, then each claim with its rule and its verdicts."""
-    lines = [
-        f"# Claims of {judged['paper']}, judged on {', '.join(judged['studies']) or 'no data'}",
-        "",
-        "| claim | verdicts | of several orders or training runs | effects |",
-        "| --- | --- | --- | --- |",
+    """Verdicts of a study: an overview, then each claim with its rule and its verdicts.
+
+    Args:
+        judged: what `claims.judge.judge` gives.
+    """
+    overview = [
+        [
+            claim["title"],
+            in_words(claim["counts"]) or "–",
+            in_words(claim["over_orders"]) or "–",
+            effects(claim),
+        ]
+        for claim in judged["claims"]
     ]
-    for claim in judged["claims"]:
-        counted = (in_words(claim[name]) or "–" for name in ("counts", "over_orders"))
-        lines.append(_row(claim["title"], *counted, effects(claim)))
+    columns = ("claim", "verdicts", "of several orders or training runs", "effects")
+    studies = ", ".join(judged["studies"]) or "no data"
+    lines = [f"# Claims of {judged['paper']}, judged on {studies}", "", *table_lines(columns, overview)]
     if judged["control_arms"]:
         lines += ["", f"Control arms are not judged themselves: {', '.join(judged['control_arms'])}."]
     for claim in judged["claims"]:
@@ -23,23 +34,7 @@ def as_markdown(judged: dict) -> str:
         if "needs" in claim:
             lines += ["", f"**Not measured.** It would take {claim['needs']}."]
         if claim["verdicts"]:
-            lines += ["", "| model | editor | where | orders | verdict | effect | 95% interval | n | p | reading |"]
-            lines += ["| --- | --- | --- | ---: | --- | ---: | --- | ---: | ---: | --- |"]
-        for verdict in claim["verdicts"]:
-            lines.append(
-                _row(
-                    verdict["model"],
-                    verdict["editor"],
-                    verdict["where"] or "–",
-                    str(verdict["orders"]),
-                    verdict["status"],
-                    number(verdict["effect"]),
-                    interval(verdict),
-                    f"{verdict['n']:,}",
-                    probability(verdict["p"]),
-                    verdict["reading"],
-                )
-            )
+            lines += ["", *table_lines(VERDICT_COLUMNS, map(_verdict, claim["verdicts"]), numbers=(3, 5, 7, 8))]
         lines += _measures(claim)
     lines += _comparisons(judged["comparisons"]) + _published(judged["published"])
     return "\n".join(lines) + "\n"
@@ -52,7 +47,7 @@ def in_words(counts: dict[str, int]) -> str:
 
 def in_order(counts: dict[str, int]) -> list[tuple[str, int]]:
     """Statuses and how often each occurs, in the order in which they are told; JSON does not keep it."""
-    return [(status, counts[status]) for status in STATUSES if status in counts]
+    return [(status.value, counts[status]) for status in Status if status in counts]
 
 
 def effects(claim: dict) -> str:
@@ -82,6 +77,34 @@ def interval(row: dict) -> str:
     return f"{number(row['low'])} to {number(row['high'])}"
 
 
+def table_lines(columns: Iterable[str], rows: Iterable[Iterable[str]], numbers: Collection[int] = ()) -> list[str]:
+    """Lines of a Markdown table.
+
+    Args:
+        columns: their headings.
+        numbers: indices of the columns that hold numbers, which are aligned to the right.
+    """
+    columns = list(columns)
+    head = "|" + "".join(f" {name} |" if name else " |" for name in columns)
+    aligned = ["---:" if i in numbers else "---" for i in range(len(columns))]
+    return [head, _row(aligned), *map(_row, rows)]
+
+
+def _verdict(verdict: dict) -> list[str]:
+    return [
+        verdict["model"],
+        verdict["editor"],
+        verdict["where"] or "–",
+        str(verdict["orders"]),
+        verdict["status"],
+        number(verdict["effect"]),
+        interval(verdict),
+        f"{verdict['n']:,}",
+        probability(verdict["p"]),
+        verdict["reading"],
+    ]
+
+
 def _comparisons(comparisons: list[dict]) -> list[str]:
     """Pairs of editors whose S surely differs, with Holm's correction over all pairs of a model."""
     if not comparisons:
@@ -92,13 +115,11 @@ def _comparisons(comparisons: list[dict]) -> list[str]:
         "S of edited facts at the end of the run, first minus second, on the same edits: bootstrap over facts, "
         f"p-values adjusted for all pairs of a model (Holm). {len(sure)} of {len(comparisons)} pairs differ at 5%."
     )
-    if sure:
-        lines += ["", "| model | first | second | S, first minus second | 95% interval | adjusted p |"]
-        lines += ["| --- | --- | --- | ---: | --- | ---: |"]
-    for c in sure:
-        cells = (c["model"], c["first"], c["second"], number(c["effect"]), interval(c), number(c["p_adjusted"]))
-        lines.append(_row(*cells))
-    return lines
+    pairs = [
+        (c["model"], c["first"], c["second"], number(c["effect"]), interval(c), number(c["p_adjusted"])) for c in sure
+    ]
+    columns = ("model", "first", "second", "S, first minus second", "95% interval", "adjusted p")
+    return [*lines, "", *table_lines(columns, pairs, numbers=(3, 5))] if pairs else lines
 
 
 def _published(rows: list[dict]) -> list[str]:
@@ -106,26 +127,28 @@ def _published(rows: list[dict]) -> list[str]:
     compared = [row for row in rows if row["ours"] is not None]
     lines = ["", "## Published numbers beside ours", ""]
     lines.append(f"{len(compared)} of {len(rows)} published numbers were measured under their conditions.")
-    if compared:
-        lines += ["", "| source | model | editor | quantity | published | ours | difference | tolerance | |"]
-        lines += ["| --- | --- | --- | --- | ---: | ---: | ---: | ---: | --- |"]
-    for row in compared:
-        values = (number(row[name]) for name in ("published", "ours", "difference", "tolerance"))
-        lines.append(_row(row["source"], row["model"], row["editor"], row["quantity"], *values, row["status"]))
-    return lines
+    cells = [
+        (
+            *(row[name] for name in ("source", "model", "editor", "quantity")),
+            *(number(row[name]) for name in ("published", "ours", "difference", "tolerance")),
+            row["status"],
+        )
+        for row in compared
+    ]
+    columns = ("source", "model", "editor", "quantity", "published", "ours", "difference", "tolerance", "")
+    return [*lines, "", *table_lines(columns, cells, numbers=range(4, 8))] if cells else lines
 
 
 def _measures(claim: dict) -> list[str]:
+    """Measures that stand beside those that decide."""
     rows = [
-        _row(v["model"], v["editor"], v["where"] or "–", m["name"], number(m["effect"]), interval(m), f"{m['n']:,}")
+        (v["model"], v["editor"], v["where"] or "–", m["name"], number(m["effect"]), interval(m), f"{m['n']:,}")
         for v in claim["verdicts"]
         for m in v["measures"][1:]
     ]
-    if not rows:
-        return []
-    head = ["", "Beside it:", "", "| model | editor | where | measure | effect | 95% interval | n |"]
-    return [*head, "| --- | --- | --- | --- | ---: | --- | ---: |", *rows]
+    columns = ("model", "editor", "where", "measure", "effect", "95% interval", "n")
+    return ["", "Beside it:", "", *table_lines(columns, rows, numbers=(4, 6))] if rows else []
 
 
-def _row(*cells: str) -> str:
+def _row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

@@ -12,6 +12,7 @@ import yaml
 
 from normgrowth.analysis.edit_scores import PARTS_OF_S, final_scores, harmonic_mean
 from normgrowth.editors.families import kind_of
+from normgrowth.layout import UNEDITED
 
 AGREES, DIFFERS, NOT_RUN = "agrees", "differs", "not run"
 
@@ -19,7 +20,7 @@ SCORES = ("es", "ps", "ns", "s")
 
 
 class Conditions(NamedTuple):
-    """What a study ran, in the words that published numbers use."""
+    """Conditions that a study ran under, in the words that published numbers use."""
 
     facts: str | None = None  # the published set of facts
     models: dict[str, str] = {}  # noqa: RUF012 - published name by the study's name
@@ -52,27 +53,42 @@ def _file() -> dict:
     return yaml.safe_load((Path(__file__).parent / "published.yaml").read_text(encoding="utf-8"))
 
 
+class Quantity(NamedTuple):
+    """A printed number: what it is of, its value, and the kind that says which difference is tolerated."""
+
+    name: str
+    value: float
+    kind: str
+
+
 def _rows(entry: dict, tables: dict[str, pd.DataFrame], conditions: Conditions) -> list[Published]:
-    source = _file()["sources"][entry["source"]]
-    name = f"arXiv {source['arxiv']}, {entry['table']}"
     if "frobenius" in entry:
         ours, note = _frobenius(entry, tables["norms"], conditions)
-        quantity = f"norm of the unedited down-projection, layer {entry['layer']}"
-        return [_compared(name, entry, quantity, entry["frobenius"], ours, note, "norm")]
+        name = f"norm of the unedited down-projection, layer {entry['layer']}"
+        return [_compared(entry, Quantity(name, entry["frobenius"], "norm"), ours, note)]
     measured, note = _scores(entry, tables["scores"], conditions)
-    return [_compared(name, entry, q.upper(), entry[q], measured.get(q), note, "score") for q in SCORES if q in entry]
+    return [
+        _compared(entry, Quantity(q.upper(), entry[q], "score"), measured.get(q), note) for q in SCORES if q in entry
+    ]
 
 
-def _compared(
-    source: str, entry: dict, quantity: str, published: float, ours: float | None, note: str, kind: str
-) -> Published:
-    tolerance = _file()["tolerances"][kind]
-    allowed = tolerance["value"] * (abs(published) if tolerance["unit"] == "relative" else 1.0)
-    difference = None if ours is None else ours - published
+def _compared(entry: dict, quantity: Quantity, ours: float | None, note: str) -> Published:
+    source, tolerance = _file()["sources"][entry["source"]], _file()["tolerances"][quantity.kind]
+    allowed = tolerance["value"] * (abs(quantity.value) if tolerance["unit"] == "relative" else 1.0)
+    difference = None if ours is None else ours - quantity.value
     status = NOT_RUN if difference is None else AGREES if abs(difference) <= allowed else DIFFERS
-    editor = entry.get("editor", "unedited")
     return Published(
-        source, entry["model"], editor, quantity, published, ours, difference, allowed, tolerance["why"], status, note
+        source=f"arXiv {source['arxiv']}, {entry['table']}",
+        model=entry["model"],
+        editor=entry.get("editor", UNEDITED),
+        quantity=quantity.name,
+        published=quantity.value,
+        ours=ours,
+        difference=difference,
+        tolerance=allowed,
+        tolerance_from=tolerance["why"],
+        status=status,
+        note=note,
     )
 
 

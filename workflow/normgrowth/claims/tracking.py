@@ -1,64 +1,59 @@
-"""Do norm growth and damage go together over the editors of a model? What goes together need not cause each other."""
+"""Norm growth and damage together over the editors of a model; what goes together need not cause each other."""
 
 import numpy as np
 import pandas as pd
 
-from normgrowth.analysis.edit_scores import final_s
+from normgrowth.analysis.ability_loss import damage_by_editor
 from normgrowth.analysis.effects import rank_correlation
 from normgrowth.analysis.intervals import Interval
-from normgrowth.analysis.places import PLACES, at_place
-from normgrowth.claims.verdict import (
-    NOT_MEASURED,
-    TOO_SHORT,
-    UNDECIDED,
-    Evidence,
-    Measure,
-    Rule,
-    Verdict,
-    count,
-    decide,
-    with_interval,
-)
+from normgrowth.claims.claim import EditingEvidence
+from normgrowth.claims.verdict import Measure, Rule, Status, Verdict, count, decide, with_interval
 from normgrowth.editors.families import family_of
 
+PERPLEXITY = "log_perplexity"
+
 DAMAGE = {
-    "perplexity": "log_perplexity",
-    "S of edited facts at the end": "s",
-    "cloze accuracy": "cloze",
-    "residual norm on text": "residual",
+    PERPLEXITY: "perplexity",
+    "s": "S of edited facts at the end",
+    "cloze": "cloze accuracy",
+    "residual": "residual norm on text",
 }
+"""Kinds of damage, by their columns of `damage_by_editor`."""
 
 FEWEST_FAMILIES = 3
 """Families below which their correlation is 1 or -1 whatever they do."""
 
 
-def growth_tracks_damage(evidence: Evidence, rule: Rule) -> Verdict:
+def growth_tracks_damage(evidence: EditingEvidence, rule: Rule) -> Verdict:
     """Rank correlation of the norm's growth with damage; each editor is one pair, its edit orders averaged.
 
     Editors of one family are variants of each other, and count as independent here. The same correlation over families,
     each counted once by its mean, stands beside it; where three or more point the other way nothing is decided. What is
     not finite ranks as the largest: an editor that breaks the model is no missing value.
     """
-    names = ("norms", "activations", "scores", "downstream")
-    table = damage_by_editor({name: getattr(evidence, name) for name in names})
+    table = damage_by_editor(evidence.norms, evidence.activations, evidence.scores, evidence.downstream)
     broken = sorted(table.index[np.isinf(table[["log_norm", "log_perplexity"]]).any(axis=1)])
     families = table.groupby([family_of(editor) or editor for editor in table.index]).mean()
+    found = {
+        column: (rank_correlation(table["log_norm"], table[column]), _over_families(families, column))
+        for column in DAMAGE
+        if table[column].notna().any()
+    }
+    if PERPLEXITY not in found:
+        return Verdict(Status.NOT_MEASURED, "No norms and perplexities of the same runs.")
     measures = tuple(
         measure
-        for name, column in DAMAGE.items()
-        if column in table and table[column].notna().any()
+        for column, (over_editors, over_families) in found.items()
         for measure in (
-            Measure(f"rank correlation of norm and {name}", _rho(table, column).interval, "rho", 0.0),
-            Measure(f"the same over families, norm and {name}", _over_families(families, column), "rho", 0.0),
+            Measure(f"rank correlation of norm and {DAMAGE[column]}", over_editors.interval, "rho", 0.0),
+            Measure(f"the same over families, norm and {DAMAGE[column]}", over_families, "rho", 0.0),
         )
     )
-    if not measures or "perplexity" not in measures[0].name:
-        return Verdict(NOT_MEASURED, "No norms and perplexities of the same runs.")
-    effect, by_family = _rho(table, DAMAGE["perplexity"]), measures[1].interval
+    effect, by_family = found[PERPLEXITY]
     edits, orders = int(evidence.norms["step"].max()), int(evidence.norms["order"].nunique())
     if not effect.bounded:
         reading = f"{count(effect.interval.n, 'editor')} are too few, or too alike, for a rank correlation."
-        return Verdict(TOO_SHORT, reading, measures, edits, orders)
+        return Verdict(Status.TOO_SHORT, reading, measures, edits, orders)
     reading = (
         f"Over {count(effect.interval.n, 'editor')}, growth of the norm and of perplexity after {count(edits, 'edit')} "
         f"have a rank correlation of {with_interval(effect.interval, plus='+')}"
@@ -69,37 +64,8 @@ def growth_tracks_damage(evidence: Evidence, rule: Rule) -> Verdict:
         reading += f" Not finite, and ranked as the largest: {', '.join(broken)}."
     status, tests = decide(effect, rule)
     if told and by_family.estimate * effect.interval.estimate < 0:
-        return Verdict(UNDECIDED, f"{reading} They point in different directions.", measures, edits, orders)
+        return Verdict(Status.UNDECIDED, f"{reading} They point in different directions.", measures, edits, orders)
     return Verdict(status, reading, measures, edits, orders, tests=tests)
-
-
-def damage_by_editor(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Per editor in tables of one model, at the end of its run and averaged over orders: the norm's growth, and damage.
-
-    Columns: `log_norm` (mean over edited matrices of the log ratio), `log_perplexity`, `s`, `cloze`, `residual` (ratio
-    of mean norms of the residual stream, last layer, text); those that were measured. Growth, perplexity and residual
-    norm are infinite where an order's is no finite number.
-    """
-    norms = tables["norms"][tables["norms"]["role"] == "edited"]
-    norms = norms[norms["step"] == norms.groupby("editor")["step"].transform("max")]
-    ratios = _or_infinite(np.log(norms["frobenius_ratio"].astype(float))).groupby(norms["editor"])
-    table = pd.DataFrame({"log_norm": ratios.mean()})
-    downstream = tables["downstream"]
-    for column, task, metric in (
-        ("log_perplexity", "heldout_text", "log_perplexity_change"),
-        ("cloze", "cloze", "accuracy"),
-    ):
-        rows = downstream[(downstream["task"] == task) & (downstream["metric"] == metric)]
-        table[column] = _at_end(rows, "value", infinite=column != "cloze")
-    activations = tables["activations"]
-    residual = at_place(activations, PLACES[0], activations["layer"].max())
-    table["residual"] = _at_end(residual, "ratio_of_norms", infinite=True)
-    table["s"] = pd.Series({editor: final_s(part) for editor, part in tables["scores"].groupby("editor")}, dtype=float)
-    return table
-
-
-def _rho(table: pd.DataFrame, column: str):
-    return rank_correlation(table["log_norm"], table[column])
 
 
 def _over_families(families: pd.DataFrame, column: str) -> Interval:
@@ -107,14 +73,3 @@ def _over_families(families: pd.DataFrame, column: str) -> Interval:
     ranks = families[["log_norm", column]].dropna().rank()
     varies = len(ranks) > 1 and (ranks.nunique() > 1).all()
     return Interval.bare(ranks["log_norm"].corr(ranks[column]) if varies else np.nan, len(ranks))
-
-
-def _at_end(rows: pd.DataFrame, value: str, infinite: bool) -> pd.Series:
-    """An editor's mean over orders at its last step; what is not finite counts as infinite where that is asked for."""
-    rows = rows[(rows["step"] > 0) & (rows["step"] == rows.groupby("editor")["step"].transform("max"))]
-    values = rows[value].astype(float)
-    return (_or_infinite(values) if infinite else values).groupby(rows["editor"]).mean()
-
-
-def _or_infinite(values: pd.Series) -> pd.Series:
-    return values.where(np.isfinite(values), np.inf)

@@ -1,4 +1,4 @@
-"""What a verdict is, and the one rule by which an effect decides.
+"""Verdicts, and the one rule by which an effect decides.
 
 A claim has a direction, a margin on either side of no effect, and a zone of effects that are too small to count. Where
 the effect surely lies beyond the margin on the claimed side the claim is supported; beyond that of the other side, the
@@ -8,55 +8,39 @@ zone is wider than the margins, an effect may be sure in its direction and still
 """
 
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from normgrowth import seeds
 from normgrowth.analysis.effects import Effect
 from normgrowth.analysis.intervals import CONFIDENCE, Interval, holm
 
-SUPPORTED = "supported"
-NEGLIGIBLE = "negligible"
-OPPOSITE = "opposite"
-UNDECIDED = "undecided"
-TOO_SHORT = "too short"
-COLLAPSED = "collapsed"
-NOT_MEASURED = "not measured"
-STATUSES = (SUPPORTED, NEGLIGIBLE, OPPOSITE, UNDECIDED, TOO_SHORT, COLLAPSED, NOT_MEASURED)
-"""In the order in which they are counted."""
-
 UP, DOWN = "up", "down"
-
-ALL = "all editors"
+"""Directions of a claim."""
 
 LEVEL = (1 - CONFIDENCE) / 2
 """One-sided level of every test, so that a test and a 95% interval say the same."""
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """The rows of one model and editor (ALL for all its editors), and the seed of every resampling on them."""
+class Status(StrEnum):
+    """Outcome of a claim, in the order in which outcomes are counted."""
 
-    model: str
-    editor: str
-    norms: pd.DataFrame
-    activations: pd.DataFrame
-    subspaces: pd.DataFrame
-    scores: pd.DataFrame
-    downstream: pd.DataFrame
-    seed: int
-    arms: "dict[str, Evidence]" = field(default_factory=dict)
-    """The control arms of this editor, by kind."""
+    SUPPORTED = "supported"
+    NEGLIGIBLE = "negligible"
+    OPPOSITE = "opposite"
+    UNDECIDED = "undecided"
+    TOO_SHORT = "too short"
+    COLLAPSED = "collapsed"
+    NOT_MEASURED = "not measured"
 
-    def rng(self, *purpose: str) -> np.random.Generator:
-        """The generator of resampling for one purpose, the same whenever it is asked for."""
-        return np.random.default_rng(seeds.derive(self.seed, "claims", self.model, self.editor, *purpose))
+
+DIRECT = frozenset({Status.SUPPORTED, Status.OPPOSITE, Status.NEGLIGIBLE})
+"""Outcomes that say something about the effect."""
 
 
 class Rule(NamedTuple):
-    """What an effect is compared with.
+    """Margins that an effect is compared with.
 
     `margin` is on the claimed side of no effect, `other` on the other side; without `other` the effect has one side
     only. `zone` holds the effects that are too small to count; by default all between the two margins. With a wider
@@ -76,6 +60,21 @@ class Rule(NamedTuple):
         other = self.other if self.other is not None else -np.inf if self.direction == UP else np.inf
         return (min(self.margin, other), max(self.margin, other))
 
+    @property
+    def in_words(self) -> str:
+        """The rule as two sentences about an effect's 95% interval."""
+        beyond, short = ("above", "below") if self.direction == UP else ("below", "above")
+        low, high = self.negligible
+        said = [f"Supported when the 95% interval of the effect lies {beyond} {self.margin:.3g}"]
+        if self.other is not None:
+            said.append(f"opposite when it lies {short} {self.other:.3g}")
+        if np.isinf(low) or np.isinf(high):
+            said.append(f"negligible when it lies {short} that")
+        else:
+            neither = "neither holds and it" if self.zone and self.other is not None else "it"
+            said.append(f"negligible when {neither} lies between {low:.3g} and {high:.3g}")
+        return f"{', '.join(said)}; undecided otherwise. An exact number is its own interval."
+
 
 class Tests(NamedTuple):
     """Two-sided p-values of the three things that an effect may surely be: beyond a margin, or small."""
@@ -85,9 +84,17 @@ class Tests(NamedTuple):
     negligible: float
 
     @classmethod
-    def of_tails(cls, *tails: float) -> "Tests":
-        """The p-values from one-sided ones."""
-        return cls(*(min(1.0, 2 * tail) for tail in tails))
+    def of_tails(cls, supported: float, opposite: float, negligible: float) -> "Tests":
+        """Two-sided p-values from one-sided ones."""
+        return cls(min(1.0, 2 * supported), min(1.0, 2 * opposite), min(1.0, 2 * negligible))
+
+    def joint(self, other: "Tests") -> "Tests":
+        """Tests that two effects both are what is tested: the larger p-value of each pair."""
+        return Tests(
+            max(self.supported, other.supported),
+            max(self.opposite, other.opposite),
+            max(self.negligible, other.negligible),
+        )
 
     @property
     def direction(self) -> float:
@@ -95,16 +102,17 @@ class Tests(NamedTuple):
         return min(self.supported, self.opposite)
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """The direction where one is sure, else negligible where that is sure, else undecided."""
         if self.direction <= 2 * LEVEL:
-            return SUPPORTED if self.supported <= self.opposite else OPPOSITE
-        return NEGLIGIBLE if self.negligible <= 2 * LEVEL else UNDECIDED
+            return Status.SUPPORTED if self.supported <= self.opposite else Status.OPPOSITE
+        return Status.NEGLIGIBLE if self.negligible <= 2 * LEVEL else Status.UNDECIDED
 
     @property
     def p(self) -> float:
         """The p-value of the test that decides, or comes nearest to it."""
-        return self.direction if self.status in (SUPPORTED, OPPOSITE) else min(self.direction, self.negligible)
+        directed = self.status in (Status.SUPPORTED, Status.OPPOSITE)
+        return self.direction if directed else min(self.direction, self.negligible)
 
     def adjusted(self, direction: float, negligible: float) -> "Tests":
         """The tests with the nearer direction's p-value and that of a negligible effect replaced."""
@@ -119,7 +127,7 @@ class Measure:
 
     name: str
     interval: Interval
-    unit: str  # ratio, cosine, points
+    unit: str  # ratio, cosine, share, points, degrees, spreads, calls, rho or p
     no_effect: float
 
 
@@ -131,7 +139,7 @@ class Verdict:
     the status; they are None where nothing was tested, or where something else than they decided.
     """
 
-    status: str
+    status: Status
     reading: str
     measures: tuple[Measure, ...] = field(default=())
     edits: int | None = None
@@ -150,13 +158,13 @@ class Verdict:
         return self.measures[0].interval if self.measures else Interval.bare()
 
 
-def decide(effect: Effect, rule: Rule) -> tuple[str, Tests | None]:
-    """What an effect says about a claim, and the tests that say it; None of an exact number, or where nothing can be.
+def decide(effect: Effect, rule: Rule) -> tuple[Status, Tests | None]:
+    """Outcome of a claim by its effect, and the tests that decide it; no tests of an exact number, or of no interval.
 
     An effect without an interval comes from too few units: the run is too short.
     """
     if not effect.bounded:
-        return TOO_SHORT, None
+        return Status.TOO_SHORT, None
     low, high = rule.negligible
     within = max(effect.p_above(low) if np.isfinite(low) else 0.0, effect.p_below(high) if np.isfinite(high) else 0.0)
     claimed, against = (effect.p_above, effect.p_below) if rule.direction == UP else (effect.p_below, effect.p_above)
@@ -170,9 +178,9 @@ def corrected(verdicts: list[Verdict]) -> list[Verdict]:
     Tests of direction are one family and tests of a negligible effect another: a direction that the correction leaves
     unsure takes nothing from the sureness that the effect is small.
     """
-    tested = [verdict for verdict in verdicts if verdict.tests is not None]
-    directions = holm([verdict.tests.direction for verdict in tested])
-    negligible = holm([verdict.tests.negligible for verdict in tested])
+    tested = [verdict.tests for verdict in verdicts if verdict.tests is not None]
+    directions = holm([tests.direction for tests in tested])
+    negligible = holm([tests.negligible for tests in tested])
     adjusted = iter(zip(directions, negligible, strict=True))
     found = []
     for verdict in verdicts:
@@ -188,8 +196,8 @@ def corrected(verdicts: list[Verdict]) -> list[Verdict]:
 
 
 def counts(statuses: list[str]) -> dict[str, int]:
-    """How often each status occurs."""
-    return {status: statuses.count(status) for status in STATUSES if status in statuses}
+    """Number of verdicts by status, in the order of `Status`; statuses that do not occur are left out."""
+    return {status.value: statuses.count(status) for status in Status if status in statuses}
 
 
 def with_interval(interval: Interval, digits: int = 3, plus: str = "") -> str:
@@ -203,10 +211,10 @@ def with_interval(interval: Interval, digits: int = 3, plus: str = "") -> str:
 
 
 def scope(orders: int) -> str:
-    """What an interval speaks of: one run says nothing about other edit orders."""
+    """Runs that an interval is about, in words: one run says nothing about other edit orders."""
     return "in this run" if orders == 1 else f"over {orders} edit orders"
 
 
-def count(number: int, thing: str) -> str:
-    """`1 order`, `3 orders`, `1,000 edits`."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+def count(number: int, thing: str, plural: str | None = None) -> str:
+    """`1 order`, `3 orders`, `1,000 edits`; `plural` where it is not formed by an s."""
+    return f"{number:,} {thing if number == 1 else plural or thing + 's'}"

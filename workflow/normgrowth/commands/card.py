@@ -18,12 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read the tables, draw the run, and write it as PDF, SVG and PNG."""
-    from normgrowth.figures import card
     from normgrowth.figures.render import draw, save
     from normgrowth.figures.style import Style
-    from normgrowth.io.tables import read_results
+    from normgrowth.io.results import read_results
+    from normgrowth.layout import CARD_TABLES
 
     style = Style(read_style(arguments.style))
-    tables = read_results(arguments.tables, card.TABLES, arguments.study)
+    tables = read_results(arguments.tables, CARD_TABLES, arguments.study)
     figure = draw("card", tables, style, model=arguments.model_name, editor=arguments.editor_name)
     save(figure, arguments.out, style, arguments.study)

@@ -17,14 +17,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read the tables, judge every claim, write the verdicts as JSON and Markdown."""
-    from normgrowth.claims.judge import INTERVENTIONS, TABLES, judge
+    from normgrowth.claims.judge import judge
     from normgrowth.claims.markdown import as_markdown
     from normgrowth.claims.published import Conditions
     from normgrowth.io.documents import write_json, write_text
-    from normgrowth.io.tables import read_results
+    from normgrowth.io.results import read_results
+    from normgrowth.layout import CLAIM_TABLES, INTERVENTIONS
 
     conditions = Conditions(**json.loads(arguments.conditions))
-    names = [*TABLES, *[INTERVENTIONS] * (arguments.tables / f"{INTERVENTIONS}.parquet").exists()]
+    names = [*CLAIM_TABLES, *[INTERVENTIONS] * (arguments.tables / f"{INTERVENTIONS}.parquet").exists()]
     judged = judge(read_results(arguments.tables, names, arguments.study), arguments.seed, conditions)
     write_json(arguments.out_json, judged)
     write_text(arguments.out_md, as_markdown(judged))

@@ -35,7 +35,7 @@ def read_style(text: str):
     from pydantic import ValidationError
 
     from normgrowth.errors import StudyError
-    from normgrowth.figures.figure_settings import StyleSettings
+    from normgrowth.figures.style import StyleSettings
 
     try:
         return StyleSettings.model_validate_json(text)

@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Read the tables and print what the report shows of them."""
+    from normgrowth.report.cells import as_markdown
     from normgrowth.report.summaries import read_summaries
-    from normgrowth.report.summary_markdown import as_markdown
 
     print(as_markdown(read_summaries(arguments.tables)))

@@ -3,38 +3,35 @@
 Many editors are rows of a table of colours instead, one per model and site.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from normgrowth.analysis.effects import last_common_step
-from normgrowth.analysis.places import interval_at
-from normgrowth.figures import heat, panels
+from normgrowth.analysis.places import SITES, interval_at
+from normgrowth.figures import grid, heat, panels, series
 from normgrowth.figures.grid import MANY, blocks
-from normgrowth.figures.style import Style
+from normgrowth.figures.style import Look, Style
 
-SITES = {
-    "residual": "residual stream",
-    "mlp_output": "MLP output",
-    "attention_output": "attention output",
-    "mlp_key": "MLP key",
-}
 PROBE, TOKEN = "text", "all"
 
 
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw table `activations`; `norms` says which layers were edited."""
-    activations = panels.edited_runs(tables["activations"], "activations")
+    activations = series.edited_runs(tables["activations"], "activations")
     activations = activations[(activations["probe"] == PROBE) & (activations["token"] == TOKEN)]
     models, editors = sorted(activations["model"].unique()), style.order(sorted(activations["editor"].unique()))
     sites = [site for site in SITES if site in set(activations["site"])]
     if len(editors) > MANY:
-        return _heat(activations, tables["norms"], models, editors, sites, style)
-    figure, axes = panels.grid_by_model(style, [SITES[site] for site in sites], models)
+        return _heat(activations, tables["norms"], editors, sites, style)
+    figure, axes = grid.grid_by_model(style, [SITES[site] for site in sites], models)
     collapsed = []
     for model in models:
-        edited = panels.edited_layers(tables["norms"], model)
+        edited = series.edited_layers(tables["norms"], model)
         for row, site in enumerate(sites):
             ax, drawn = axes[row, model], [1.0]
             rows = activations[(activations["model"] == model) & (activations["site"] == site)]
@@ -52,13 +49,13 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
                 drawn.extend(line[["mean", "low", "high"]].to_numpy().ravel())
             panels.unedited_line(ax)
             panels.scale(ax, drawn)
-            panels.layer_axis(ax, int(rows["layer"].max()) + 1, label=panels.at_bottom(ax))
+            panels.layer_axis(ax, int(rows["layer"].max()) + 1, label=grid.at_bottom(ax))
     label = "Activation norm relative to the unedited model"
     figure.supylabel(label, fontsize=style.settings.font_size + 0.5, fontweight="bold")
     for model in models:
         gone = style.order(sorted({editor for m, editor in collapsed if m == model}))
         if gone:
-            where = {"xycoords": "axes fraction", "ha": "left", "va": "bottom", "fontweight": "bold"}
+            where: dict[str, Any] = {"xycoords": "axes fraction", "ha": "left", "va": "bottom", "fontweight": "bold"}
             axes[0, model].annotate("collapsed: " + ", ".join(gone), (0.02, 0.03), **where)
     handles = [panels.unedited_handle(), *panels.editor_handles(style, editors)]
     handles.append(Line2D([], [], color="#333333", marker="o", markerfacecolor="white", ls="none", label="not edited"))
@@ -66,8 +63,9 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     return figure
 
 
-def _heat(activations: pd.DataFrame, norms: pd.DataFrame, models, editors, sites, style: Style) -> Figure:
+def _heat(activations: pd.DataFrame, norms: pd.DataFrame, editors: list[str], sites: list[str], style: Style) -> Figure:
     """The same ratios without intervals: a block per model, a panel per site, a row per editor."""
+    models = sorted(activations["model"].unique())
     runs = {model: set(activations.loc[activations["model"] == model, "editor"]) for model in models}
     shown = {model: [editor for editor in editors if editor in present] for model, present in runs.items()}
     figure, parts = blocks(style, models, [heat.ROW * len(shown[model]) + 0.5 for model in models])
@@ -76,15 +74,15 @@ def _heat(activations: pd.DataFrame, norms: pd.DataFrame, models, editors, sites
         rows = activations[activations["model"] == model]
         layers = sorted(rows["layer"].unique())
         most = max(most, len(layers))
-        edited = panels.edited_layers(norms, model)
+        edited = series.edited_layers(norms, model)
         ratios = [_ratios(rows[rows["site"] == site], members, layers) for site in sites]
-        norm = heat.norm_of(np.concatenate([frame.to_numpy(dtype=float).ravel() for frame in ratios]))
+        colours = heat.ratio_colours(np.concatenate([frame.to_numpy(dtype=float).ravel() for frame in ratios]))
         axes = part.subplots(1, len(sites), squeeze=False, sharey=True)[0]
         for ax, site, frame in zip(axes, sites, ratios, strict=True):
-            heat.draw(ax, frame, edited, norm, style)
+            heat.draw(ax, frame, edited, colours, style)
             ax.set_title(SITES[site])
             broken |= not np.isfinite(frame.to_numpy(dtype=float)).all()
-        heat.colour_bar(part, axes, norm, "activation norm relative\nto the unedited model")
+        heat.colour_bar(part, axes, colours, "activation norm relative\nto the unedited model")
     panels.add_legend(figure, heat.handles(most, broken), entry_width=2.4)
     return figure
 
@@ -105,11 +103,13 @@ def ratios_by_layer(rows: pd.DataFrame) -> pd.DataFrame:
         layer: interval_at(part, "ratio_of_norms", "ratio_of_norms_std") for layer, part in last.groupby("layer")
     }
     return pd.DataFrame.from_dict(
-        {layer: i[:3] for layer, i in intervals.items()}, orient="index", columns=["mean", "low", "high"]
+        {layer: (i.estimate, i.low, i.high) for layer, i in intervals.items()},
+        orient="index",
+        columns=["mean", "low", "high"],
     )
 
 
-def draw_layers(ax, line: pd.DataFrame, edited: set[int], shift: float, look) -> None:
+def draw_layers(ax: Axes, line: pd.DataFrame, edited: set[int], shift: float, look: Look) -> None:
     """One line by layer, `shift` aside, with filled markers at edited layers."""
     x, errors = (
         line.index + shift,

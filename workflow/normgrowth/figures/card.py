@@ -4,6 +4,8 @@ Colour stands for the editor, as everywhere. Of several lines in a panel the one
 grey, told apart by shade, dash and marker.
 """
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,21 +13,23 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from normgrowth.analysis.collapse import WINDOW, sliding_scores
+from normgrowth.analysis.places import SITES
 from normgrowth.errors import ArtefactError
-from normgrowth.figures import panels
-from normgrowth.figures.activation_norm_by_layer import PROBE, SITES, TOKEN, draw_layers, ratios_by_layer
-from normgrowth.figures.by_place import draw_line
+from normgrowth.figures import grid, panels, series
+from normgrowth.figures.activation_norm_by_layer import PROBE, TOKEN, draw_layers, ratios_by_layer
+from normgrowth.figures.curves import draw_line
 from normgrowth.figures.norm_against_edits import draw_norms
 from normgrowth.figures.perplexity_against_edits import draw_perplexity, readable
 from normgrowth.figures.scores_against_edits import NAMES, retained
+from normgrowth.figures.series import Line
 from normgrowth.figures.style import Look, Style
+from normgrowth.layout import CARD_TABLES
 
-TABLES = ("norms", "scores", "activations", "downstream")
 GREYS = (Look("#2E2E2E", "o", (0, (4, 1))), Look("#777777", "s", (0, (1, 1))), Look("#A6A6A6", "^", "-"))
 ASIDE = 0.014
 """Distance of one score's points from the next, as a share of the run."""
 
-_POINT = {"color": "#333333", "marker": "o", "linestyle": "none"}
+_POINT: dict[str, Any] = {"color": "#333333", "marker": "o", "linestyle": "none"}
 MARKS = (
     Line2D([], [], color="#333333", label=f"last {WINDOW} edits, just made"),
     Line2D([], [], **_POINT, label="all edits so far; edited layer"),
@@ -34,23 +38,24 @@ MARKS = (
 
 
 def draw(tables: dict[str, pd.DataFrame], style: Style, model: str, editor: str) -> Figure:
-    """Draw the run of `editor` on `model` from `TABLES`.
+    """Draw the run of `editor` on `model` from `layout.CARD_TABLES`.
 
     Raises:
         ArtefactError: when there is no such run.
     """
     norms, scores, activations, downstream = (
-        frame[(frame["model"] == model) & (frame["editor"] == editor)] for frame in map(tables.get, TABLES)
+        frame[(frame["model"] == model) & (frame["editor"] == editor)]
+        for frame in (tables[name] for name in CARD_TABLES)
     )
     if norms.empty:
         raise ArtefactError(f"table norms has no run of {editor} on {model}: nothing to draw")
     look = style.look(editor)
-    figure, axes = panels.grid(style, 2, 2)
+    figure, axes = grid.grid(style, 2, 2)
     figure.suptitle(f"{editor} on {model}", fontsize=style.settings.font_size + 2, fontweight="bold")
     collapsed = [
         _norm(axes[0, 0], norms[norms["role"] == "edited"], look),
         _perplexity(axes[0, 1], downstream, look),
-        _activations(axes[1, 1], activations, panels.edited_layers(norms, model).get(editor, set()), look),
+        _activations(axes[1, 1], activations, series.edited_layers(norms, model).get(editor, set()), look),
     ]
     _scores(axes[1, 0], scores, look)
     axes[1, 1].set_xlabel("layer")
@@ -104,7 +109,7 @@ def _scores(ax: Axes, scores: pd.DataFrame, look: Look) -> None:
         ax.plot(window.index, window[name], color=one.colour, linestyle=one.dash, linewidth=1.2, zorder=3)
         aside = ASIDE * longest * (number - len(GREYS) / 2)
         for points in (unedited[number], kept[number]):
-            draw_line(ax, points.set_axis(points.index + aside), False, one._replace(dash="none"))
+            draw_line(ax, Line(points.set_axis(points.index + aside)), one._replace(dash="none"))
     ax.set_ylim(-0.03, 1.05)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 

@@ -13,11 +13,11 @@ SUBJECTS = {
     **dict.fromkeys(("activations", "subspaces", "coordinates", "cka"), "Activations"),
     **dict.fromkeys(("scores", "single_edits", "downstream"), "Knowledge and ability"),
 }
-"""What a table is about, and with it the figures that are drawn from it first of all."""
+"""Subjects of tables, and of the figures that are drawn from them first of all."""
 
 
 class FigureEntry(NamedTuple):
-    """What a figure is drawn from, and what stands under it."""
+    """One figure: the tables that it is drawn from, its title, and its caption."""
 
     tables: tuple[str, ...]
     title: str
@@ -27,7 +27,7 @@ class FigureEntry(NamedTuple):
 
     @property
     def subject(self) -> str:
-        """What the figure is about; figures of one subject stand together in the workflow's report."""
+        """Subject of the figure; figures of one subject stand together in the workflow's report."""
         return "Control arms" if self.of_arms else SUBJECTS[self.tables[0]]
 
 

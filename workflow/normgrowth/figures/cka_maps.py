@@ -2,12 +2,12 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import Normalize
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from normgrowth.errors import ArtefactError
-from normgrowth.figures import heat, panels
+from normgrowth.figures import heat, panels, series
 from normgrowth.figures.grid import blocks
 from normgrowth.figures.style import Style
 
@@ -22,7 +22,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     Raises:
         ArtefactError: when it holds no map.
     """
-    rows = panels.edited_runs(tables["cka"], "cka")
+    rows = series.edited_runs(tables["cka"], "cka")
     rows = rows[(rows["probe"] == PROBE) & (rows["token"] == TOKEN) & (rows["site"] == SITE)]
     if rows.empty:
         raise ArtefactError("table cka has no map of layers to draw")
@@ -31,7 +31,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     lines = {model: -(-len(found) // COLUMNS) for model, found in maps.items()}
     side = 10.8 / (COLUMNS + 0.6)
     figure, parts = blocks(style, models, [(side + 0.12) * number + 0.45 for number in lines.values()])
-    scale, broken = Normalize(0, 1), False
+    broken = False
     for part, model in zip(parts, models, strict=True):
         axes = part.subplots(lines[model], COLUMNS, squeeze=False)
         for number, ax in enumerate(axes.ravel()):
@@ -41,8 +41,9 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
             name, values = list(maps[model].items())[number]
             broken |= not np.isfinite(values).all()
             below = number + COLUMNS < len(maps[model])
-            _panel(ax, name, values, scale, style, left=number % COLUMNS == 0, bottom=not below)
-        heat.colour_bar(part, axes.ravel(), scale, "CKA", heat.SHARES, "neither")
+            _panel(ax, name, values, style)
+            _label(ax, left=number % COLUMNS == 0, bottom=not below)
+        heat.colour_bar(part, axes.ravel(), heat.SHARES, "CKA", "neither")
     if broken:
         panels.add_legend(figure, heat.handles(1, True)[1:])
     return figure
@@ -50,7 +51,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
 
 def _maps(rows: pd.DataFrame, style: Style) -> dict[str, np.ndarray]:
     """CKA [layers of the edited, layers of the unedited model] at the end of the run; the unedited model first."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for editor in style.order(sorted(rows["editor"].unique())):
         run = rows[rows["editor"] == editor]
         if not found:
@@ -64,14 +65,16 @@ def _map(rows: pd.DataFrame) -> np.ndarray:
     return means.unstack("unedited_layer").to_numpy(dtype=float)
 
 
-def _panel(ax, name: str, values: np.ndarray, scale: Normalize, style: Style, left: bool, bottom: bool) -> None:
-    colours = heat.with_broken(heat.SHARES)
-    ax.imshow(np.ma.masked_invalid(values), cmap=colours, norm=scale, origin="lower", aspect="equal")
+def _panel(ax: Axes, name: str, values: np.ndarray, style: Style) -> None:
+    ax.imshow(np.ma.masked_invalid(values), cmap=heat.SHARES.map, norm=heat.SHARES.norm, origin="lower", aspect="equal")
     start, _, end = name.partition("-")
     ax.set_title(f"{start}\n{end}" if end else name, fontsize=style.settings.font_size - 1, fontweight="normal")
     ax.grid(False)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(min(len(values), 4), integer=True))
+
+
+def _label(ax: Axes, left: bool, bottom: bool) -> None:
     ax.tick_params(length=2, labelbottom=bottom, labelleft=left)
     if bottom:
         ax.set_xlabel("unedited layer")

@@ -4,6 +4,8 @@ Does restoring the norm delay the collapse? Does the growth alone, or a step of 
 bring it about?
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,12 +15,13 @@ from matplotlib.ticker import PercentFormatter
 from normgrowth.analysis.collapse import FLOOR, WINDOW, sliding_s
 from normgrowth.editors.families import controlled_editor
 from normgrowth.errors import ArtefactError
-from normgrowth.figures import panels
-from normgrowth.figures.by_place import draw_line
+from normgrowth.figures import grid, panels, series
+from normgrowth.figures.curves import draw_line
 from normgrowth.figures.grid import blocks
 from normgrowth.figures.norm_against_edits import mean_norm
 from normgrowth.figures.perplexity_against_edits import draw_perplexity, readable
 from normgrowth.figures.scores_against_edits import retained
+from normgrowth.figures.series import Line
 from normgrowth.figures.style import Look, Style
 
 TITLES = (
@@ -32,18 +35,19 @@ S = -1  # the last of the four scores
 
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw tables `scores`, `downstream` and `norms`."""
-    norms = panels.edited_runs(tables["norms"], "norms")
+    norms = series.edited_runs(tables["norms"], "norms")
     scores, perplexity = tables["scores"], readable(tables["downstream"])
     groups = arms_by_model(norms, style)
     figure, parts = blocks(
         style, list(groups), [style.settings.panel_height * 0.82 * len(of_model) for of_model in groups.values()]
     )
-    collapsed, legend = False, {}
+    collapsed = False
+    legend: dict[str, list[str]] = {}
     for part, (model, of_model) in zip(parts, groups.items(), strict=True):
         axes = part.subplots(len(of_model), len(TITLES), squeeze=False, sharex=True)
         for row, (controlled, members) in zip(axes, of_model.items(), strict=True):
-            mine = [frame[frame["model"] == model] for frame in (scores, perplexity, norms)]
-            collapsed |= _row(row, members, *mine, style)
+            mine = Run(*(frame[frame["model"] == model] for frame in (scores, perplexity, norms)))
+            collapsed |= _row(row, members, mine, style)
             row[0].set_ylabel(controlled, fontweight="bold")
             legend[controlled] = style.order(sorted({*legend.get(controlled, ()), *members}))
         for ax, title in zip(axes[0], TITLES, strict=True):
@@ -72,31 +76,47 @@ def arms_by_model(norms: pd.DataFrame, style: Style) -> dict[str, dict[str, list
     return groups
 
 
-def _row(axes: np.ndarray, members: list[str], scores, perplexity, norms, style: Style) -> bool:
+class Run(NamedTuple):
+    """Rows of the tables `scores`, `downstream` (perplexity alone) and `norms` that belong together."""
+
+    scores: pd.DataFrame
+    perplexity: pd.DataFrame
+    norms: pd.DataFrame
+
+    def of(self, editor: str) -> "Run":
+        """The rows of one editor."""
+        return Run(*(frame[frame["editor"] == editor] for frame in self))
+
+
+def _row(axes: np.ndarray, members: list[str], of_model: Run, style: Style) -> bool:
     """Draw one controlled editor and its arms; say whether one of them collapsed."""
-    collapsed, seen = False, ([], [])
-    norms = norms[(norms["role"] == "edited") & norms["step"].isin(panels.thin(np.sort(norms["step"].unique())))]
+    collapsed = False
+    perplexities: list[float] = []
+    ratios: list[float] = []
+    norms = of_model.norms
+    steps = series.thin(np.sort(norms["step"].unique()))
+    of_model = of_model._replace(norms=norms[(norms["role"] == "edited") & norms["step"].isin(steps)])
+    perplexity = of_model.perplexity
     unedited = perplexity.loc[perplexity["step"] == 0, "value"].mean()
     for editor in members:
-        look = style.look(editor)
-        of_editor = [frame[frame["editor"] == editor] for frame in (scores, perplexity, norms)]
-        _scores(axes[0], axes[1], of_editor[0], look)
-        if len(of_editor[1]):
-            broke, values = draw_perplexity(axes[2], of_editor[1], look)
+        look, run = style.look(editor), of_model.of(editor)
+        _scores(axes[0], axes[1], run.scores, look)
+        if len(run.perplexity):
+            broke, values = draw_perplexity(axes[2], run.perplexity, look)
             collapsed |= broke
-            seen[0].extend(values)
-        broke, values = mean_norm(axes[3], of_editor[2], look)
+            perplexities.extend(values)
+        broke, values = mean_norm(axes[3], run.norms, look)
         collapsed |= broke
-        seen[1].extend(values)
+        ratios.extend(values)
     for ax in axes[:2]:
         ax.set_ylim(-0.03, 1.05)
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes[0].axhline(FLOOR, color="#999999", linewidth=0.7, zorder=1)
-    for ax, values, level in ((axes[2], seen[0], unedited), (axes[3], seen[1], 1.0)):
+    for ax, values, level in ((axes[2], perplexities, unedited), (axes[3], ratios, 1.0)):
         panels.unedited_line(ax, level)
         panels.scale(ax, [*values, level])
     for ax in axes:
-        panels.edits_axis(ax, label=panels.at_bottom(ax))
+        panels.edits_axis(ax, label=grid.at_bottom(ax))
     return collapsed
 
 
@@ -105,6 +125,6 @@ def _scores(once: Axes, kept: Axes, scores: pd.DataFrame, look: Look) -> None:
     first = scores[scores["order"] == scores["order"].min()]
     line = sliding_s(first)
     every = max(1, len(line) // 5)
-    marks = {"marker": look.marker, "markevery": (0, every)}
+    marks: dict[str, Any] = {"marker": look.marker, "markevery": (0, every)}
     once.plot(line.index, line, color=look.colour, linestyle=look.dash, zorder=4, **marks)
-    draw_line(kept, retained(scores[scores["moment"] != "unedited"])[S], False, look)
+    draw_line(kept, Line(retained(scores[scores["moment"] != "unedited"])[S]), look)

@@ -1,21 +1,47 @@
-"""Several quantities against edits: a row of panels per quantity, one line per editor, means over edit orders."""
+"""Lines against edits: one editor's line, and figures with a row of panels per quantity or place of the model."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from normgrowth.analysis.places import PLACES, at_place, place_layer
 from normgrowth.errors import ArtefactError
-from normgrowth.figures import panels
-from normgrowth.figures.grid import draw_mean, lay_out
-from normgrowth.figures.style import Style
+from normgrowth.figures import grid, panels, series
+from normgrowth.figures.grid import lay_out
+from normgrowth.figures.series import Line
+from normgrowth.figures.style import THIN_WIDTH, Look, Style
+
+SHOWN = (PLACES[0], PLACES[1], PLACES[3], PLACES[4])
+TITLES = (
+    "residual, last layer\n(text)",
+    "residual, last layer\n(facts, last token)",
+    "residual, last edited\nlayer (text)",
+    "MLP output, last edited\nlayer (text)",
+)
+
+ASIDE = 0.006
+"""Distance of one editor's points from the next, as a share of the run, where panels are split by family."""
+
+
+class Activity(NamedTuple):
+    """A quantity of activations: columns of table `activations` with its mean and deviation, and its y axis.
+
+    With `log` None the values decide whether the axis is logarithmic.
+    """
+
+    mean: str
+    deviation: str
+    label: str
+    log: bool | None
 
 
 class Quantity(NamedTuple):
-    """What one row of panels shows.
+    """Quantity that one row of panels shows.
 
     `rows` holds `value` by model, editor, order and step. The grey line stands at `level`, or else at the mean of step
     0. With `log` None the values decide whether the axis is logarithmic.
@@ -38,9 +64,10 @@ def draw_curves(style: Style, quantities: Sequence[Quantity]) -> Figure:
     if not quantities:
         raise ArtefactError("the tables have no rows to draw: measure at least one editor")
     runs = pd.concat([quantity.rows[["model", "editor"]].drop_duplicates() for quantity in quantities])
-    few = panels.row_by_model if len(quantities) == 1 else panels.grid_by_model
+    few = grid.row_by_model if len(quantities) == 1 else grid.grid_by_model
     layout = lay_out(style, [quantity.label for quantity in quantities], runs, few)
-    collapsed, drawn = False, {}
+    collapsed = False
+    drawn: dict[tuple[str, int], list[float]] = {}
     for panel in layout.panels:
         quantity = quantities[panel.row]
         rows = quantity.rows[quantity.rows["model"] == panel.model]
@@ -50,10 +77,10 @@ def draw_curves(style: Style, quantities: Sequence[Quantity]) -> Figure:
             chosen = rows[rows["editor"] == editor]
             if chosen.empty:
                 continue
-            line, broke = panels.finite_part(panels.over_orders(chosen, "value", log=bool(quantity.log)))
-            draw_mean(panel.axes, line, broke, style.look(editor), thinly)
-            collapsed |= broke
-            values.extend(line["mean"])
+            line = series.finite_part(series.over_orders(chosen, "value", log=bool(quantity.log)))
+            draw_mean(panel.axes, line, style.look(editor), thinly)
+            collapsed |= line.broke
+            values.extend(line.values["mean"])
         if np.isfinite(level):
             panels.unedited_line(panel.axes, level)
     for panel in layout.panels:
@@ -63,11 +90,84 @@ def draw_curves(style: Style, quantities: Sequence[Quantity]) -> Figure:
             panel.axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         else:
             panels.scale(panel.axes, drawn[panel.model, panel.row], quantity.log)
-        panels.edits_axis(panel.axes, label=panels.at_bottom(panel.axes))
+        panels.edits_axis(panel.axes, label=grid.at_bottom(panel.axes))
     return layout.finish(style, [panels.cross_handle()] if collapsed else [])
 
 
-def per_step(rows: pd.DataFrame, value: str) -> pd.DataFrame:
-    """Mean of a column by model, editor, order and step, as `value`; NaN where one of its parts is."""
-    keys = ["model", "editor", "order", "step"]
-    return rows.groupby(keys)[value].agg(lambda values: values.mean(skipna=False)).rename("value").reset_index()
+def draw_places(tables: dict[str, pd.DataFrame], style: Style, activity: Activity) -> Figure:
+    """One row of panels per place, one column per model (or family, of many editors), one line per editor.
+
+    Args:
+        tables: `activations`, and `norms`, which says which layers were edited.
+    """
+    activations = series.edited_runs(tables["activations"], "activations")
+    layout = lay_out(style, TITLES, activations, grid.grid_by_model)
+    collapsed = False
+    drawn: dict[tuple[str, int], list[float]] = {}
+    for panel in layout.panels:
+        place, values = SHOWN[panel.row], drawn.setdefault((panel.model, panel.row), [1.0])
+        for editor, thinly in panel.lines:
+            chosen = activations[(activations["model"] == panel.model) & (activations["editor"] == editor)]
+            if chosen.empty:
+                continue
+            norms = tables["norms"]
+            norms = norms[(norms["model"] == panel.model) & (norms["editor"] == editor)]
+            rows = at_place(chosen, place, place_layer(place, chosen, norms))
+            line = series.along_edits(rows, activity.mean, activity.deviation)
+            aside = (
+                panel.shift(editor, line.values.index.max(), ASIDE)
+                if layout.split and len(line.values) and not thinly
+                else 0.0
+            )
+            draw_line(panel.axes, line, style.look(editor), thinly, aside)
+            values.extend(line.values[["mean", "low", "high"]].to_numpy().ravel())
+            collapsed |= line.broke
+        panels.unedited_line(panel.axes)
+    for panel in layout.panels:
+        panels.scale(panel.axes, drawn[panel.model, panel.row], activity.log)
+        panels.edits_axis(panel.axes, label=grid.at_bottom(panel.axes))
+    layout.figure.supylabel(activity.label, fontsize=style.settings.font_size + 0.5, fontweight="bold")
+    return layout.finish(style, [panels.cross_handle()] if collapsed else [])
+
+
+def draw_mean(ax: Axes, line: Line, look: Look, thinly: bool, every: tuple[int, int] | None = None) -> None:
+    """A mean with its band, and the cross of a collapse; `thinly` the bare mean.
+
+    Args:
+        every: which points carry a marker; all when left out.
+    """
+    values = line.values
+    if thinly:
+        ax.plot(values.index, values["mean"], color=look.colour, linewidth=THIN_WIDTH, zorder=3)
+        return
+    style: dict[str, Any] = {"linestyle": look.dash, "marker": look.marker, "markevery": every}
+    ax.plot(values.index, values["mean"], color=look.colour, zorder=4, **style)
+    ax.fill_between(values.index, values["low"], values["high"], color=look.colour, alpha=0.18, linewidth=0, zorder=3)
+    if line.broke and len(values):
+        panels.cross(ax, values.index[-1], values["mean"].iloc[-1], look.colour)
+
+
+def draw_line(ax: Axes, line: Line, look: Look, thinly: bool = False, aside: float = 0.0) -> None:
+    """One editor's line with its interval, and the cross of a collapse; `thinly` the bare line.
+
+    All points but those of the unedited model stand `aside`.
+    """
+    values = line.values
+    if thinly:
+        ax.plot(values.index, values["mean"], color=look.colour, linewidth=THIN_WIDTH, zorder=3)
+        return
+    errors = np.nan_to_num(np.abs(values[["low", "high"]].to_numpy() - values[["mean"]].to_numpy()).T)
+    x = np.where(values.index > 0, values.index + aside, values.index) if aside else values.index
+    ax.errorbar(
+        x,
+        values["mean"],
+        yerr=errors,
+        color=look.colour,
+        linestyle=look.dash,
+        marker=look.marker,
+        elinewidth=1.0,
+        capsize=2,
+        zorder=4,
+    )
+    if line.broke and len(values):
+        panels.cross(ax, x[-1], values["mean"].iloc[-1], look.colour)

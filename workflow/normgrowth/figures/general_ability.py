@@ -1,11 +1,12 @@
-"""What the model can still do besides its edits, against edits."""
+"""General ability, which the edits are not about, against edits."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from normgrowth.claims.performance import ACCURACIES
-from normgrowth.figures import panels
-from normgrowth.figures.curves import Quantity, draw_curves, per_step
+from normgrowth.analysis.ability_loss import ACCURACIES
+from normgrowth.figures import series
+from normgrowth.figures.curves import Quantity, draw_curves
+from normgrowth.figures.series import per_step
 from normgrowth.figures.style import Style
 
 TASKS = {
@@ -16,7 +17,7 @@ TASKS = {
 
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw tables `downstream` and `scores`."""
-    downstream = panels.edited_runs(tables["downstream"], "downstream")
+    downstream = series.edited_runs(tables["downstream"], "downstream")
     accuracy = downstream[downstream["metric"].isin(ACCURACIES)]
     others = sorted(set(accuracy["task"]) - set(TASKS))
     labels = TASKS | {task: f"{task},\nright" for task in others}
@@ -24,7 +25,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
         Quantity(label, per_step(accuracy[accuracy["task"] == task], "value"), share=True)
         for task, label in labels.items()
     ]
-    untouched = panels.edited_runs(tables["scores"], "scores")
+    untouched = series.edited_runs(tables["scores"], "scores")
     untouched = untouched[untouched["moment"] == "untouched"]
     kept = untouched.assign(kept=1 - untouched["es"])
     quantities.append(Quantity("untouched facts whose true\nobject is preferred", per_step(kept, "kept"), share=True))

@@ -5,10 +5,9 @@ CKA does not see scale, the norm sees nothing else, and the subspace does not se
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from normgrowth.figures import heat, panels
+from normgrowth.figures import heat, panels, series
 from normgrowth.figures.grid import blocks
 from normgrowth.figures.style import Style
 
@@ -34,21 +33,20 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
         columns = ((norms, "ratio_of_norms"), (alignment, "cka"), (subspaces, "kept"))
         values = [_at_end(frame[frame["model"] == model], column, editors[model]) for frame, column in columns]
         most = max(most, values[0].shape[1])
-        scales = (heat.norm_of(values[0].to_numpy(dtype=float)), Normalize(0, 1), Normalize(0, 1))
+        scales = (heat.ratio_colours(values[0].to_numpy(dtype=float)), heat.SHARES, heat.SHARES)
         axes = part.subplots(1, len(TITLES), squeeze=False, sharey=True)[0]
-        edited = panels.edited_layers(tables["norms"], model)
+        edited = series.edited_layers(tables["norms"], model)
         for ax, frame, scale, title in zip(axes, values, scales, TITLES, strict=True):
-            around_one = isinstance(scale, LogNorm)
-            heat.draw(ax, frame, edited, scale, style, heat.RATIOS if around_one else heat.SHARES)
+            heat.draw(ax, frame, edited, scale, style)
             ax.set_title(title, fontsize=style.settings.font_size)
             broken |= not np.isfinite(frame.to_numpy(dtype=float)).all()
-        heat.colour_bar(part, axes[2:], scales[2], "CKA, or ratio", heat.SHARES, "max")
+        heat.colour_bar(part, axes[2:], heat.SHARES, "CKA, or ratio", "max")
     panels.add_legend(figure, heat.handles(most, broken), entry_width=2.4)
     return figure
 
 
 def _chosen(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    rows = panels.edited_runs(frame, name)
+    rows = series.edited_runs(frame, name)
     return rows[(rows["probe"] == PROBE) & (rows["token"] == TOKEN) & (rows["site"] == SITE)]
 
 

@@ -1,20 +1,22 @@
-"""Where lines of several quantities, models and editors are drawn.
+"""Layouts: panels for lines of several quantities, models and editors.
 
 Few editors share a panel. Many are told apart by splitting panels: each model is a block of rows, one row per quantity
 and one column per family of editors. Panels of a row share their y axis, so that families compare.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from normgrowth.editors.families import CONTROL, PLURAL, by_family, controlled_editor
 from normgrowth.figures import panels
-from normgrowth.figures.style import Look, Style
+from normgrowth.figures.style import THIN_WIDTH, Style
 
 MANY = 8
 """Most editors whose lines can be told apart in one panel."""
@@ -25,6 +27,9 @@ CROWD = 5
 PAGE_WIDTH = 10.8  # inches: the report shows a wider figure smaller than it is
 NAME_HEIGHT = 0.3  # inches, of a model's name over its block
 THIN = "controlled editor"
+
+Few = Callable[..., tuple[Figure, dict[tuple[int, str], Axes]]]
+"""Maker of a figure whose panels, by (number of label, model), all editors share."""
 
 
 class Panel(NamedTuple):
@@ -38,7 +43,7 @@ class Panel(NamedTuple):
     """Editors that the control arms of this panel control, to be drawn thin for comparison."""
 
     def shift(self, editor: str, span: float, room: float) -> float:
-        """How far aside an editor's points stand, so that bars do not hide each other: `room` of `span` per editor."""
+        """Distance aside of an editor's points, so that bars do not hide each other: `room` of `span` per editor."""
         return room * span * (self.editors.index(editor) - (len(self.editors) - 1) / 2)
 
     @property
@@ -77,10 +82,58 @@ class Layout(NamedTuple):
         return self.figure
 
 
-THIN_WIDTH = 0.8
+def grid(style: Style, rows: int, columns: int, height: float = 1.0, **options: Any) -> tuple[Figure, np.ndarray]:
+    """A figure of rows x columns panels; `height` scales the height of a panel."""
+    settings = style.settings
+    # A lone panel is made wider: its legend and title need the room.
+    width = settings.panel_width * (1.35 if columns == 1 else columns)
+    figure = Figure(figsize=(width, settings.panel_height * height * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def lay_out(style: Style, labels: Sequence[str], rows: pd.DataFrame, few: Callable, **options) -> Layout:
+def grid_by_model(
+    style: Style, labels: Sequence[str], models: Sequence[str], **options: Any
+) -> tuple[Figure, dict[tuple[int, str], Axes]]:
+    """One row of panels per label and one column per model; two columns of labels where there is a single model.
+
+    Returns:
+        The figure, and its panels by (number of label, model), titled and labelled.
+    """
+    if len(models) > 1:
+        figure, axes = grid(style, len(labels), len(models), 0.78, sharex="col", **options)
+        found = {(row, model): axes[row, column] for row in range(len(labels)) for column, model in enumerate(models)}
+        for model in models:
+            found[0, model].set_title(model)
+    else:
+        figure, axes = grid(style, -(-len(labels) // 2), min(2, len(labels)), 0.85, sharex=True, **options)
+        found = {(row, models[0]): axes[row // 2, row % 2] for row in range(len(labels))}
+        for unused in axes.ravel()[len(labels) :]:
+            unused.set_visible(False)
+        figure.suptitle(models[0], fontsize=style.settings.font_size + 0.5, fontweight="bold")
+    for (row, model), ax in found.items():
+        if model == models[0]:
+            ax.set_ylabel(labels[row])
+    return figure, found
+
+
+def row_by_model(
+    style: Style, labels: Sequence[str], models: Sequence[str], **options: Any
+) -> tuple[Figure, dict[tuple[int, str], Axes]]:
+    """One panel per model side by side, for a single quantity; as `grid_by_model`."""
+    figure, axes = grid(style, 1, len(models), **options)
+    for ax, model in zip(axes[0], models, strict=True):
+        ax.set_title(model)
+    axes[0, 0].set_ylabel(labels[0])
+    return figure, {(0, model): ax for ax, model in zip(axes[0], models, strict=True)}
+
+
+def at_bottom(ax: Axes) -> bool:
+    """True where no panel stands under this one, so that it carries the label of the x axis."""
+    place = ax.get_subplotspec()
+    return place is not None and place.is_last_row()
+
+
+def lay_out(style: Style, labels: Sequence[str], rows: pd.DataFrame, few: Few, **options: Any) -> Layout:
     """Panels for each quantity and model of a table.
 
     Args:
@@ -95,30 +148,16 @@ def lay_out(style: Style, labels: Sequence[str], rows: pd.DataFrame, few: Callab
         figure, axes = few(style, labels, models, **options)
         return Layout(figure, [Panel(ax, row, model, editors, []) for (row, model), ax in axes.items()], editors, False)
     of_model = {model: set(rows.loc[rows["model"] == model, "editor"]) for model in models}
-    return Layout(*_split(style, labels, of_model, editors), editors, True)
+    figure, made = _split(style, labels, of_model, editors)
+    return Layout(figure, made, editors, True)
 
 
-def draw_mean(ax: Axes, line: pd.DataFrame, broke: bool, look: Look, thinly: bool, every=None) -> None:
-    """A mean with its band, and the cross of a collapse; `thinly` the bare mean.
-
-    Args:
-        every: which points carry a marker; all when left out.
-    """
-    if thinly:
-        ax.plot(line.index, line["mean"], color=look.colour, linewidth=THIN_WIDTH, zorder=3)
-        return
-    marks = {"marker": look.marker, "markevery": every}
-    ax.plot(line.index, line["mean"], color=look.colour, linestyle=look.dash, zorder=4, **marks)
-    ax.fill_between(line.index, line["low"], line["high"], color=look.colour, alpha=0.18, linewidth=0, zorder=3)
-    if broke and len(line):
-        panels.cross(ax, line.index[-1], line["mean"].iloc[-1], look.colour)
-
-
-def blocks(style: Style, models: Sequence[str], heights: Sequence[float], width: float = PAGE_WIDTH):
+def blocks(
+    style: Style, models: Sequence[str], heights: Sequence[float], width: float = PAGE_WIDTH
+) -> tuple[Figure, np.ndarray]:
     """A figure of one block per model under its name, of these heights in inches, and the blocks."""
     heights = [height + NAME_HEIGHT for height in heights]
-    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.07)
+    figure = Figure(figsize=(width, sum(heights)), layout=ConstrainedLayoutEngine(h_pad=0.07))
     # Names stand at the left, where a reader of a narrow window begins.
     parts = figure.subfigures(len(models), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, model in zip(parts, models, strict=True):
@@ -126,7 +165,9 @@ def blocks(style: Style, models: Sequence[str], heights: Sequence[float], width:
     return figure, parts
 
 
-def _split(style: Style, labels: Sequence[str], of_model: dict[str, set[str]], editors: list[str]):
+def _split(
+    style: Style, labels: Sequence[str], of_model: dict[str, set[str]], editors: list[str]
+) -> tuple[Figure, list[Panel]]:
     families = by_family(editors)
     height = style.settings.panel_height * (1.0 if len(labels) == 1 else 0.72)
     width = min(PAGE_WIDTH, style.settings.panel_width * max(len(families), 1.6))

@@ -4,11 +4,12 @@ import re
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from normgrowth.errors import ArtefactError
-from normgrowth.figures import panels
+from normgrowth.figures import grid, panels
 from normgrowth.figures.style import Style
 from normgrowth.training.training_settings import KINDS
 
@@ -33,7 +34,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     found = rows[["kind", "model", "editor"]].drop_duplicates().itertuples(index=False)
     runs = sorted(found, key=lambda run: (run.model, KINDS.index(run.kind), run.editor))
     columns = min(COLUMNS, len(runs))
-    figure, axes = panels.grid(style, -(-len(runs) // columns), columns, 0.95)
+    figure, axes = grid.grid(style, -(-len(runs) // columns), columns, 0.95)
     several = len({run.model for run in runs}) > 1
     for ax, run in zip(axes.ravel(), runs, strict=False):
         chosen = rows[(rows["model"] == run.model) & (rows["editor"] == run.editor)]
@@ -58,7 +59,7 @@ def part_of(matrix: str) -> str:
     return "attention" if re.search(r"attn|attention", matrix) else "MLP"
 
 
-def _panel(ax, rows: pd.DataFrame) -> None:
+def _panel(ax: Axes, rows: pd.DataFrame) -> None:
     logs = np.log(rows["frobenius_ratio"].astype(float))
     ratios = np.exp(logs.groupby([rows["step"], rows["matrix"]]).mean().unstack())  # over training runs
     for matrix in ratios:

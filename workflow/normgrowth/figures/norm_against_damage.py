@@ -2,13 +2,14 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from normgrowth.analysis.ability_loss import damage_by_editor
 from normgrowth.analysis.effects import rank_correlation
-from normgrowth.claims.tracking import damage_by_editor
 from normgrowth.editors.families import is_control
-from normgrowth.figures import panels
+from normgrowth.figures import panels, series
 from normgrowth.figures.grid import blocks
 from normgrowth.figures.style import Style
 
@@ -22,13 +23,13 @@ QUANTITIES = {
 
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw tables `norms`, `activations`, `scores` and `downstream`."""
-    tables = {name: panels.edited_runs(frame, name) for name, frame in tables.items()}
+    tables = {name: series.edited_runs(frame, name) for name, frame in tables.items()}
     models = sorted(tables["norms"]["model"].unique())
     figure, parts = blocks(style, models, [style.settings.panel_height * 0.95] * len(models))
     editors = set()
     for part, model in zip(parts, models, strict=True):
         row = part.subplots(1, len(QUANTITIES), squeeze=False)[0]
-        table = damage_by_editor({name: frame[frame["model"] == model] for name, frame in tables.items()})
+        table = damage_by_editor(**{name: frame[frame["model"] == model] for name, frame in tables.items()})
         table["norm"], table["perplexity"] = np.exp(table["log_norm"]), np.exp(table["log_perplexity"])
         editors |= set(table.index)
         for ax, (quantity, label) in zip(row, QUANTITIES.items(), strict=True):
@@ -39,7 +40,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     return figure
 
 
-def _panel(ax, table: pd.DataFrame, quantity: str, style: Style) -> None:
+def _panel(ax: Axes, table: pd.DataFrame, quantity: str, style: Style) -> None:
     known = table[np.isfinite(table["norm"]) & np.isfinite(table[quantity].astype(float))]
     for editor, point in known.iterrows():
         look = style.look(editor)

@@ -2,19 +2,22 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from normgrowth.figures import panels
-from normgrowth.figures.grid import draw_mean, lay_out
-from normgrowth.figures.style import Style
+from normgrowth.figures import grid, panels, series
+from normgrowth.figures.curves import draw_mean
+from normgrowth.figures.grid import lay_out
+from normgrowth.figures.style import Look, Style
 
 
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw table `norms`."""
-    norms = panels.edited_runs(tables["norms"], "norms")
+    norms = series.edited_runs(tables["norms"], "norms")
     norms = norms[norms["role"] == "edited"]
-    layout = lay_out(style, ["Frobenius norm relative\nto the unedited matrix"], norms, panels.row_by_model)
-    collapsed, drawn = False, {}
+    layout = lay_out(style, ["Frobenius norm relative\nto the unedited matrix"], norms, grid.row_by_model)
+    collapsed = False
+    drawn: dict[str, list[float]] = {}
     for panel in layout.panels:
         values = drawn.setdefault(panel.model, [1.0])
         rows = norms[norms["model"] == panel.model]
@@ -31,26 +34,27 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     return layout.finish(style, [panels.cross_handle()] if collapsed else [])
 
 
-def draw_norms(ax, norms: pd.DataFrame, look, thinly: bool = False) -> tuple[bool, list[float]]:
+def draw_norms(ax: Axes, norms: pd.DataFrame, look: Look, thinly: bool = False) -> tuple[bool, list[float]]:
     """Draw one editor; say whether it collapsed, and which values were drawn."""
-    steps = panels.thin(np.sort(norms["step"].unique()))
+    steps = series.thin(np.sort(norms["step"].unique()))
     norms = norms[norms["step"].isin(steps)]
     drawn = []
     if norms["matrix"].nunique() > 1 and not thinly:
         for _, matrix in norms.groupby("matrix"):
-            line, _ = panels.finite_part(panels.over_orders(matrix, "frobenius_ratio", log=True))
-            ax.plot(line.index, line["mean"], color=look.colour, linewidth=0.6, alpha=0.5, zorder=2)
-            drawn.extend(line["mean"])
+            line = series.finite_part(series.over_orders(matrix, "frobenius_ratio", log=True))
+            ax.plot(line.values.index, line.values["mean"], color=look.colour, linewidth=0.6, alpha=0.5, zorder=2)
+            drawn.extend(line.values["mean"])
     broke, values = mean_norm(ax, norms, look, thinly)
     return broke, drawn + values
 
 
-def mean_norm(ax, norms: pd.DataFrame, look, thinly: bool = False) -> tuple[bool, list[float]]:
+def mean_norm(ax: Axes, norms: pd.DataFrame, look: Look, thinly: bool = False) -> tuple[bool, list[float]]:
     """Draw the mean over one editor's edited matrices; say whether it collapsed, and which values were drawn."""
     norms = norms.assign(log_ratio=np.log(norms["frobenius_ratio"]))
     # Plain sums, so that one matrix that is not finite shows in the mean.
     mean = norms.groupby(["order", "step"])["log_ratio"].agg(lambda values: np.exp(values.mean(skipna=False)))
-    line, broke = panels.finite_part(panels.over_orders(mean.rename("ratio").reset_index(), "ratio", log=True))
-    every = max(1, len(line) // 6)
-    draw_mean(ax, line, broke, look, thinly, (every - 1, every))
-    return broke, [*line["mean"], *([] if thinly else [*line["low"].dropna(), *line["high"].dropna()])]
+    line = series.finite_part(series.over_orders(mean.rename("ratio").reset_index(), "ratio", log=True))
+    every = max(1, len(line.values) // 6)
+    draw_mean(ax, line, look, thinly, (every - 1, every))
+    values = line.values
+    return line.broke, [*values["mean"], *([] if thinly else [*values["low"].dropna(), *values["high"].dropna()])]

@@ -1,14 +1,17 @@
 """Norm of every watched matrix by layer, halfway and at the end: one panel per model and editor."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from normgrowth.figures import panels
+from normgrowth.figures import grid, panels, series
 from normgrowth.figures.grid import MANY, blocks
 from normgrowth.figures.style import UNEDITED_COLOUR, Style
 
@@ -20,7 +23,7 @@ SHADE = "#DCE6F2"
 
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw table `norms`."""
-    norms = panels.edited_runs(tables["norms"], "norms")
+    norms = series.edited_runs(tables["norms"], "norms")
     runs = {
         model: style.order(sorted(norms.loc[norms["model"] == model, "editor"].unique()))
         for model in sorted(norms["model"].unique())
@@ -29,7 +32,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
         return _by_blocks(norms, runs, style)
     columns = min(MOST_COLUMNS, max(map(len, runs.values())))
     rows = {model: -(-len(editors) // columns) for model, editors in runs.items()}
-    figure, axes = panels.grid(style, sum(rows.values()), columns, 0.8)
+    figure, axes = grid.grid(style, sum(rows.values()), columns, 0.8)
     if columns > 2:
         width, height = figure.get_size_inches()
         figure.set_size_inches(width * 0.68, height * 0.9)
@@ -72,7 +75,7 @@ def _title(start: str, end: str, longest: float) -> str:
     return start + end if len(start + end) <= longest else f"{start.rstrip(' ·')}\n{end}"
 
 
-def _run_panels(places, norms: pd.DataFrame, editors: list[str], style: Style) -> None:
+def _run_panels(places: np.ndarray, norms: pd.DataFrame, editors: list[str], style: Style) -> None:
     """One panel per editor of a model, all with one y axis; places left over are hidden."""
     summaries = [_summary(norms[norms["editor"] == editor]) for editor in editors]
     values = np.concatenate([summary["ratio"] for summary in summaries])
@@ -104,7 +107,7 @@ def _summary(norms: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts).reset_index()
 
 
-def _panel(ax, summary: pd.DataFrame, colour: str) -> None:
+def _panel(ax: Axes, summary: pd.DataFrame, colour: str) -> None:
     edited = summary[summary["role"] == "edited"]
     for layer in edited["layer"].unique():
         ax.axvspan(layer - 0.5, layer + 0.5, color=SHADE, linewidth=0, zorder=0)
@@ -128,11 +131,11 @@ def _panel(ax, summary: pd.DataFrame, colour: str) -> None:
         )
     broken = edited[(edited["moment"] == "end") & ~np.isfinite(edited["ratio"])]
     if len(broken):
-        note = {"xycoords": "axes fraction", "ha": "right", "va": "top", "fontweight": "bold"}
+        note: dict[str, Any] = {"xycoords": "axes fraction", "ha": "right", "va": "top", "fontweight": "bold"}
         ax.annotate("collapsed", (0.98, 0.96), **note)
 
 
-def _shared_range(ax, values: np.ndarray) -> None:
+def _shared_range(ax: Axes, values: np.ndarray) -> None:
     # Panels of a model share their range by hand: sharing axes would share it with other models as well.
     if not len(values):
         return
@@ -145,7 +148,7 @@ def _shared_range(ax, values: np.ndarray) -> None:
         ax.set_ylim(low - margin, high + margin)
 
 
-def _handles() -> list:
+def _handles() -> list[Artist]:
     dark = "#333333"
     return [
         panels.unedited_handle(),

@@ -1,12 +1,15 @@
 """Activations in the plane of the unedited model's first two principal components, before and after edits."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from normgrowth.errors import ArtefactError
-from normgrowth.figures import panels
+from normgrowth.figures import panels, series
 from normgrowth.figures.grid import blocks
 from normgrowth.figures.style import UNEDITED_COLOUR, Style
 
@@ -16,7 +19,7 @@ MOST_CLOUDS = 4
 """Checkpoints drawn, the last among them: more would hide each other."""
 
 ROOM = 1.0
-"""How far panels may reach beyond the unedited cloud, in units of its own width."""
+"""Reach of panels beyond the unedited cloud, in units of its own width."""
 
 
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
@@ -25,7 +28,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     Raises:
         ArtefactError: when it holds no picture.
     """
-    rows = panels.edited_runs(tables["coordinates"], "coordinates")
+    rows = series.edited_runs(tables["coordinates"], "coordinates")
     rows = rows[(rows["probe"] == PROBE) & (rows["token"] == TOKEN) & (rows["site"] == SITE)]
     if rows.empty:
         raise ArtefactError("table coordinates has no residual stream on text to draw")
@@ -50,10 +53,10 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
             ax.set_title(f"{start}-\n{end}" if end else editor, fontsize=style.settings.font_size - 0.5)
             ax.tick_params(labelbottom=number + COLUMNS >= len(editors[model]))
         shares = [mine[f"pc{i}_share"].iloc[0] for i in (1, 2)]
-        size = {"fontsize": style.settings.font_size}
+        size: dict[str, Any] = {"fontsize": style.settings.font_size}
         part.supxlabel(f"first component ({shares[0]:.0%} of the unedited variance)", **size)
         part.supylabel(f"second ({shares[1]:.0%})", **size)
-    dark = {"linestyle": "none", "markersize": 4}
+    dark: dict[str, Any] = {"linestyle": "none", "markersize": 4}
     handles = [
         Line2D([], [], color=UNEDITED_COLOUR, marker="o", label="unedited model", **dark),
         Line2D(
@@ -66,10 +69,10 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     return figure
 
 
-def _panel(ax, rows: pd.DataFrame, colour: str) -> None:
+def _panel(ax: Axes, rows: pd.DataFrame, colour: str) -> None:
     steps = np.sort(rows.loc[rows["step"] > 0, "step"].unique())
     shown = steps[np.unique(np.linspace(0, len(steps) - 1, MOST_CLOUDS).round().astype(int))] if len(steps) else steps
-    dots = {"s": 5, "linewidths": 0}
+    dots: dict[str, Any] = {"s": 5, "linewidths": 0}
     before = rows[rows["step"] == 0]
     ax.scatter(before["pc1"], before["pc2"], color=UNEDITED_COLOUR, alpha=0.6, zorder=2, **dots)
     for number, step in enumerate(shown):

@@ -2,18 +2,21 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from normgrowth.figures import panels
-from normgrowth.figures.grid import draw_mean, lay_out
-from normgrowth.figures.style import Style
+from normgrowth.figures import grid, panels, series
+from normgrowth.figures.curves import draw_mean
+from normgrowth.figures.grid import lay_out
+from normgrowth.figures.style import Look, Style
 
 
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw table `downstream`."""
     perplexity = readable(tables["downstream"])
-    layout = lay_out(style, ["perplexity per token\nof held-out text"], perplexity, panels.row_by_model)
-    collapsed, drawn = False, {}
+    layout = lay_out(style, ["perplexity per token\nof held-out text"], perplexity, grid.row_by_model)
+    collapsed = False
+    drawn: dict[str, list[float]] = {}
     for panel in layout.panels:
         rows = perplexity[perplexity["model"] == panel.model]
         unedited = rows.loc[rows["step"] == 0, "value"].mean()
@@ -37,13 +40,13 @@ def readable(downstream: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ArtefactError: when there are none.
     """
-    downstream = panels.edited_runs(downstream, "downstream")
+    downstream = series.edited_runs(downstream, "downstream")
     perplexity = downstream[downstream["metric"] == "perplexity"]
-    return panels.edited_runs(perplexity.assign(value=perplexity["value"].replace(np.inf, np.nan)), "downstream")
+    return series.edited_runs(perplexity.assign(value=perplexity["value"].replace(np.inf, np.nan)), "downstream")
 
 
-def draw_perplexity(ax, perplexity: pd.DataFrame, look, thinly: bool = False) -> tuple[bool, list[float]]:
+def draw_perplexity(ax: Axes, perplexity: pd.DataFrame, look: Look, thinly: bool = False) -> tuple[bool, list[float]]:
     """Draw one editor's `value` by step; say whether it collapsed, and which values were drawn."""
-    line, broke = panels.finite_part(panels.over_orders(perplexity, "value", log=True))
-    draw_mean(ax, line, broke, look, thinly)
-    return broke, list(line["mean"])
+    line = series.finite_part(series.over_orders(perplexity, "value", log=True))
+    draw_mean(ax, line, look, thinly)
+    return line.broke, list(line.values["mean"])

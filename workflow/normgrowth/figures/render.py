@@ -1,4 +1,4 @@
-"""Draw a figure and save it in every format; equal tables give equal bytes."""
+"""Drawing of a figure, and its files in every format; equal tables give equal bytes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,14 +9,14 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from normgrowth.figures.identity import identity_of
 from normgrowth.figures.style import Style
 from normgrowth.io.atomic import whole_or_not_at_all
 from normgrowth.io.documents import with_digest
+from normgrowth.io.identity import figure_identity
 from normgrowth.layout import UNEDITED
 
 # Without these, files would hold the time they were written at.
-METADATA = {
+METADATA: dict[str, dict[str, str | None]] = {
     "pdf": {"CreationDate": None, "Creator": "normgrowth", "Producer": None},
     "svg": {"Date": None, "Creator": "normgrowth"},
     "png": {"Software": "normgrowth"},
@@ -57,7 +57,7 @@ def save(figure: Figure, prefix: Path | str, style: Style, study: str = "") -> N
         # Places are found once: each format would find its own again, which takes longer than drawing.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-        name = identity_of(Path(prefix).name, study)
+        name = figure_identity(Path(prefix).name, study)
         for extension, metadata in (METADATA | {"svg": {**METADATA["svg"], "Identifier": name}}).items():
             # The report embeds SVG files, and checks them.
             write = with_digest if extension == "svg" else whole_or_not_at_all

@@ -1,4 +1,6 @@
-"""Which edits are still there at the end, by how many edits were made after them."""
+"""Retention of edits at the end of the run, by how many edits were made after them."""
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -7,9 +9,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean
 from normgrowth.analysis.effects import last_common_step
-from normgrowth.figures import panels
-from normgrowth.figures.grid import THIN_WIDTH, lay_out
-from normgrowth.figures.style import Style
+from normgrowth.figures import grid, series
+from normgrowth.figures.grid import lay_out
+from normgrowth.figures.style import THIN_WIDTH, Style
 
 BINS = 6
 LABELS = {"es": "efficacy (ES)\nat the end", "s": "harmonic mean (S)\nat the end"}
@@ -17,9 +19,9 @@ LABELS = {"es": "efficacy (ES)\nat the end", "s": "harmonic mean (S)\nat the end
 
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw table `scores`."""
-    scores = panels.edited_runs(tables["scores"], "scores")
+    scores = series.edited_runs(tables["scores"], "scores")
     kept = scores[scores["moment"].isin(["retention", "final"])]
-    layout = lay_out(style, list(LABELS.values()), scores, panels.grid_by_model, sharey=True)
+    layout = lay_out(style, list(LABELS.values()), scores, grid.grid_by_model, sharey=True)
     for panel in layout.panels:
         quantity = list(LABELS)[panel.row]
         for editor, thinly in panel.lines:
@@ -27,13 +29,15 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
             if run.empty:
                 continue
             line, look = by_age(run), style.look(editor)
-            marks = {"linewidth": THIN_WIDTH} if thinly else {"marker": look.marker, "linestyle": look.dash}
+            marks: dict[str, Any] = (
+                {"linewidth": THIN_WIDTH} if thinly else {"marker": look.marker, "linestyle": look.dash}
+            )
             panel.axes.plot(line.index, line[quantity], color=look.colour, zorder=3, **marks)
         panel.axes.set_ylim(-0.03, 1.05)
         panel.axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         panel.axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         panel.axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        if panels.at_bottom(panel.axes):
+        if grid.at_bottom(panel.axes):
             panel.axes.set_xlabel("edits made since")
     return layout.finish(style, first=())
 

@@ -1,5 +1,8 @@
 """Editing scores along the run: what is kept at each checkpoint, beside what each edit achieved at once."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -9,9 +12,10 @@ from matplotlib.ticker import PercentFormatter
 from normgrowth import seeds
 from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean
 from normgrowth.analysis.intervals import bootstrap_means, percentile_interval
-from normgrowth.figures import panels
-from normgrowth.figures.by_place import ASIDE, draw_line
+from normgrowth.figures import grid, panels, series
+from normgrowth.figures.curves import ASIDE, draw_line
 from normgrowth.figures.grid import lay_out
+from normgrowth.figures.series import Line
 from normgrowth.figures.style import UNEDITED_COLOUR, Look, Style
 
 NAMES = ("efficacy (ES)", "paraphrase (PS)", "neighbourhood (NS)", "harmonic mean (S)")
@@ -21,35 +25,40 @@ UNEDITED_LOOK = Look(UNEDITED_COLOUR, "o", "none")
 
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw table `scores`."""
-    scores = panels.edited_runs(tables["scores"], "scores")
-    layout = lay_out(style, NAMES, scores, panels.grid_by_model, sharey=True)
+    scores = series.edited_runs(tables["scores"], "scores")
+    layout = lay_out(style, NAMES, scores, grid.grid_by_model, sharey=True)
     for model in layout.models:
         mine = scores[scores["model"] == model]
         ours = [panel for panel in layout.panels if panel.model == model]
         point = retained(mine[mine["moment"] == "unedited"])
         for panel in ours:
-            draw_line(panel.axes, point[panel.row], False, UNEDITED_LOOK)
+            draw_line(panel.axes, Line(point[panel.row]), UNEDITED_LOOK)
         for editor in layout.editors:
             chosen = mine[mine["editor"] == editor]
             look = style.look(editor)
             kept, immediate = retained(chosen[chosen["moment"] != "unedited"]), at_once(chosen)
             for panel in ours:
                 if (editor, True) in panel.lines:
-                    draw_line(panel.axes, kept[panel.row], False, look, thinly=True)
+                    draw_line(panel.axes, Line(kept[panel.row]), look, thinly=True)
                 if editor not in panel.editors:
                     continue
                 longest = mine["step"].max()
                 aside = panel.shift(editor, longest, ASIDE) if layout.split else 0.0
-                draw_line(panel.axes, kept[panel.row], False, look, aside=aside)
+                draw_line(panel.axes, Line(kept[panel.row]), look, aside=aside)
                 # Hollow markers stand a little apart, so that editors that all succeed do not hide each other.
                 shift = panel.shift(editor, longest, 0.012)
                 once = immediate[panel.row]
-                hollow = {"marker": look.marker, "markerfacecolor": "white", "linestyle": "none", "zorder": 5}
+                hollow: dict[str, Any] = {
+                    "marker": look.marker,
+                    "markerfacecolor": "white",
+                    "linestyle": "none",
+                    "zorder": 5,
+                }
                 panel.axes.plot(once.index + shift, once["mean"], color=look.colour, **hollow)
     for panel in layout.panels:
         panel.axes.set_ylim(-0.03, 1.05)
         panel.axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        panels.edits_axis(panel.axes, label=panels.at_bottom(panel.axes))
+        panels.edits_axis(panel.axes, label=grid.at_bottom(panel.axes))
         panel.axes.set_xlim(left=-0.03 * scores["step"].max())
     once = Line2D([], [], color="#333333", marker="o", markerfacecolor="white", ls="none", label="just edited")
     return layout.finish(
@@ -58,7 +67,11 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
 
 
 def retained(scores: pd.DataFrame) -> list[pd.DataFrame]:
-    """ES, PS, NS and S of the unedited model and of edited facts at each checkpoint, with intervals, by step."""
+    """ES, PS, NS and S of the unedited model and of edited facts at each checkpoint.
+
+    Returns:
+        One frame per score, in the order of `NAMES`: columns `mean`, `low` and `high` by step.
+    """
     kept = scores[scores["moment"].isin(["unedited", "retention", "final"])]
     # A last checkpoint may be scored twice, as retention and as final: one row per case is kept.
     kept = kept.drop_duplicates(["order", "step", "case_id"], keep="last")
@@ -66,7 +79,7 @@ def retained(scores: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def at_once(scores: pd.DataFrame) -> list[pd.DataFrame]:
-    """ES, PS, NS and S just after each edit, over the edits since the checkpoint before, by checkpoint."""
+    """ES, PS, NS and S just after each edit, over the edits since the checkpoint before; as `retained`."""
     steps = np.sort(scores.loc[scores["moment"].isin(["retention", "final"]), "step"].unique())
     immediate = scores[scores["moment"] == "immediate"]
     if not len(steps):
@@ -78,7 +91,7 @@ def at_once(scores: pd.DataFrame) -> list[pd.DataFrame]:
     return _with_intervals(immediate[reached].groupby(steps[number[reached]]))
 
 
-def _with_intervals(groups) -> list[pd.DataFrame]:
+def _with_intervals(groups: Iterable[tuple[int, pd.DataFrame]]) -> list[pd.DataFrame]:
     """Mean and bounds of each score by step, from groups of rows per step."""
     lines: list[dict[int, tuple]] = [{} for _ in NAMES]
     for step, rows in groups:

@@ -1,11 +1,10 @@
-"""How much of the residual stream's norm each MLP and attention output has, unedited and after each editor."""
+"""Share of the residual stream's norm that each MLP and attention output has, unedited and after each editor."""
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from normgrowth.figures import heat, panels
+from normgrowth.figures import heat, panels, series
 from normgrowth.figures.grid import blocks
 from normgrowth.figures.style import Style
 
@@ -16,7 +15,7 @@ UNEDITED = "unedited model"
 
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw table `activations`; `norms` says which layers were edited."""
-    rows = panels.edited_runs(tables["activations"], "activations")
+    rows = series.edited_runs(tables["activations"], "activations")
     rows = rows[(rows["probe"] == PROBE) & (rows["token"] == TOKEN) & rows["site"].isin(SITES)]
     models = sorted(rows["model"].unique())
     editors = {model: style.order(sorted(rows.loc[rows["model"] == model, "editor"].unique())) for model in models}
@@ -27,15 +26,14 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
         most = max(most, mine["layer"].nunique())
         shares = {site: _shares(mine[mine["site"] == site], editors[model]) for site in SITES}
         values = np.concatenate([share.to_numpy(dtype=float).ravel() for share in shares.values()])
-        norm = Normalize(0, 1)
         axes = part.subplots(1, len(SITES), squeeze=False, sharey=True)[0]
-        edited = panels.edited_layers(tables["norms"], model)
+        edited = series.edited_layers(tables["norms"], model)
         for ax, (site, share) in zip(axes, shares.items(), strict=True):
-            heat.draw(ax, share, edited, norm, style, heat.SHARES)
+            heat.draw(ax, share, edited, heat.SHARES, style)
             ax.axhline(0.5, color="#222222", linewidth=1.0)
             ax.set_title(SITES[site])
         broken |= not np.isfinite(values).all()
-        heat.colour_bar(part, axes, norm, "norm over that of\nthe residual stream", heat.SHARES, "max")
+        heat.colour_bar(part, axes, heat.SHARES, "norm over that of\nthe residual stream", "max")
     panels.add_legend(figure, heat.handles(most, broken), entry_width=2.4)
     return figure
 

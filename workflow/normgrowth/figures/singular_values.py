@@ -1,20 +1,22 @@
 """Leading singular values of the edited matrix at the end of the run, beside the unedited one's."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from normgrowth.figures import panels
-from normgrowth.figures.grid import THIN_WIDTH, lay_out
+from normgrowth.figures import grid, panels
+from normgrowth.figures.grid import lay_out
 from normgrowth.figures.spectra_against_edits import edited_spectra
-from normgrowth.figures.style import UNEDITED_COLOUR, Style
+from normgrowth.figures.style import THIN_WIDTH, UNEDITED_COLOUR, Style
 
 
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw table `spectra`; `norms` says which matrices were edited."""
     spectra = edited_spectra(tables)
-    layout = lay_out(style, ["singular value"], spectra, panels.row_by_model)
+    layout = lay_out(style, ["singular value"], spectra, grid.row_by_model)
     drawn: dict[str, list[float]] = {}
     for panel in layout.panels:
         rows = spectra[spectra["model"] == panel.model]
@@ -28,7 +30,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
             if run.empty:
                 continue
             look, line = style.look(editor), _mean(run[run["step"] == run["step"].max()])
-            marks = {} if thinly else {"marker": look.marker, "linestyle": look.dash}
+            marks: dict[str, Any] = {} if thinly else {"marker": look.marker, "linestyle": look.dash}
             panel.axes.plot(
                 numbers, line, color=look.colour, linewidth=THIN_WIDTH if thinly else None, zorder=3, **marks
             )

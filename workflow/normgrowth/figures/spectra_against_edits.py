@@ -3,8 +3,9 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from normgrowth.figures import panels
-from normgrowth.figures.curves import Quantity, draw_curves, per_step
+from normgrowth.figures import series
+from normgrowth.figures.curves import Quantity, draw_curves
+from normgrowth.figures.series import per_step
 from normgrowth.figures.style import Style
 
 
@@ -30,7 +31,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
 
 def edited_spectra(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Rows of table `spectra` that belong to edited matrices of edited runs."""
-    spectra = panels.edited_runs(tables["spectra"], "spectra")
+    spectra = series.edited_runs(tables["spectra"], "spectra")
     norms = tables["norms"]
     edited = norms.loc[norms["role"] == "edited", ["model", "editor", "matrix"]].drop_duplicates()
-    return panels.edited_runs(spectra.merge(edited, on=["model", "editor", "matrix"]), "spectra")
+    return series.edited_runs(spectra.merge(edited, on=["model", "editor", "matrix"]), "spectra")

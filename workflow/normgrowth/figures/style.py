@@ -1,15 +1,18 @@
-"""The one style of all figures: colours that colour-blind readers can tell apart, one look per editor everywhere.
+"""Style of all figures: colours that colour-blind readers can tell apart, one look per editor everywhere.
 
 An editor is told by colour, marker and dash together, so that print without colour still works. Dashes tell families:
 solid locates and edits, dashed fine-tunes, dotted is a hypernetwork. A control arm has the colour of the editor it
-controls, and the marker and dash of its kind.
+controls, and the marker and dash of its kind. The workflow reads the settings when it starts: no heavy imports here.
 """
 
 import hashlib
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import Field
+
+from normgrowth.checked import Checked
 from normgrowth.editors.families import (
     FINE_TUNING,
     HYPERNETWORK,
@@ -20,15 +23,27 @@ from normgrowth.editors.families import (
     is_control,
     kind_of,
 )
-from normgrowth.figures.figure_settings import StyleSettings
+
+if TYPE_CHECKING:  # planning a study reads the settings, and goes without matplotlib
+    from matplotlib.typing import RcKeyType
+
+
+class StyleSettings(Checked):
+    """Sizes and resolution of every figure."""
+
+    panel_width: float = Field(3.4, gt=1, le=12, description="Width of a panel, in inches")
+    panel_height: float = Field(2.3, gt=0.8, le=12, description="Height of a panel, in inches")
+    font_size: float = Field(8.5, ge=5, le=20, description="Size of text, in points")
+    dpi: int = Field(200, ge=50, le=600, description="Resolution of PNG files, in dots per inch")
 
 
 class Look(NamedTuple):
-    """How an editor is drawn."""
+    """Colour, marker and dash of an editor."""
 
     colour: str
-    marker: str
+    marker: Any
     dash: Any
+    """Marker and dash in any of matplotlib's forms."""
 
 
 # Colours after Okabe and Ito (2008) and the "muted" scheme of Tol (2021).
@@ -57,6 +72,7 @@ ARMS: dict[str, tuple[Any, Any]] = {
 }
 """Marker and dash of each kind of control arm: neither is any editor's."""
 UNEDITED_COLOUR = "#6E6E6E"
+THIN_WIDTH = 0.8  # points, of the line of an editor that is there for comparison
 
 
 class Style:
@@ -69,7 +85,7 @@ class Style:
     def __init__(self, settings: StyleSettings | None = None, editors: Iterable[str] = ()) -> None:
         self.settings = settings or StyleSettings()
         self._spare: dict[str, tuple[str, Any]] = {}
-        named = set(editors) | {controlled_editor(editor) for editor in editors} - {None}
+        named = set(editors) | {name for editor in editors if (name := controlled_editor(editor)) is not None}
         for editor in sorted(editor for editor in named if not is_control(editor) and editor not in LOOKS):
             self._spare[editor] = _spare(editor, set(self._spare.values()))
 
@@ -84,10 +100,11 @@ class Style:
             return Look(self.look(controlled_editor(editor) or "unnamed").colour, marker, dash)
         dash = DASHES[family_of(editor)]
         # A variant, or an editor of the reader's own, has a spare look.
-        return Look(*(LOOKS.get(editor) or self._spare.get(editor) or _spare(editor, set())), dash)
+        colour, marker = LOOKS.get(editor) or self._spare.get(editor) or _spare(editor, set())
+        return Look(colour, marker, dash)
 
     @cached_property
-    def rc(self) -> dict[str, Any]:
+    def rc(self) -> "dict[RcKeyType, Any]":
         """Settings of matplotlib, complete enough that the reader's own do not show."""
         size = self.settings.font_size
         return {

@@ -1,5 +1,7 @@
 """Comparison of what a file says of itself with what it should hold, so that none stands in for another."""
 
+import html
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -13,6 +15,8 @@ LONGEST = 120
 """Characters of a value that a message shows."""
 
 V = TypeVar("V")
+
+_IDENTIFIER = re.compile(rb"<dc:identifier>([^<]*)</dc:identifier>")
 
 
 class Named(dict[str, V]):
@@ -86,3 +90,14 @@ def _span(first: int, last: int) -> str:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def figure_identity(name: str, study: str) -> str:
+    """Identity of a figure, which its SVG file holds: "norm_against_edits of demo"."""
+    return f"{name} of {study}"
+
+
+def svg_identity(picture: bytes) -> str | None:
+    """Identity that an SVG file holds; None where it holds none."""
+    found = _IDENTIFIER.search(picture)
+    return html.unescape(found[1].decode("utf-8", errors="replace")) if found else None

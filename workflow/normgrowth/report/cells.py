@@ -1,10 +1,11 @@
-"""What a table of the report is made of, and how numbers stand in it."""
+"""Tables of the report: their cells, how numbers stand in these, and the tables as Markdown."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from normgrowth.claims.markdown import number
+from normgrowth.claims.markdown import number, probability, table_lines
 
 LONG = 24
 """Rows beyond which a table is folded away in the page."""
@@ -12,7 +13,7 @@ LONG = 24
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell shows, and the number it sorts by (None: by its text)."""
+    """One cell: the text it shows, and the number it sorts by (None: by its text)."""
 
     text: str
     value: float | None = None
@@ -38,7 +39,7 @@ class Table:
 
     @property
     def folded(self) -> bool:
-        """Whether the table is too long to stand open in the page."""
+        """True where the table is too long to stand open in the page."""
         return len(self.rows) > LONG
 
 
@@ -52,9 +53,10 @@ def measured(value: float | None) -> Cell:
 
 
 def ratio(value: float | None) -> Cell:
-    """As `measured`, with two decimals where they say something."""
-    plain = value is None or not np.isfinite(value) or abs(value) >= 100
-    return measured(value) if plain else Cell(f"{value:.2f}", float(value))
+    """A measured ratio: as `measured`, with two decimals where they say something."""
+    if value is None or not np.isfinite(value) or abs(value) >= 100:
+        return measured(value)
+    return Cell(f"{value:.2f}", float(value))
 
 
 def known(value: float) -> float | None:
@@ -64,10 +66,35 @@ def known(value: float) -> float | None:
 
 def percent(value: float | None) -> Cell:
     """A share in percent; a dash where there is none."""
-    known_value = value is not None and np.isfinite(value)
-    return Cell(f"{100 * value:.1f}", float(value)) if known_value else Cell("–")
+    return Cell("–") if value is None or not np.isfinite(value) else Cell(f"{100 * value:.1f}", float(value))
 
 
-def whole(value: int) -> Cell:
-    """A count."""
+def whole(value: float) -> Cell:
+    """A count, without decimals."""
     return Cell(f"{int(value):,}", float(value))
+
+
+def points(share: float | None) -> Cell:
+    """A difference of shares, in points of percent; a dash where there is none."""
+    return Cell("–") if share is None else Cell(f"{100 * share:+.1f}", share)
+
+
+def p_value(p: float | None) -> Cell:
+    """A p-value; a dash where nothing was tested."""
+    return Cell(probability(p), p)
+
+
+def as_markdown(tables: Sequence[Table]) -> str:
+    """Tables as Markdown, each under its title and note; groups become a first column."""
+    return "\n".join(line for table in tables for line in _lines(table)) or "No run has rows."
+
+
+def _lines(table: Table) -> Iterator[str]:
+    grouped = any(table.groups)
+    columns = ("family", *table.columns) if grouped else table.columns
+    rows = [[*[name] * grouped, *(cell.text for cell in row)] for name, rows in table.groups.items() for row in rows]
+    yield from (f"### {table.title}", "")
+    if table.note:
+        yield from (table.note, "")
+    yield from table_lines(columns, rows, numbers=range(table.labels + grouped, len(columns)))
+    yield ""

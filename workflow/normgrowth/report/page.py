@@ -1,4 +1,4 @@
-"""From a study's results to one HTML file."""
+"""The report page: a study's results in one HTML file."""
 
 import base64
 import json
@@ -7,39 +7,29 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from normgrowth.claims.judge import TABLES
 from normgrowth.claims.markdown import effects, in_order, interval, number, probability
-from normgrowth.claims.verdict import (
-    COLLAPSED,
-    NEGLIGIBLE,
-    NOT_MEASURED,
-    OPPOSITE,
-    SUPPORTED,
-    TOO_SHORT,
-    UNDECIDED,
-    count,
-)
+from normgrowth.claims.verdict import Status, count
 from normgrowth.editors.families import in_order as editors_in_order
 from normgrowth.editors.families import is_control
 from normgrowth.errors import ArtefactError
 from normgrowth.figures.catalogue import FIGURES
-from normgrowth.figures.identity import identity_of, said_by
 from normgrowth.io.documents import intact, read_json, write_text
-from normgrowth.io.identity import AGAIN, require
+from normgrowth.io.identity import AGAIN, figure_identity, require, svg_identity
+from normgrowth.io.results import read_results
 from normgrowth.io.tables import read_results
-from normgrowth.layout import UNEDITED
+from normgrowth.layout import CLAIM_TABLES, UNEDITED
 from normgrowth.report.evidence import evidence_tables
-from normgrowth.report.summaries import single_edits, summaries
+from normgrowth.report.summaries import evidence_tables, single_edits, summaries
 from normgrowth.report.usage import usage_table
 
 SYMBOLS = {
-    SUPPORTED: "✓",
-    NEGLIGIBLE: "≈",
-    OPPOSITE: "✗",
-    UNDECIDED: "?",
-    TOO_SHORT: "…",
-    COLLAPSED: "∅",
-    NOT_MEASURED: "–",
+    Status.SUPPORTED: "✓",
+    Status.NEGLIGIBLE: "≈",
+    Status.OPPOSITE: "✗",
+    Status.UNDECIDED: "?",
+    Status.TOO_SHORT: "…",
+    Status.COLLAPSED: "∅",
+    Status.NOT_MEASURED: "–",
 }
 """Verdicts are told by a sign and a word as well as by colour."""
 
@@ -59,7 +49,7 @@ def write_report(study: str, results: Path, figures: list[str], out: Path, logs:
         ArtefactError: when an input is missing, damaged or of another study, or the disk is full.
     """
     judged, provenance = _judged(results / "claims.json", study), _provenance(results / "provenance.json", study)
-    tables = read_results(results / "tables", TABLES, study)
+    tables = read_results(results / "tables", CLAIM_TABLES, study)
     used = usage_table(logs, results.name) if logs else None
     usage = [used] if used and used.rows else []
     environment = jinja2.Environment(
@@ -97,7 +87,7 @@ def embedded(folder: Path, name: str, study: str) -> dict:
         raise ArtefactError(f"figure {name!r} is unknown; known are {', '.join(sorted(FIGURES))}")
     path = folder / f"{name}.svg"
     drawn = intact(path).read_bytes()
-    require(path, {"figure": said_by(drawn)}, {"figure": identity_of(name, study)})
+    require(path, {"figure": svg_identity(drawn)}, {"figure": figure_identity(name, study)})
     encoded = base64.b64encode(drawn).decode()
     entry = FIGURES[name]
     picture = f"data:image/svg+xml;base64,{encoded}"
@@ -114,7 +104,7 @@ def _judged(path: Path, study: str) -> dict:
 
 
 def _provenance(path: Path, study: str) -> dict:
-    """What made the results of a study; nothing where that was not written down."""
+    """Provenance of a study's results; nothing where that was not written down."""
     if not path.exists():
         return {}
     provenance = read_json(path)

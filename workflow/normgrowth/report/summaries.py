@@ -1,19 +1,42 @@
-"""The tables of the report: what a reader wants to look up, few enough rows to read."""
+"""Tables of the report: when runs break, norms, scores, costs, editors compared and published numbers beside ours."""
 
 import math
 from pathlib import Path
 
 import pandas as pd
 
-from normgrowth.analysis.collapse import collapses
+from normgrowth.analysis.collapse import EARLY, FLOOR, WINDOW, Collapse, collapses
 from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean
-from normgrowth.claims.judge import TABLES
+from normgrowth.analysis.intervals import median_time
+from normgrowth.claims.published import AGREES, DIFFERS, NOT_RUN
+from normgrowth.claims.verdict import count
+from normgrowth.editors.families import PLURAL, family_of, in_order
+from normgrowth.io.results import read_result, read_results
 from normgrowth.io.tables import read_result, read_results
-from normgrowth.layout import UNEDITED
-from normgrowth.report.cells import Cell, Table, known, measured, percent, whole
+from normgrowth.layout import CLAIM_TABLES, SINGLE_EDITS, UNEDITED
+from normgrowth.report.cells import Cell, Table, known, measured, p_value, percent, points, ratio, whole
 from normgrowth.report.collapse_table import collapse_tables, time_table
 
-SINGLE_EDITS = "single_edits"
+COLLAPSE_COLUMNS = (
+    "S at first",
+    f"S under {100 * FLOOR:.0f}% at edit",
+    "S under half at edit",
+    f"ES, first {EARLY}",
+    "S at the end",
+    "norm ×",
+    "perplexity ×",
+    "residual norm ×",
+    "residual cosine",
+)
+COLLAPSE_NOTE = (
+    "S, in percent, is the harmonic mean of ES, PS and NS just after each edit, over a sliding window of the last "
+    f"{WINDOW} edits; at first is its first window. Under {100 * FLOOR:.0f}% and under half of its first value: at "
+    "which edit it first is, if within the run. S at the end is of the edited facts after the run; near 50 means "
+    "chance. Norm (geometric "
+    "mean over edited matrices), perplexity on held-out text, and norm and cosine of the residual stream after the "
+    "last layer, on text, are relative to the unedited model, at the end of the run. Control arms stand beside the "
+    "editors, not among them."
+)
 
 
 def read_summaries(folder: Path) -> list[Table]:
@@ -22,7 +45,7 @@ def read_summaries(folder: Path) -> list[Table]:
     Raises:
         ArtefactError: when a table is missing or damaged.
     """
-    return summaries(read_results(folder, TABLES), single_edits(folder))
+    return summaries(read_results(folder, CLAIM_TABLES), single_edits(folder))
 
 
 def single_edits(folder: Path, study: str | None = None) -> pd.DataFrame | None:
@@ -31,7 +54,14 @@ def single_edits(folder: Path, study: str | None = None) -> pd.DataFrame | None:
 
 
 def summaries(tables: dict[str, pd.DataFrame], singles: pd.DataFrame | None = None) -> list[Table]:
-    """When runs break, norms at the end, scores over the run, single edits, and the cost of an edit."""
+    """Tables of the report that come from a study's tables, those without rows left out.
+
+    They say when runs break, norms at the end, scores over the run, single edits, and the cost of an edit.
+
+    Args:
+        tables: frames of `layout.CLAIM_TABLES`.
+        singles: table `single_edits`, where the study has one.
+    """
     tables = {name: frame[frame["editor"] != UNEDITED] for name, frame in tables.items()}
     runs = collapses(tables)
     made = [
@@ -43,6 +73,78 @@ def summaries(tables: dict[str, pd.DataFrame], singles: pd.DataFrame | None = No
         cost_summary(tables["edits"]),
     ]
     return [table for table in made if table.rows]
+
+
+def collapse_tables(runs: list[Collapse]) -> list[Table]:
+    """One table for each model."""
+    models = sorted({run.model for run in runs})
+    return [
+        _collapse_table(model, [run for run in runs if run.model == model], COLLAPSE_NOTE * (model == models[0]))
+        for model in models
+    ]
+
+
+def time_table(runs: list[Collapse]) -> Table:
+    """Number of edits that editors of several orders last: Kaplan and Meier's median, runs that last being censored."""
+    rows = []
+    for model in sorted({run.model for run in runs}):
+        for editor in in_order({run.editor for run in runs if run.model == model}):
+            mine = [run for run in runs if (run.model, run.editor) == (model, editor) and run.start is not None]
+            if len(mine) > 1:
+                rows.append(_lasting(model, editor, mine))
+    return Table(
+        f"Edits until S falls under {100 * FLOOR:.0f}%",
+        "Of editors that ran through several edit orders: the median over orders (Kaplan and Meier), in which an order "
+        "that keeps its score counts as lasting at least as long as it ran. S as in the tables above.",
+        2,
+        ("model", "editor", "orders", "fell in", "median edit", "earliest"),
+        {"": rows},
+    )
+
+
+def _lasting(model: str, editor: str, runs: list[Collapse]) -> list[Cell]:
+    fell = [run.below_floor is not None for run in runs]
+    times = [run.edits if run.below_floor is None else run.below_floor for run in runs]
+    median, edits = median_time(times, fell).estimate, min(run.edits for run in runs)
+    later = Cell(f"not within {count(edits, 'edit')}", edits + 0.5)
+    first = whole(min(time for time, gone in zip(times, fell, strict=True) if gone)) if any(fell) else later
+    shown = whole(median) if median <= edits else later
+    return [Cell(model), Cell(editor), whole(len(runs)), whole(sum(fell)), shown, first]
+
+
+def _collapse_table(model: str, runs: list[Collapse], note: str) -> Table:
+    runs = [run for editor in in_order({run.editor for run in runs}) for run in runs if run.editor == editor]
+    orders = len({run.order for run in runs}) > 1
+    families = {family: [run for run in runs if family_of(run.editor) == family] for family in PLURAL}
+    groups = {
+        PLURAL[family]: [_collapse_row(run, orders) for run in found] for family, found in families.items() if found
+    }
+    labels = ("editor", *["order"] * orders)
+    return Table(f"When runs break: {model}", note, len(labels), (*labels, *COLLAPSE_COLUMNS), groups)
+
+
+def _collapse_row(run: Collapse, orders: bool) -> list[Cell]:
+    return [
+        Cell(run.editor),
+        *[whole(run.order)] * orders,
+        percent(run.start),
+        Cell("from the start", 0.0) if _starts_below(run) else _edit_of_fall(run, run.below_floor),
+        Cell("–") if run.start == 0 else _edit_of_fall(run, run.below_half),  # nothing is below half of nothing
+        percent(run.early_es),
+        percent(run.final_s),
+        *map(ratio, (run.norm_ratio, run.perplexity_ratio, run.residual_ratio, run.residual_cosine)),
+    ]
+
+
+def _starts_below(run: Collapse) -> bool:
+    return run.start is not None and run.start < FLOOR
+
+
+def _edit_of_fall(run: Collapse, edit: int | None) -> Cell:
+    """The edit at which a score fell; one that did not sorts behind all that did."""
+    if run.start is None:
+        return Cell("–")
+    return whole(edit) if edit is not None else Cell(f"not within {count(run.edits, 'edit')}", run.edits + 0.5)
 
 
 def norm_summary(norms: pd.DataFrame) -> Table:
@@ -82,7 +184,7 @@ def score_summary(scores: pd.DataFrame, downstream: pd.DataFrame) -> Table:
     perplexity = perplexity.groupby(["model", "editor", "step"])["value"].agg(lambda values: values.mean(skipna=False))
     rows = []
     for (model, editor), run in scores.groupby(["model", "editor"]):
-        parts = [(0, "unedited model", run[run["moment"] == "unedited"])]
+        parts: list[tuple[float, str, pd.DataFrame]] = [(0, "unedited model", run[run["moment"] == "unedited"])]
         parts.append((math.nan, "each just after its edit", run[run["moment"] == "immediate"]))
         kept = run[run["moment"].isin(["retention", "final"])]
         parts += [(step, f"after {step:,} edits", part) for step, part in kept.groupby("step")]
@@ -122,7 +224,7 @@ def single_edit_summary(singles: pd.DataFrame) -> Table:
 
 
 def cost_summary(edits: pd.DataFrame) -> Table:
-    """What an edit costs and whether it takes."""
+    """Seconds and gradient steps of an edit, and how many edits took or were skipped."""
     rows = []
     for (model, editor), run in edits.groupby(["model", "editor"]):
         seconds = run["edit_seconds"] if "edit_seconds" in run else pd.Series(dtype=float)
@@ -137,4 +239,59 @@ def cost_summary(edits: pd.DataFrame) -> Table:
         2,
         ("model", "editor", "edits", "mean s", "median s", "gradient steps", "took at once, %", "skipped"),
         {"": rows},
+    )
+
+
+def evidence_tables(judged: dict) -> list[Table]:
+    """Tables that come from the verdicts' file, those without rows left out.
+
+    Args:
+        judged: what `claims.judge` gives.
+    """
+    made = [comparison_table(judged["comparisons"]), published_table(judged["published"])]
+    return [table for table in made if table.rows]
+
+
+def comparison_table(comparisons: list[dict]) -> Table:
+    """Every pair of editors of a model, on the same edits."""
+    rows = [
+        [
+            *(Cell(c[name]) for name in ("model", "first", "second")),
+            *(points(c[name]) for name in ("effect", "low", "high")),
+            p_value(c["p"]),
+            p_value(c["p_adjusted"]),
+        ]
+        for c in comparisons
+    ]
+    return Table(
+        "Editors compared",
+        "S of edited facts at the end of the run, in points of percent, first minus second, on facts that every "
+        "editor of the model was scored on, with the bootstrap's 95% interval over facts. p is two-sided, and "
+        "adjusted for all pairs of a model (Holm).",
+        3,
+        ("model", "first", "second", "difference", "low", "high", "p", "adjusted p"),
+        {"": rows},
+    )
+
+
+def published_table(rows: list[dict]) -> Table:
+    """Published numbers and ours; those that differ first, those that no run can be set beside last."""
+    order = {DIFFERS: 0, AGREES: 1, NOT_RUN: 2}
+    return Table(
+        "Published numbers beside ours",
+        "Ours are compared where a study meets all conditions of the published number. The tolerance says which "
+        "difference still counts as agreement, and where that comes from.",
+        4,
+        ("source", "model", "editor", "quantity", "status", "published", "ours", "difference", "tolerance", "note"),
+        {
+            "": [
+                [
+                    *(Cell(row[name]) for name in ("source", "model", "editor", "quantity")),
+                    Cell(row["status"], order[row["status"]]),
+                    *(measured(row[name]) for name in ("published", "ours", "difference", "tolerance")),
+                    Cell(row["note"] or row["tolerance_from"]),
+                ]
+                for row in sorted(rows, key=lambda row: order[row["status"]])
+            ]
+        },
     )

@@ -1,18 +1,18 @@
-"""What jobs asked for and what they used, from the records that lie beside their logs."""
+"""Time and memory that jobs asked for and used, from the records that lie beside their logs."""
 
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from normgrowth.report.cells import Cell, Table, known, measured, whole
 
-ROOM = 1.3
-"""Over the most that was used, in what is proposed."""
+SAFETY = 1.3
+"""Safety factor on peak usage, in what is proposed."""
 
-OF_THE_WORKFLOW = 300
+WORKFLOW_MEMORY = 300
 """Megabytes of the workflow's own process inside a cluster's job, which the records do not count."""
 
 RECORD = ".benchmark.jsonl"
@@ -41,8 +41,8 @@ def usage_table(logs: Path, study: str) -> Table:
     return Table(
         "Time and memory of jobs",
         "The most that any job of a rule asked for and used, from its last run. Proposed, for "
-        f"`workflow/normgrowth/study/requests.py` or `--set-resources`, is {ROOM:g} times the most used; on a cluster "
-        "it counts the workflow's own process in.",
+        f"`workflow/normgrowth/study/requests.py` or `--set-resources`, is {SAFETY:g} times the most used; on a "
+        "cluster it counts the workflow's own process in.",
         1,
         (
             "rule",
@@ -81,8 +81,8 @@ def jobs(folder: Path) -> Iterator[Job]:
 def _row(rule: str, found: list[Job]) -> list[Cell]:
     most = {name: _most(getattr(job, name) for job in found) for name in Job.__annotations__ if name != "rule"}
     minutes, megabytes = most["minutes"], most["megabytes"]
-    proposed_minutes = math.nan if math.isnan(minutes) else max(5, math.ceil(ROOM * minutes))
-    proposed = math.nan if math.isnan(megabytes) else 100 * math.ceil(ROOM * (megabytes + OF_THE_WORKFLOW) / 100)
+    proposed_minutes = math.nan if math.isnan(minutes) else max(5, math.ceil(SAFETY * minutes))
+    proposed = math.nan if math.isnan(megabytes) else 100 * math.ceil(SAFETY * (megabytes + WORKFLOW_MEMORY) / 100)
     return [
         Cell(rule),
         whole(len(found)),
@@ -100,7 +100,7 @@ def _whole(value: float) -> Cell:
     return Cell("–") if math.isnan(value) else whole(round(value))
 
 
-def _most(values) -> float:
+def _most(values: Iterable[float]) -> float:
     return max((value for value in values if not math.isnan(value)), default=math.nan)
 
 

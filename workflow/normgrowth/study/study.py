@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from normgrowth.checked import Count, Few, Seed
 from normgrowth.figures.figure_settings import StyleSettings
+from normgrowth.figures.style import StyleSettings
 from normgrowth.layout import HELDOUT_SUFFIX
 from normgrowth.measure.measure_settings import Measure
 from normgrowth.study.sections import (

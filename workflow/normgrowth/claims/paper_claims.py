@@ -1,5 +1,5 @@
-"""Every claim of the paper, and questions it leaves open: what is said, what is measured for it, and the rule that
-decides, fixed before a study runs. Why margins are what they are, and which changed after results were seen:
+"""Claims of the paper, and questions it leaves open: what is said, what is measured for it, and the rule that decides,
+fixed before a study runs. Why margins are what they are, and which changed after results were seen:
 docs/measurements.md.
 
 Source: "Norm Growth and Stability Challenges in Localized Sequential Knowledge Editing", arXiv 2502.19416. The claims
@@ -7,13 +7,12 @@ are told in our words. Where the abstract does not carry a claim, its source say
 """
 
 from normgrowth.claims.causes import RESTORED, SCALED, imbalance_harms, norm_alone_harms, restoring_protects
-from normgrowth.claims.claim import Claim
-from normgrowth.claims.growth import growth, imbalance, localized, rises_edit_by_edit
+from normgrowth.claims.claim import Claim, EditingClaim, TrainingClaim
+from normgrowth.claims.growth import growth, imbalance, localized, rises_edit_by_edit, whole_model_grows
 from normgrowth.claims.performance import ability_is_lost, editing_gets_worse, edits_are_lost
 from normgrowth.claims.probes import norm_falls, orientation_drifts, subspace_is_left
 from normgrowth.claims.tracking import growth_tracks_damage
 from normgrowth.claims.verdict import DOWN, UP, Rule
-from normgrowth.claims.whole_models import whole_model_grows
 from normgrowth.editors.families import FAMILIES, FINE_TUNING, HYPERNETWORK, LOCATE
 from normgrowth.training.training_settings import CONTINUED_PRETRAINING, FULL_FINE_TUNING, LORA_FINE_TUNING
 
@@ -39,9 +38,9 @@ PLACES = (
 )
 
 
-def _grows(name: str, family: str, how: str, does: str) -> Claim:
+def _grows(name: str, family: str, how: str, does: str) -> EditingClaim:
     """The claim that the norm grows, for one family of editors."""
-    return Claim(
+    return EditingClaim(
         id=f"{name}_edits_grow",
         title=f"{how} the edited matrices' norm grow",
         text=f"{does} raises the Frobenius norm of the edited matrices.",
@@ -58,9 +57,9 @@ def _grows(name: str, family: str, how: str, does: str) -> Claim:
     )
 
 
-def _trained(kind: str, title: str, text: str, beside: str = "") -> Claim:
+def _trained(kind: str, title: str, text: str, beside: str = "") -> TrainingClaim:
     """The claim that norms grow when a whole model is trained on, for one kind of training."""
-    return Claim(
+    return TrainingClaim(
         id=f"{kind}_grows",
         title=title,
         text=text,
@@ -85,7 +84,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Editing facts one after another by a trained hypernetwork",
     ),
     _grows("locate", LOCATE, "Locate-and-edit methods make", "Locating a fact and writing a new one, again and again,"),
-    Claim(
+    EditingClaim(
         id="norms_rise_edit_by_edit",
         title="Norms rise edit by edit",
         text="Each edit adds to the norm: it rises after calls of the editor far more often than it falls.",
@@ -103,7 +102,7 @@ CLAIMS: tuple[Claim, ...] = (
             "together. Whether the norm rose after every single call stands in the reading."
         ),
     ),
-    Claim(
+    EditingClaim(
         id="growth_is_localized",
         title="The growth is confined to the edited matrices",
         text="With localized edits a few matrices grow while all others stay as they were, which unbalances the model.",
@@ -120,7 +119,7 @@ CLAIMS: tuple[Claim, ...] = (
             "none does but the edited matrices did not grow either."
         ),
     ),
-    Claim(
+    EditingClaim(
         id="edited_layers_outgrow",
         title="Edited layers outgrow the others",
         text="The uneven growth leaves the edited layers with far larger norms than the others.",
@@ -138,7 +137,7 @@ CLAIMS: tuple[Claim, ...] = (
             "edited layers end below the smallest of the others. Too short with a single other layer."
         ),
     ),
-    Claim(
+    EditingClaim(
         id="activation_norm_falls",
         title="Activations shrink as edits accumulate",
         text="The norm of internal activations falls with the number of edits, while the norm of the weights rises.",
@@ -148,7 +147,7 @@ CLAIMS: tuple[Claim, ...] = (
         rule=Rule(DOWN, 0.99, 1 / 0.99),
         measure=norm_falls,
     ),
-    Claim(
+    EditingClaim(
         id="orientation_drifts",
         title="Activations turn away from the unedited model's",
         text="The direction of internal activations moves further from the unedited model's as edits accumulate.",
@@ -158,7 +157,7 @@ CLAIMS: tuple[Claim, ...] = (
         rule=Rule(DOWN, 0.99),
         measure=orientation_drifts,
     ),
-    Claim(
+    EditingClaim(
         id="activations_leave_subspace",
         title="Activations move into a different region",
         text="Activations of the edited model occupy a completely different region of representation space.",
@@ -175,7 +174,7 @@ CLAIMS: tuple[Claim, ...] = (
         measure=subspace_is_left,
         needs="principal components of unedited and edited activations (table subspaces)",
     ),
-    Claim(
+    EditingClaim(
         id="editing_performance_declines",
         title="Edited facts are lost again along the run",
         text="What was edited early in a long sequence of edits is lost by its end.",
@@ -189,7 +188,7 @@ CLAIMS: tuple[Claim, ...] = (
         measure=edits_are_lost,
         special="Too short with fewer than ten facts; not measured where hardly any edit took.",
     ),
-    Claim(
+    EditingClaim(
         id="editing_gets_worse",
         title="Editing itself gets worse along the run",
         text="Within a long sequence of edits, performance begins to decline: later edits succeed less.",
@@ -207,7 +206,7 @@ CLAIMS: tuple[Claim, ...] = (
             "with fewer than ten facts or six calls."
         ),
     ),
-    Claim(
+    EditingClaim(
         id="general_ability_declines",
         title="General ability declines with edits",
         text="Localized sequential editing may degrade the model's general ability.",
@@ -237,7 +236,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Fine-tuning through low-rank adapters raises the norm of the adapted matrices once they are merged.",
         " Adapters are merged.",
     ),
-    Claim(
+    EditingClaim(
         id="imbalance_harms",
         title="The imbalance is what makes edited models unstable",
         text="The uneven growth of norms is linked to instability and decline of the edited model.",
@@ -257,7 +256,7 @@ CLAIMS: tuple[Claim, ...] = (
         arms=(RESTORED, SCALED),
         needs="control arms norm_restored and scale_only of an editor in the study",
     ),
-    Claim(
+    EditingClaim(
         id="restoring_norm_protects",
         title="Restoring the norm protects the model",
         text="With edited matrices scaled back to their unedited norm after each edit, edits do less damage.",
@@ -276,7 +275,7 @@ CLAIMS: tuple[Claim, ...] = (
         arms=(RESTORED,),
         needs="a control arm norm_restored of an editor in the study",
     ),
-    Claim(
+    EditingClaim(
         id="norm_alone_harms",
         title="Growth of the norm alone harms the model",
         text="The unedited weights, scaled along an editor's norms, harm the model as its edits do.",
@@ -291,7 +290,7 @@ CLAIMS: tuple[Claim, ...] = (
         arms=(SCALED,),
         needs="a control arm scale_only of an editor in the study",
     ),
-    Claim(
+    EditingClaim(
         id="norm_growth_tracks_damage",
         title="Editors whose norms grow more do more damage",
         text="Over editors, growth of the norm and damage to the model go together.",
