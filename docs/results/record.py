@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from normgrowth.io.results import read_results
 
 from normgrowth.analysis.collapse import collapses
 from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean

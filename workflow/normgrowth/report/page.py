@@ -15,10 +15,8 @@ from normgrowth.errors import ArtefactError
 from normgrowth.figures.catalogue import FIGURES
 from normgrowth.io.documents import intact, read_json, write_text
 from normgrowth.io.identity import AGAIN, figure_identity, require, svg_identity
-from normgrowth.io.results import read_results
 from normgrowth.io.tables import read_results
 from normgrowth.layout import CLAIM_TABLES, UNEDITED
-from normgrowth.report.evidence import evidence_tables
 from normgrowth.report.summaries import evidence_tables, single_edits, summaries
 from normgrowth.report.usage import usage_table
 

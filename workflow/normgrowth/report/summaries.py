@@ -11,11 +11,9 @@ from normgrowth.analysis.intervals import median_time
 from normgrowth.claims.published import AGREES, DIFFERS, NOT_RUN
 from normgrowth.claims.verdict import count
 from normgrowth.editors.families import PLURAL, family_of, in_order
-from normgrowth.io.results import read_result, read_results
 from normgrowth.io.tables import read_result, read_results
 from normgrowth.layout import CLAIM_TABLES, SINGLE_EDITS, UNEDITED
 from normgrowth.report.cells import Cell, Table, known, measured, p_value, percent, points, ratio, whole
-from normgrowth.report.collapse_table import collapse_tables, time_table
 
 COLLAPSE_COLUMNS = (
     "S at first",

@@ -8,7 +8,6 @@ from pydantic import BaseModel
 
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.editors.settings import FILLED_IN, ControlSettings
-from normgrowth.figures.figure_settings import StyleSettings
 from normgrowth.figures.style import StyleSettings
 from normgrowth.measure.measure_settings import Measure
 from normgrowth.sources.toy.toy_settings import TrainingSettings, WorldSettings

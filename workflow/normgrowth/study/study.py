@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from normgrowth.checked import Count, Few, Seed
-from normgrowth.figures.figure_settings import StyleSettings
 from normgrowth.figures.style import StyleSettings
 from normgrowth.layout import HELDOUT_SUFFIX
 from normgrowth.measure.measure_settings import Measure
