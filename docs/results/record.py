@@ -16,6 +16,7 @@ from normgrowth.analysis.places import PLACES, at_place, place_layer
 from normgrowth.editors.registry import EDITORS
 from normgrowth.fingerprint import closure, numerics
 from normgrowth.io.documents import read_json
+from normgrowth.io.tables import read_results
 from normgrowth.layout import CLAIM_TABLES, UNEDITED
 from normgrowth.study.plan import Plan
 from normgrowth.study.study_files import read_study

@@ -20,6 +20,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Read the tables, draw the run, and write it as PDF, SVG and PNG."""
     from normgrowth.figures.render import draw, save
     from normgrowth.figures.style import Style
+    from normgrowth.io.tables import read_results
     from normgrowth.layout import CARD_TABLES
 
     style = Style(read_style(arguments.style))

@@ -21,6 +21,7 @@ def run(arguments: argparse.Namespace) -> None:
     from normgrowth.claims.markdown import as_markdown
     from normgrowth.claims.published import Conditions
     from normgrowth.io.documents import write_json, write_text
+    from normgrowth.io.tables import read_results
     from normgrowth.layout import CLAIM_TABLES, INTERVENTIONS
 
     conditions = Conditions(**json.loads(arguments.conditions))
