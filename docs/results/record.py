@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from normgrowth.io.results import read_results
 
 from normgrowth.analysis.collapse import collapses
 from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean
@@ -18,6 +17,7 @@ from normgrowth.claims.judge import TABLES
 from normgrowth.editors.registry import EDITORS
 from normgrowth.fingerprint import closure, numerics
 from normgrowth.io.documents import read_json
+from normgrowth.io.tables import read_results
 from normgrowth.layout import UNEDITED
 from normgrowth.study.plan import Plan
 from normgrowth.study.study_files import read_study
