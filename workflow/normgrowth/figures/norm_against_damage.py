@@ -23,13 +23,14 @@ QUANTITIES = {
 
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw tables `norms`, `activations`, `scores` and `downstream`."""
-    tables = {name: series.edited_runs(frame, name) for name, frame in tables.items()}
-    models = sorted(tables["norms"]["model"].unique())
+    names = ("norms", "activations", "scores", "downstream")
+    frames = [series.edited_runs(tables[name], name) for name in names]
+    models = sorted(frames[0]["model"].unique())
     figure, parts = blocks(style, models, [style.settings.panel_height * 0.95] * len(models))
     editors = set()
     for part, model in zip(parts, models, strict=True):
         row = part.subplots(1, len(QUANTITIES), squeeze=False)[0]
-        table = damage_by_editor(**{name: frame[frame["model"] == model] for name, frame in tables.items()})
+        table = damage_by_editor(*(frame[frame["model"] == model] for frame in frames))
         table["norm"], table["perplexity"] = np.exp(table["log_norm"]), np.exp(table["log_perplexity"])
         editors |= set(table.index)
         for ax, (quantity, label) in zip(row, QUANTITIES.items(), strict=True):
