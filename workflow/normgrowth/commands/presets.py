@@ -1,28 +1,35 @@
 """Show published hyperparameters, and where their sources differ."""
 
-import argparse
 import json
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from normgrowth.errors import StudyError
+from normgrowth.jobs.job import Job, Positional
+from normgrowth.study import presets
+from normgrowth.study.messages import unknown
 
 NOT_STATED = "-"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument(
-        "what", choices=("list", "show", "diff"), help="sources; an editor's settings; their differences"
+class Presets(Job):
+    """What to show of the published hyperparameters."""
+
+    what: Annotated[Literal["list", "show", "diff"], Positional()] = Field(
+        description="sources; an editor's settings; their differences"
     )
-    parser.add_argument("editor", nargs="?", help="kind of editor, for show and diff")
-    parser.add_argument("--model", help="published model, or another name of it (default: all)")
+    editor: Annotated[str | None, Positional()] = Field(None, description="kind of editor, for show and diff")
+    model: str | None = Field(None, description="published model, or another name of it (default: all)")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(job: Presets) -> None:
     """Print what was asked for."""
-
-    if arguments.what == "list":
+    if job.what == "list":
         print("\n".join(_listed()))
         return
-    models = _models(arguments.editor, arguments.model)
-    print("\n\n".join(_table(arguments.editor, model, arguments.what == "diff") for model in models))
+    models = _models(job.editor, job.model)
+    print("\n\n".join(_table(job.editor, model, job.what == "diff") for model in models))
 
 
 def _models(editor: str | None, model: str | None) -> list[str]:
@@ -31,10 +38,6 @@ def _models(editor: str | None, model: str | None) -> list[str]:
     Raises:
         StudyError: when nothing is known of the editor, of the model, or of the two together.
     """
-    from normgrowth.errors import StudyError
-    from normgrowth.study import presets
-    from normgrowth.study.messages import unknown
-
     having = sorted({name for source in presets.sources() for name in presets.editors(source)})
     if editor not in having:
         raise StudyError(unknown("editor", editor, having) if editor else f"name an editor: {', '.join(having)}")
@@ -49,8 +52,6 @@ def _models(editor: str | None, model: str | None) -> list[str]:
 
 def _listed() -> list[str]:
     """One line per source: what it is, and for which editors it has settings."""
-    from normgrowth.study import presets
-
     width = max(map(len, presets.sources()))
     lines = []
     for source in presets.sources():
@@ -60,8 +61,6 @@ def _listed() -> list[str]:
 
 def _table(editor: str, model: str, only_differences: bool) -> str:
     """An editor's settings for a model, one column per source; rows that differ are marked."""
-    from normgrowth.study import presets
-
     found = {source: presets.preset(source, editor, model) for source in presets.sources()}
     found = {source: values for source, values in found.items() if values}
     rows = []
