@@ -24,7 +24,8 @@ Settings = TypeVar("Settings", bound=BaseModel)
 class Job(Checked):
     """What one command is given: its fields are the options of the command line, their descriptions the help."""
 
-    model_config = ConfigDict(protected_namespaces=())  # `model_name` is a field of many
+    # `model_name` is a field of many; validators are built once, when `Checked` has added its own
+    model_config = ConfigDict(protected_namespaces=(), defer_build=True)
 
 
 class Positional:
