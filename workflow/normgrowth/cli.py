@@ -84,6 +84,7 @@ def _run(arguments: list[str]) -> int:
     try:
         module = import_module(_module_name(command)) if command else None
         job = _job(arguments, command, module)
+        assert module is not None  # without a command, the parser has ended the program
         for name in OUTPUTS:
             if path := getattr(job, name, None):
                 require_place(path)
@@ -171,7 +172,7 @@ def _class_name(command: str) -> str:
 def _summary(command: str) -> str:
     """First line of a command's docstring, read without importing it."""
     file = Path(__file__).parent / "commands" / f"{command.replace('-', '_')}.py"
-    return ast.get_docstring(ast.parse(file.read_bytes())).split("\n")[0]
+    return (ast.get_docstring(ast.parse(file.read_bytes())) or "").split("\n")[0]
 
 
 def _limit_threads(threads: int | None) -> None:

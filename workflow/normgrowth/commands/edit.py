@@ -5,6 +5,8 @@ from pathlib import Path
 
 from pydantic import Field
 
+from normgrowth.editors.control_settings import ControlSettings
+from normgrowth.errors import StudyError
 from normgrowth.facts.orders import steps_of
 from normgrowth.io.provenance import file_sha256
 from normgrowth.jobs.with_editor import EditingInOrder
@@ -39,9 +41,11 @@ def run(job: Edit) -> None:
     resources = job.gathered(lm, settings, order, job.run_seed)
     inputs, of_segment = job.inputs, {}
     if job.trajectory:
+        if not isinstance(settings, ControlSettings):
+            raise StudyError(f"--trajectory is for control arms, and {job.editor} is none")
         followed = {"study": job.study, "model": job.model_name, "editor": settings.editor, "order": job.order}
         of = {"segment": job.segment, **inputs}
-        resources = replace(resources, trajectory=read_trajectory(job.trajectory, followed, of, settings.layers))
+        resources = replace(resources, trajectory=read_trajectory(job.trajectory, followed, of, settings.layers or ()))
         of_segment = {"trajectory": file_sha256(job.trajectory)}
     run_segment(
         Run(job.study, job.model_name, job.editor_name, job.order, {**inputs, **job.made_with}, of_segment),

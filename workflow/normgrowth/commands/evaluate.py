@@ -26,7 +26,8 @@ def run(job: Evaluate) -> None:
     from normgrowth.runs.state import restore
 
     chosen, lm = job.run(), job.load()
-    restore(lm, job.chain, job.segments, chosen.expected)
+    if job.segments:
+        restore(lm, job.run_folder(), job.segments, chosen.expected)
     rows, harness = evaluate(lm, list(job.tasks), job.few_shot, job.limit, job.task_folder)
     settings = {"tasks": list(job.tasks), "few_shot": job.few_shot, "limit": job.limit}
     settings["task_files"] = {name: file_sha256(path) for name, path in _files_in(job.task_folder).items()}

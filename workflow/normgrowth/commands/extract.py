@@ -29,7 +29,7 @@ def run(job: Extract) -> None:
     lm = job.load()
     require_material(lm, material)
     if job.segments:
-        restore(lm, job.chain, job.segments, chosen.expected)
+        restore(lm, job.run_folder(), job.segments, chosen.expected)
     metadata["state"] = job.digest_of_state()
     probes, layers = material.probes(lm), layers_named(lm, list(job.layers))
     identity = {**chosen.identity, "step": job.step}

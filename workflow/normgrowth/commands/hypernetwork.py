@@ -4,7 +4,9 @@ from pathlib import Path
 
 from pydantic import Field
 
+from normgrowth.editors.hypernetwork.hypernetwork_settings import HypernetworkSettings
 from normgrowth.editors.registry import EDITORS
+from normgrowth.errors import StudyError
 from normgrowth.facts.orders import reserved_facts
 from normgrowth.facts.records import read_facts
 from normgrowth.fingerprint import closure
@@ -36,6 +38,8 @@ def run(job: Hypernetwork) -> None:
     from normgrowth.measure.single_edits import score_single_edits
 
     kind, settings = job.declaration, job.settings
+    if not isinstance(settings, HypernetworkSettings):
+        raise StudyError(f"{job.editor} has no hypernetwork to train")
     facts = reserved_facts(read_facts(job.facts), job.seed, job.reserved)
     parts = split(facts, settings.validation_share, job.seed)
     lm = job.load()

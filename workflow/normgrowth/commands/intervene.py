@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from normgrowth.errors import StudyError
 from normgrowth.facts.records import read_facts
 from normgrowth.facts.writing import joined
 from normgrowth.io.provenance import file_sha256, provenance
@@ -36,6 +37,17 @@ class Intervene(OnModel, OfRun):
     result: Path | None = Field(None, description="model folder to compare with instead of training")
     out: Path = Field(description="table to write")
 
+    def data(self) -> Path:
+        """What is trained on.
+
+        Raises:
+            StudyError: when neither text nor facts are named.
+        """
+        data = self.text or self.facts
+        if data is None:
+            raise StudyError(f"{self.kind} trains on --text or --facts, and neither is given")
+        return data
+
 
 def run(job: Intervene) -> None:
     """Train or compare, and write table `interventions`."""
@@ -52,7 +64,7 @@ def run(job: Intervene) -> None:
         metadata = provenance(**of, result_revision=revision(job.result))
         rows = compare_checkpoints(job.model, job.result)
     else:
-        data = job.text or job.facts
+        data = job.data()
         metadata = provenance(**of, settings=job.settings.model_dump(), data=file_sha256(data))
         rows = _trained(job)
     frame = run.identify(rows.assign(kind=job.kind))
@@ -78,7 +90,9 @@ def _trained(job: Intervene) -> "pd.DataFrame":
     return pd.concat([part.assign(run=k) for k, part in enumerate(parts)], ignore_index=True)
 
 
-def _trained_once(lm: "LanguageModel", job: Intervene, seed: int, progress: Callable[[int], None]) -> "pd.DataFrame":
+def _trained_once(
+    lm: "LanguageModel", job: Intervene, seed: int, progress: Callable[[int, str], None]
+) -> "pd.DataFrame":
     # torch: kept out of planning and of --help
     from normgrowth.lm.prompt_lengths import require_prompts, require_windows
     from normgrowth.sources.text import windows
@@ -91,7 +105,7 @@ def _trained_once(lm: "LanguageModel", job: Intervene, seed: int, progress: Call
     if job.kind == CONTINUED_PRETRAINING:
         require_windows(lm, {f"interventions.{job.editor_name}.training.window": settings.window})
         count = settings.steps * settings.batch
-        text = windows(job.text, lm.tokenizer, settings.window, count, seed, job.kind)
+        text = windows(job.data(), lm.tokenizer, settings.window, count, seed, job.kind)
         return trainers.continued_pretraining(lm, text, settings, progress)
     train = trainers.full_fine_tuning if job.kind == FULL_FINE_TUNING else trainers.lora_fine_tuning
     return train(lm, [(fact.question, fact.target_true) for fact in facts], settings, seed, progress)

@@ -2,12 +2,13 @@
 
 import math
 import re
+from collections.abc import Sequence
 
 from pydantic import Field
 
 from normgrowth.errors import StudyError
 from normgrowth.jobs.of_study import OfStudy
-from normgrowth.study.costs import costs, figures
+from normgrowth.study.costs import Cost, costs, figures
 from normgrowth.study.study_files import read_study
 
 
@@ -35,7 +36,7 @@ def run(job: Plan) -> None:
         print("\n".join(["", *_fit(rows, room, study.gpus)]))
 
 
-def _table(rows) -> list[str]:
+def _table(rows: Sequence[Cost]) -> list[str]:
     cells = [("model", "editor", "jobs", "GPU GB", "disk GB", "GPU hours")]
     cells += [(r.model, r.editor, f"{r.jobs:,}", f"{r.memory:.1f}", f"{r.disk:.2f}", f"{r.hours:.1f}") for r in rows]
     most = max(row.memory for row in rows)
@@ -50,7 +51,7 @@ def _table(rows) -> list[str]:
     ]
 
 
-def _fit(rows, room: float, gpus: int) -> list[str]:
+def _fit(rows: Sequence[Cost], room: float, gpus: int) -> list[str]:
     """What does not fit into so many GPUs, and what it would take."""
     space = f"{room:g} GB" if gpus == 1 else f"{gpus} GPUs of {room:g} GB"
     too_large = [row for row in rows if row.memory > room * gpus]

@@ -28,23 +28,33 @@ def run(job: Presets) -> None:
     if job.what == "list":
         print("\n".join(_listed()))
         return
-    models = _models(job.editor, job.model)
-    print("\n\n".join(_table(job.editor, model, job.what == "diff") for model in models))
+    editor = _known(job.editor)
+    print("\n\n".join(_table(editor, model, job.what == "diff") for model in _models(editor, job.model)))
 
 
-def _models(editor: str | None, model: str | None) -> list[str]:
+def _known(editor: str | None) -> str:
+    """The kind of editor to show.
+
+    Raises:
+        StudyError: when none is named, or no source knows it.
+    """
+    having = sorted({name for source in presets.sources() for name in presets.editors(source)})
+    if editor is None or editor not in having:
+        raise StudyError(unknown("editor", editor, having) if editor else f"name an editor: {', '.join(having)}")
+    return editor
+
+
+def _models(editor: str, model: str | None) -> list[str]:
     """The published models to show an editor on.
 
     Raises:
-        StudyError: when nothing is known of the editor, of the model, or of the two together.
+        StudyError: when nothing is known of the model, or of the two together.
     """
-    having = sorted({name for source in presets.sources() for name in presets.editors(source)})
-    if editor not in having:
-        raise StudyError(unknown("editor", editor, having) if editor else f"name an editor: {', '.join(having)}")
-    if model is not None and presets.published(model) is None:
+    published = None if model is None else presets.published(model)
+    if model is not None and published is None:
         raise StudyError(unknown("model", model, presets.models()))
     covered = {name for source in presets.sources() for name in presets.covered(source, editor)}
-    wanted = presets.models() if model is None else (presets.published(model),)
+    wanted = presets.models() if published is None else (published,)
     if not covered.intersection(wanted):
         raise StudyError(f"no source has settings of {editor} for {', '.join(wanted)}")
     return [name for name in wanted if name in covered]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from normgrowth.errors import StudyError
 from normgrowth.io.digests import safetensors_header, stated_digest
 from normgrowth.io.provenance import file_sha256, provenance
 from normgrowth.jobs.job import Intact, from_json
@@ -40,11 +41,21 @@ class AtCheckpoint(OnModel, InOrder):
         }
         return Run(self.study, self.model_name, self.editor_name, self.order, fixed)
 
+    def run_folder(self) -> Path:
+        """The folder of the run.
+
+        Raises:
+            StudyError: when segments lead to the step and no folder is named.
+        """
+        if self.chain is None:
+            raise StudyError(f"--segments is {self.segments}: name the folder that holds them as --chain")
+        return self.chain
+
     def digest_of_state(self) -> str | None:
         """The digest that the state carries which the checkpoint is after; None for the unedited model."""
-        if not self.segments or self.chain is None:
+        if not self.segments:
             return None
-        return stated_digest(segment_folder(self.chain, self.segments) / STATE_FILE, safetensors_header)
+        return stated_digest(segment_folder(self.run_folder(), self.segments) / STATE_FILE, safetensors_header)
 
 
 class Measuring(AtCheckpoint):

@@ -120,7 +120,7 @@ class WithGathered(OnModel):
         if self.statistics:
             second_moments = read.read_second_moments(self.statistics, self.made_on, lm, layers)
         if self.null_spaces:
-            threshold = settings.working.null_space_threshold
+            threshold = getattr(settings.working, "null_space_threshold", None)
             null_spaces = read.read_null_spaces(self.null_spaces, self.made_on, lm, layers, threshold)
         if self.hypernetwork:
             trained = {**self.made_on, **self.trained_with(settings)}

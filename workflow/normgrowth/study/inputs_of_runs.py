@@ -5,7 +5,9 @@ from functools import cache
 from pathlib import Path
 
 from normgrowth import layout
+from normgrowth.editors.control_settings import ControlSettings
 from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS, TRAJECTORY
+from normgrowth.study.chosen_editors import ChosenEditor
 from normgrowth.study.inputs import local_path
 from normgrowth.study.pinned_files import downloads_of
 from normgrowth.study.plan import Plan
@@ -21,6 +23,11 @@ BEFORE = "before"
 def threshold_of(name: str) -> float | None:
     """The threshold that the name of a file of null spaces says."""
     return None if name == RELATIVE else float(name)
+
+
+def _controlled(editor: ChosenEditor) -> str | None:
+    """The study's name of the editor that a control arm wraps; None for any other editor."""
+    return editor.settings.editor if isinstance(editor.settings, ControlSettings) else None
 
 
 class Files:
@@ -61,8 +68,8 @@ class Files:
 
     def _null_spaces(self, model: str, layers: Iterable[int], threshold: float | None) -> str:
         name = RELATIVE if threshold is None else repr(threshold)
-        layers = "-".join(map(str, layers))
-        return layout.NULL_SPACES.format(threshold=name, layers=layers, **self._statistics(model))
+        at = "-".join(map(str, layers))
+        return layout.NULL_SPACES.format(threshold=name, layers=at, **self._statistics(model))
 
     def _statistics(self, model: str) -> dict[str, object]:
         wanted = self.study.second_moments
@@ -77,17 +84,18 @@ class Files:
     def gathered(self, model: str, name: str) -> dict[str, str]:
         """What an editor reads that was gathered before its first edit, by the name of its option."""
         editor = self.plan.editor(model, name)
+        layers = editor.settings.layers or ()
         files = {}
         if SECOND_MOMENTS in editor.needs:
-            files["statistics"] = self.second_moments(model, editor.settings.layers)
+            files["statistics"] = self.second_moments(model, layers)
         if NULL_SPACES in editor.needs:
-            threshold = editor.settings.working.null_space_threshold
-            files["null_spaces"] = self._null_spaces(model, editor.settings.layers, threshold)
+            threshold = getattr(editor.settings.working, "null_space_threshold", None)
+            files["null_spaces"] = self._null_spaces(model, layers, threshold)
         if HYPERNETWORK in editor.needs:
             # That of the editor which a control arm wraps is the editor's own.
             files["hypernetwork"] = layout.HYPERNETWORK.format(
                 model=model,
-                editor=editor.settings.editor if editor.controlled else name,
+                editor=_controlled(editor) or name,
                 facts=self.study.facts,
                 reserved=self.study.reserved_facts,
                 seed=self.study.seed,
@@ -106,7 +114,7 @@ class Files:
         """What a segment reads: what was gathered, the norms that a control arm follows, and the state before."""
         chosen, files = self.plan.editor(model, editor), self.gathered(model, editor)
         if TRAJECTORY in chosen.needs:
-            files["trajectory"] = self.of_segment("norms.parquet", model, chosen.settings.editor, order, segment)
+            files["trajectory"] = self.of_segment("norms.parquet", model, _controlled(chosen) or editor, order, segment)
         if segment > 1:
             files[BEFORE] = self.of_segment(layout.STATE_FILE, model, editor, order, segment - 1)
         return files
