@@ -89,7 +89,7 @@ rule world:
     output:
         facts=layout.FACTS.format(facts="{world}"),
         text=layout.TEXT.format(text="{world}"),
-        heldout=layout.TEXT.format(text="{world}" + layout.HELDOUT_SUFFIX),
+        heldout=layout.TEXT.format(text=f"{{world}}{layout.HELDOUT_SUFFIX}"),
         corpus=layout.CORPUS,
     log:
         "logs/resources/world/{world}.log",
@@ -125,7 +125,7 @@ rule train:
     input:
         corpus=lambda w: layout.CORPUS.format(world=source_of_model(w).world),
         facts=lambda w: layout.FACTS.format(facts=source_of_model(w).world),
-        heldout=lambda w: layout.TEXT.format(text=source_of_model(w).world + layout.HELDOUT_SUFFIX),
+        heldout=lambda w: layout.TEXT.format(text=f"{source_of_model(w).world}{layout.HELDOUT_SUFFIX}"),
     output:
         manifest=layout.MANIFEST,
         weights="resources/models/{model}/model.safetensors",

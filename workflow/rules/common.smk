@@ -3,6 +3,7 @@
 # A job's words are a parameter that is worked out with its inputs and outputs at hand, which Snakemake does not compare.
 # What a job must run again for stands beside them: code, and one string `name: value` for each setting.
 
+import json
 from functools import cache
 from pathlib import Path
 
@@ -166,6 +167,23 @@ def code_of_editor(model, name, command):
     """The fingerprints of an editor that are not those of its command, and the versions of its own libraries."""
     editor = PLAN.editor(model, name)
     return [*beyond(closure(command), *editor.modules), *versions(*editor.libraries)]
+
+
+def intervention_kind(wildcards):
+    """The kind of training, or that it is a comparison."""
+    what = STUDY.interventions[wildcards.intervention]
+    return getattr(what, "intervention", what.kind)
+
+
+def evaluated_of(wildcards):
+    """The steps at which the harness's tasks give rows of the table."""
+    return PLAN.evaluated if wildcards.table == layout.ABILITY_TABLE else []
+
+
+def models_of(editor):
+    """Where a run is listed in the report: Snakemake offers a switch between two models only if both have every run."""
+    everywhere = all(editor in PLAN.editors_of(model) for model in STUDY.models)
+    return "Editors of every model" if everywhere else "Editors of some models"
 
 
 # Settings as parameters, which are compared one by one.

@@ -1,8 +1,6 @@
 # From the small files of all jobs to tables, and from tables to figures, claims and the report. What is marked
 # with `report()` stands in Snakemake's own report too, under a caption of workflow/report.
 
-import json
-
 
 localrules:
     collect,
@@ -10,17 +8,6 @@ localrules:
     card,
     claims,
     report,
-
-
-def evaluated_of(wildcards):
-    """The steps at which the harness's tasks give rows of the table."""
-    return PLAN.evaluated if wildcards.table == layout.ABILITY_TABLE else []
-
-
-def models_of(editor):
-    """Where a run is listed in the report: Snakemake offers a switch between two models only if both have every run."""
-    everywhere = all(editor in PLAN.editors_of(model) for model in STUDY.models)
-    return "Editors of every model" if everywhere else "Editors of some models"
 
 
 rule collect:

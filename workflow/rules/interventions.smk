@@ -1,12 +1,6 @@
 # Updates of whole models, with the norm of every matrix along the way; asked for only where the study names any.
 
 
-def intervention_kind(wildcards):
-    """The kind of training, or that it is a comparison."""
-    what = STUDY.interventions[wildcards.intervention]
-    return getattr(what, "intervention", what.kind)
-
-
 rule intervene:
     input:
         model=layout.MANIFEST,
