@@ -8,14 +8,14 @@ from matplotlib.transforms import Bbox
 
 from normgrowth.commands import draw as command
 from normgrowth.editors.families import CONTROL, by_family, family_of
-from normgrowth.errors import ArtefactError
+from normgrowth.errors import ArtefactError, UsageError
 from normgrowth.figures import panels, render
 from normgrowth.figures.catalogue import FIGURES, figures_of
 from normgrowth.figures.figure_settings import StyleSettings
 from normgrowth.figures.grid import lay_out
 from normgrowth.figures.scores_against_edits import at_once, retained
 from normgrowth.figures.style import LOOKS, Style
-from normgrowth.jobs.command_line import UsageError, parse
+from normgrowth.jobs.command_line import parse
 from tests import planted
 from tests.planted import Run
 

@@ -13,8 +13,9 @@ from pydantic import BaseModel
 from normgrowth import cli
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.editors.settings import EditorSettings
+from normgrowth.errors import UsageError
 from normgrowth.figures.catalogue import FIGURES
-from normgrowth.jobs.command_line import UsageError, parse, words
+from normgrowth.jobs.command_line import parse, words
 from normgrowth.jobs.job import Intact, Job
 from tests.every_editor import settings_of
 

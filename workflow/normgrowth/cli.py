@@ -11,13 +11,15 @@ from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from normgrowth import __version__
-from normgrowth.errors import NormgrowthError, StudyError
+from normgrowth.errors import NormgrowthError, StudyError, UsageError
 from normgrowth.io.atomic import require_place
-from normgrowth.jobs.command_line import Parser, UsageError, add_options, read
-from normgrowth.jobs.job import Job
 from normgrowth.workflow.forks import THREAD_VARIABLES, hand_over
+
+if TYPE_CHECKING:
+    from normgrowth.jobs.job import Job
 
 COMMANDS = (
     "world",
@@ -108,13 +110,17 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
-def _job(arguments: list[str], command: str | None, module: ModuleType | None) -> Job:
+def _job(arguments: list[str], command: str | None, module: ModuleType | None) -> "Job":
     """What the words of the command line ask the command for.
 
     Raises:
         SystemExit: after help or the version was shown, and with code 2 for words that are no options.
         UsageError: naming the options whose values are wrong.
     """
+    # pydantic: kept out of a command that a fork runs, whose own process only hands it over
+    from normgrowth.jobs.command_line import Parser, add_options, read
+    from normgrowth.jobs.job import Job
+
     parser = Parser(prog="normgrowth", description=__doc__)
     parser.add_argument("--version", action="version", version=f"normgrowth {__version__}")
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")

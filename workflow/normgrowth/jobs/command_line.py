@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from normgrowth.errors import UsageError
 from normgrowth.jobs.job import READING, Job, Positional, reason
 
 SHOWN = 3
@@ -24,10 +25,6 @@ LONGEST = 200
 """Characters of a value that a message shows."""
 
 AnyJob = TypeVar("AnyJob", bound=Job)
-
-
-class UsageError(Exception):
-    """Words that make no job of the command."""
 
 
 class Parser(argparse.ArgumentParser):
