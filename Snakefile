@@ -112,23 +112,23 @@ localrules:
 rule all:
     default_target: True
     input:
-        f"results/{STUDY.study}/report.html",
-        kept_vectors(),
+        layout.REPORT.format(study=STUDY.study),
+        FILES.kept_vectors(),
 
 
 rule tables:
     input:
-        expand("results/{study}/tables/{table}.parquet", study=STUDY.study, table=TABLES),
+        expand(layout.TABLE, study=STUDY.study, table=TABLES),
 
 
 rule edits:
     input:
-        of_segments("state.safetensors"),
+        FILES.of_segments(layout.STATE_FILE),
 
 
 rule models:
     input:
-        expand("resources/models/{model}/manifest.json", model=STUDY.models),
+        expand(layout.MANIFEST, model=STUDY.models),
 
 
 # Not part of `all`: each card costs seconds, and there is one for every run.

@@ -19,9 +19,9 @@ from benchmarks.large import projected
 from benchmarks.ratios import MEMIT, ratios, telemetry_share
 from benchmarks.subjects import SHAPES, Subject, given, random_model
 from benchmarks.timing import ceiling, machine, peak_memory, seconds
-from normgrowth.commands.common import make_repeatable
 from normgrowth.editors.locate.search import Search, search_targets
 from normgrowth.editors.locate.search_rows import prompts_of
+from normgrowth.jobs.on_model import make_repeatable
 
 
 def main() -> None:

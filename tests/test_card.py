@@ -1,6 +1,5 @@
 """The picture of one run: it draws on every shape of run, shows that run alone, and looks as in the figures."""
 
-import argparse
 from itertools import combinations
 
 import pytest
@@ -11,6 +10,7 @@ from normgrowth.commands import card as command
 from normgrowth.errors import ArtefactError
 from normgrowth.figures import render
 from normgrowth.figures.style import Style, StyleSettings
+from normgrowth.jobs.command_line import parse
 from tests import planted
 from tests.planted import Run
 
@@ -74,8 +74,6 @@ def test_a_run_that_is_not_there_is_refused():
 
 def test_the_command_writes_every_format(tmp_path):
     tables = planted.write(tmp_path / "tables", planted.tables(Run(**SHORT)))
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
     options = [
         "--study",
         planted.STUDY,
@@ -86,5 +84,5 @@ def test_the_command_writes_every_format(tmp_path):
         "--style",
         StyleSettings(dpi=50).model_dump_json(),
     ]
-    command.run(parser.parse_args([*options, "--tables", str(tables), "--out", str(tmp_path / "card")]))
+    command.run(parse(command.Card, [*options, "--tables", str(tables), "--out", str(tmp_path / "card")]))
     assert {path.suffix for path in tmp_path.glob("card.*")} == {".pdf", ".svg", ".png", ".sha256"}

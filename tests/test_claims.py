@@ -1,6 +1,5 @@
 """Planted effects get the verdicts they deserve."""
 
-import argparse
 import json
 
 import numpy as np
@@ -13,6 +12,7 @@ from normgrowth.claims.published import Conditions, against_published
 from normgrowth.commands import claims as command
 from normgrowth.editors.families import CONTROL, FAMILIES, controlled_editor, in_order, is_control
 from normgrowth.errors import ArtefactError
+from normgrowth.jobs.command_line import parse
 from tests import planted
 from tests.planted import Run
 
@@ -294,13 +294,11 @@ def test_a_control_arm_is_known_by_its_kind_and_names_what_it_controls():
 
 def test_command_writes_the_same_bytes_twice_and_rejects_damage(tmp_path):
     planted.write(tmp_path / "tables", planted.tables(Run(orders=2), Run(editor="ft", collapse=30)))
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
 
     def run(name):
         out = [tmp_path / f"{name}.json", tmp_path / f"{name}.md"]
         given = ["--study", planted.STUDY, "--tables", f"{tmp_path}/tables"]
-        command.run(parser.parse_args([*given, "--out-json", f"{out[0]}", "--out-md", f"{out[1]}"]))
+        command.run(parse(command.Claims, [*given, "--out-json", f"{out[0]}", "--out-md", f"{out[1]}"]))
         return [path.read_bytes() for path in out]
 
     assert run("a") == run("b")

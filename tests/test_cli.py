@@ -11,6 +11,7 @@ import pytest
 
 from normgrowth import __version__, cli
 from normgrowth.errors import FactError
+from normgrowth.jobs.job import Job
 from tests.signals import HEEDED
 
 
@@ -26,7 +27,7 @@ def failing(monkeypatch, error: BaseException, *arguments: str) -> int:
     def run(_):
         raise error
 
-    module = types.SimpleNamespace(add_arguments=lambda parser: None, run=run)
+    module = types.SimpleNamespace(Edit=Job, run=run)
     monkeypatch.setattr(cli, "import_module", lambda name: module)
     return cli.main(["edit", *arguments])
 
@@ -90,7 +91,7 @@ def test_debug_shows_where_an_error_comes_from(monkeypatch, capsys):
     def run(_):
         raise FactError("wrong")
 
-    module = types.SimpleNamespace(add_arguments=lambda parser: None, run=run)
+    module = types.SimpleNamespace(Edit=Job, run=run)
     monkeypatch.setattr(cli, "import_module", lambda name: module)
     assert cli.main(["--debug", "edit"]) == 1
     shown = capsys.readouterr().err

@@ -1,7 +1,5 @@
 """Every figure draws on every shape of study, and equal tables give equal bytes."""
 
-import argparse
-
 import matplotlib
 import pandas as pd
 import pytest
@@ -10,12 +8,13 @@ from matplotlib.transforms import Bbox
 
 from normgrowth.commands import draw as command
 from normgrowth.editors.families import CONTROL, by_family, family_of
-from normgrowth.errors import ArtefactError, StudyError
+from normgrowth.errors import ArtefactError, UsageError
 from normgrowth.figures import grid, render, series
 from normgrowth.figures.catalogue import FIGURES, figures_of
 from normgrowth.figures.grid import lay_out
 from normgrowth.figures.scores_against_edits import at_once, retained
 from normgrowth.figures.style import LOOKS, Style, StyleSettings
+from normgrowth.jobs.command_line import parse
 from tests import planted
 from tests.planted import Run
 
@@ -156,8 +155,6 @@ def test_control_arms_stand_beside_their_editor():
 
 def test_same_tables_same_bytes_and_no_dates(tmp_path, studies):
     tables = planted.write(tmp_path / "tables", studies["two models, a collapse, a missing editor"])
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
 
     def drawn(prefix):
         options = [
@@ -170,7 +167,7 @@ def test_same_tables_same_bytes_and_no_dates(tmp_path, studies):
             "--style",
             '{"dpi": 60}',
         ]
-        command.run(parser.parse_args([*options, "--out", str(tmp_path / prefix / "figure")]))
+        command.run(parse(command.Draw, [*options, "--out", str(tmp_path / prefix / "figure")]))
         return [(tmp_path / prefix / f"figure.{extension}").read_bytes() for extension in ("pdf", "svg", "png")]
 
     first, second = drawn("a"), drawn("b")
@@ -179,10 +176,11 @@ def test_same_tables_same_bytes_and_no_dates(tmp_path, studies):
 
 
 def test_a_style_that_makes_no_sense_is_refused():
-    with pytest.raises(StudyError, match=r"font_size.*settings are panel_width"):
-        command.read_style('{"font_size": "big"}')
-    with pytest.raises(StudyError, match="colour"):
-        command.read_style('{"colour": 1}')
+    given = ["--figure", "norm_against_edits", "--study", "s", "--tables", "t", "--out", "o", "--style"]
+    with pytest.raises(UsageError, match=r"--style: font_size is 'big'.*settings are panel_width"):
+        parse(command.Draw, [*given, '{"font_size": "big"}'])
+    with pytest.raises(UsageError, match="colour"):
+        parse(command.Draw, [*given, '{"colour": 1}'])
 
 
 def test_nothing_to_draw_is_an_error(studies):

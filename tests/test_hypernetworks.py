@@ -1,6 +1,5 @@
 """Hypernetworks: their algebra against plain code, their training, and what is refused."""
 
-import argparse
 import json
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from normgrowth.editors.resources import read_hypernetwork
 from normgrowth.errors import ArtefactError, FactError
 from normgrowth.io.documents import write_json
 from normgrowth.io.tensors import read_tensors
+from normgrowth.jobs.command_line import parse
 from normgrowth.lm.continuations import continuations
 from normgrowth.sources.loading import load_model
 from normgrowth.sources.manifest import revision
@@ -118,9 +118,7 @@ def words(folder, kind, out="out", **changes) -> list[str]:
 
 
 def train(*args, **changes) -> None:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    command.run(parser.parse_args(words(*args, **changes)))
+    command.run(parse(command.Hypernetwork, words(*args, **changes)))
 
 
 @pytest.mark.parametrize("kind", KINDS)

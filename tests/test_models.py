@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from normgrowth.cli import main
+from normgrowth.commands import import_facts
 from normgrowth.errors import ModelError
 from normgrowth.io.documents import write_json
 from normgrowth.sources import loading
@@ -117,11 +118,7 @@ def test_facts_are_checked_before_they_are_taken(tmp_path, capsys):
     (tmp_path / "facts.json").write_text(json.dumps(records))
     out = tmp_path / "out.json"
     with pytest.raises(Exception, match=r"record 3 \(case_id 13\): requested_rewrite: field 'target_true' is missing"):
-        from argparse import Namespace
-
-        from normgrowth.commands import import_facts
-
-        import_facts.run(Namespace(path=tmp_path / "facts.json", format="counterfact", limit=None, out=out))
+        import_facts.run(import_facts.ImportFacts(path=tmp_path / "facts.json", out=out))
     assert not out.exists()
     main(["import-facts", "--path", str(tmp_path / "facts.json"), "--limit", "3", "--out", str(out)])
     assert json.loads(out.read_text()) == records[:3]

@@ -1,6 +1,5 @@
 """The report stands alone, holds everything, and takes hostile names for what they are."""
 
-import argparse
 import re
 import shutil
 from html.parser import HTMLParser
@@ -14,6 +13,7 @@ from normgrowth.figures.catalogue import FIGURES
 from normgrowth.figures.render import draw, save
 from normgrowth.figures.style import Style, StyleSettings
 from normgrowth.io.documents import write_json
+from normgrowth.jobs.command_line import parse
 from tests import planted
 from tests.planted import Run
 
@@ -23,9 +23,8 @@ SHOWN = ["norm_against_edits", "perplexity_against_edits"]
 
 
 def call(command, *arguments):
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    command.run(parser.parse_args([str(argument) for argument in arguments]))
+    kind = getattr(command, command.__name__.rpartition(".")[2].title())
+    command.run(parse(kind, [str(argument) for argument in arguments]))
 
 
 def results(folder, *runs):

@@ -19,6 +19,7 @@ from normgrowth.io.documents import write_json
 from normgrowth.io.provenance import file_sha256
 from normgrowth.io.tables import read_provenance, read_table
 from normgrowth.io.tensors import read_tensors, write_tensors
+from normgrowth.jobs.command_line import parse
 from normgrowth.runs.state import STATE, EditedModel, restore
 from normgrowth.sources.loading import load_model
 from normgrowth.sources.manifest import revision
@@ -83,11 +84,7 @@ def arguments(world, chain, kind, segment, first, last, **overrides) -> list[str
 
 def edit(*args, **overrides) -> None:
     """Run the command in this process."""
-    import argparse
-
-    parser = argparse.ArgumentParser()
-    edit_command.add_arguments(parser)
-    edit_command.run(parser.parse_args(arguments(*args, **overrides)))
+    edit_command.run(parse(edit_command.Edit, arguments(*args, **overrides)))
 
 
 def start(*args, **overrides) -> subprocess.Popen:
@@ -332,7 +329,7 @@ def test_scores_just_after_the_edit_carry_their_step(world, tmp_path):
     assert all(math.isfinite(value) for value in edits["offset_norm"])
 
 
-def test_vetting_edits_single_facts_with_the_given_settings(world, tmp_path):
+def test_vetting_edits_single_facts_with_the_given_settings(world, tmp_path, capsys):
     """Bars of zero pass on a random model; a bar that cannot be met is an error that says what was reached."""
     given = {
         "model": world / "model", "facts": world / "facts.json", "contexts": world / "contexts.json",
@@ -341,5 +338,10 @@ def test_vetting_edits_single_facts_with_the_given_settings(world, tmp_path):
     }  # fmt: skip
     words = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
     assert cli.main(["vet", *words, "--settings", '{"facts": 3, "es": 0, "ps": 0, "ns": 0}']) == 0
-    assert json.loads((tmp_path / "editability.json").read_text())["facts"] == 3
-    assert cli.main(["vet", *words, "--settings", '{"facts": 3, "es": 1.1, "ps": 0, "ns": 0}']) == 1
+    reached = json.loads((tmp_path / "editability.json").read_text())
+    assert reached["facts"] == 3
+    worst = min(("es", "ps", "ns"), key=reached.get)
+    assert reached[worst] < 1
+    bars = {"es": 0, "ps": 0, "ns": 0, worst: 1}
+    assert cli.main(["vet", *words, "--settings", json.dumps({"facts": 3, **bars})]) == 1
+    assert f"{worst.upper()} {reached[worst]:.2f} (bar 1.00)" in capsys.readouterr().err

@@ -57,6 +57,17 @@ def test_one_editors_setting_reruns_that_editor(tree):
     assert len(plan.about("by memit")) == MODELS * SEGMENTS
 
 
+def test_a_changed_setting_is_all_that_a_dry_run_shows_of_settings(tree):
+    tree.change_config(editor_settings={"memit": {"clamp": 0.5}})
+    plan = tree.plan()
+    assert len(plan.about("edits world-")) == len(plan.about("memit edits world-")) == MODELS * SEGMENTS
+    reasons = [line.partition(" across all output: ")[2] for line in plan.output.splitlines()]
+    said = [reason.strip().replace("'", "") for reason in reasons if "clamp" in reason]
+    edited = [reason for reason in said if "settings" not in reason]  # what provenance writes down is the whole study
+    # Of each run the first segment; those after it follow from its state.
+    assert edited == ["before: clamp: 0.75 now: clamp: 0.5"] * MODELS
+
+
 def test_a_setting_for_one_model_reruns_that_model(tree):
     tree.change_config(editor_settings={"ft": {"per_model": {"world-llama": {"steps": 3}}}})
     plan = tree.plan()
@@ -125,7 +136,7 @@ def test_figure_style_reruns_figures(tree):
 
 
 def test_code_of_the_target_search_reruns_the_editors_that_search(tree):
-    tree.append("editors/targets.py", "CHANGED = True")
+    tree.append("editors/locate/search.py", "CHANGED = True")
     plan = tree.plan()
     searching = 2 * MODELS * SEGMENTS
     vetted = {"vet": MODELS} | SETTINGS_NOTED
@@ -142,14 +153,14 @@ def test_code_of_one_editor_reruns_it_alone(tree):
 
 
 def test_code_of_all_editing_trains_no_model(tree):
-    tree.append("editors/interface.py", "CHANGED = True")
+    tree.append("editors/base.py", "CHANGED = True")
     plan = tree.plan()
     assert plan.jobs["edit"] == RUNS * SEGMENTS
     assert not {"world", "train", "contexts"} & set(plan.jobs)
 
 
 def test_code_of_training_reruns_everything_but_the_world(tree):
-    tree.append("assets/training.py", "CHANGED = True")
+    tree.append("sources/toy/pretraining.py", "CHANGED = True")
     plan = tree.plan()
     assert plan.jobs["train"] == MODELS
     assert plan.jobs["edit"] == RUNS * SEGMENTS
@@ -178,9 +189,9 @@ def test_a_fresh_clone_with_new_times_reruns_nothing(tree, tmp_path):
 
 
 def test_a_change_that_is_taken_back_reruns_nothing(tree):
-    module = tree.package / "editors/targets.py"
+    module = tree.package / "editors/locate/search.py"
     before = module.read_text()
-    tree.append("editors/targets.py", "CHANGED = True")
+    tree.append("editors/locate/search.py", "CHANGED = True")
     assert tree.plan().jobs
     module.write_text(before)
     assert tree.plan().jobs == {}

@@ -1,6 +1,5 @@
 """The command line: one command per rule of the workflow, each in a module of `normgrowth.commands`."""
 
-import argparse
 import ast
 import errno
 import json
@@ -11,11 +10,16 @@ import traceback
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from normgrowth import __version__
-from normgrowth.errors import NormgrowthError, StudyError
+from normgrowth.errors import NormgrowthError, StudyError, UsageError
 from normgrowth.io.atomic import require_place
 from normgrowth.workflow.forks import THREAD_VARIABLES, hand_over
+
+if TYPE_CHECKING:
+    from normgrowth.jobs.job import Job
 
 COMMANDS = (
     "world",
@@ -51,7 +55,7 @@ COMMANDS = (
 )
 
 OUTPUTS = ("out", "out_json", "out_md", "chain")
-"""Arguments of commands that name what they write: where that cannot be, it is said before any work."""
+"""Fields of jobs that name what is written: a place where that cannot be is refused before any work."""
 
 READER_GONE = 128 + signal.SIGPIPE
 """Exit code where what reads the output has ended first, as `| head` does: what a shell says of programs that the
@@ -78,44 +82,60 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     # Only the command that runs is imported: starting must not cost what it does not use.
     chosen = next((word for word in arguments if not word.startswith("-")), None)
-    parser = argparse.ArgumentParser(prog="normgrowth", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"normgrowth {__version__}")
-    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command", title="commands")
+    command = chosen if chosen in COMMANDS else None
     try:
-        module = import_module(_module_name(chosen)) if chosen in COMMANDS else None
-        for name in COMMANDS if module is None else [chosen]:
-            command = commands.add_parser(name, help=_summary(name), description=_summary(name))
-            if module is not None:
-                module.add_arguments(command)
-        parsed = _parsed(parser, arguments)
+        module = import_module(_module_name(command)) if command else None
+        job = _job(arguments, command, module)
+        assert module is not None  # without a command, the parser has ended the program
         for name in OUTPUTS:
-            if path := getattr(parsed, name, None):
+            if path := getattr(job, name, None):
                 require_place(path)
-        _limit_threads(getattr(parsed, "threads", None))
-        module.run(parsed)
+        _limit_threads(getattr(job, "threads", None))
+        module.run(job)
         _tell_gpu_memory()
         _flush()
     except BrokenPipeError:
         raise
+    except UsageError as error:
+        return _stop(command, str(error), 2)
     except KeyboardInterrupt:
-        return _stop(chosen, "interrupted; what was finished before is kept", 130)
+        return _stop(command, "interrupted; what was finished before is kept", 130)
     except Exception as error:
         message = _for_the_user(error)
         if message is None:
             raise  # a fault of this program: its traceback is what helps
         if "--debug" in arguments:
             traceback.print_exc()
-        return _stop(chosen, message, 1)
+        return _stop(command, message, 1)
     return 0
 
 
-def _parsed(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
+def _job(arguments: list[str], command: str | None, module: ModuleType | None) -> "Job":
+    """What the words of the command line ask the command for.
+
+    Raises:
+        SystemExit: after help or the version was shown, and with code 2 for words that are no options.
+        UsageError: naming the options whose values are wrong.
+    """
+    # pydantic: kept out of a command that a fork runs, whose own process only hands it over
+    from normgrowth.jobs.command_line import Parser, add_options, read
+    from normgrowth.jobs.job import Job
+
+    parser = Parser(prog="normgrowth", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"normgrowth {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command", title="commands")
+    kind = getattr(module, _class_name(command)) if command else Job
+    for name in (command,) if command else COMMANDS:
+        options = commands.add_parser(name, help=_summary(name), description=_summary(name))
+        if command:
+            add_options(options, kind)
     try:
         _refuse_deep_json(arguments)
-        return parser.parse_args(arguments)
+        given = vars(parser.parse_args(arguments))
     finally:
         _flush()  # help, where that was asked for
+    return read(kind, given)
 
 
 def _refuse_deep_json(arguments: list[str]) -> None:
@@ -151,10 +171,14 @@ def _module_name(command: str) -> str:
     return f"normgrowth.commands.{command.replace('-', '_')}"
 
 
+def _class_name(command: str) -> str:
+    return command.title().replace("-", "")
+
+
 def _summary(command: str) -> str:
     """First line of a command's docstring, read without importing it."""
     file = Path(__file__).parent / "commands" / f"{command.replace('-', '_')}.py"
-    return ast.get_docstring(ast.parse(file.read_bytes())).split("\n")[0]
+    return (ast.get_docstring(ast.parse(file.read_bytes())) or "").split("\n")[0]
 
 
 def _limit_threads(threads: int | None) -> None:
@@ -185,8 +209,8 @@ def _for_the_user(error: Exception) -> str | None:
 
 
 def _stop(command: str | None, message: str, code: int) -> int:
-    words = ("normgrowth", command) if command in COMMANDS else ("normgrowth",)
-    print(f"{' '.join(words)}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    words = " ".join(filter(None, ("normgrowth", command)))
+    print(f"{words}: {' '.join(message.split())}", file=sys.stderr, flush=True)
     return code
 
 

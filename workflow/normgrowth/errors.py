@@ -8,6 +8,10 @@ class NormgrowthError(Exception):
     """Fault whose message names the thing, its value and the remedy in one line."""
 
 
+class UsageError(NormgrowthError):
+    """Words of the command line that make no job: the exit code is 2, as argparse's."""
+
+
 class StudyError(NormgrowthError):
     """Wrong configuration of a study, raised before any work starts."""
 

@@ -3,12 +3,12 @@
 
 rule evaluate:
     input:
-        model="resources/models/{model}/manifest.json",
+        model=layout.MANIFEST,
         facts=FACTS,
-        state=lambda w: state(w, PLAN.segment_at(int(w.step))),
-        tasks=lambda w: task_files(task_folder()) if task_folder() else [],
+        state=state_before,
+        tasks=lambda w: task_files(FILES.task_folder()) if FILES.task_folder() else [],
     output:
-        ability=f"{CHECKPOINT}/ability.parquet",
+        ability=f"{layout.CHECKPOINT}/{layout.ABILITY_FILE}",
     log:
         "logs/{study}/evaluate/{model}/{editor}/order-{order}/after-{step}.log",
     benchmark:
@@ -23,20 +23,26 @@ rule evaluate:
         *closure("normgrowth.commands.evaluate"),
         *numerics(),
         *versions("lm_eval"),
-        chain=chain_options,
-        tasks=lambda w: list(STUDY.ability.tasks),
-        few_shot=STUDY.ability.few_shot,
-        limit=option("--limit", STUDY.ability.limit),
-        task_folder=lambda w: ["--task-folder", task_folder()] if task_folder() else [],
-        seed=STUDY.seed,
-        order=ORDER,
-        device=DEVICE,
+        **ORDER_SETTINGS,
+        **DEVICE_SETTINGS,
+        job=lambda w, input, output: words(
+            Evaluate(
+                facts=input.facts,
+                tasks=STUDY.ability.tasks,
+                few_shot=STUDY.ability.few_shot,
+                limit=STUDY.ability.limit,
+                task_folder=FILES.task_folder(),
+                out=output.ability,
+                **checkpoint_of(w),
+            )
+        ),
+        segments=lambda w: said("segments", PLAN.segment_at(int(w.step))),
+        tasks=lambda w: said("tasks", list(STUDY.ability.tasks)),
+        few_shot=said("few_shot", STUDY.ability.few_shot),
+        limit=said("limit", STUDY.ability.limit),
+        task_folder=lambda w: said("task_folder", FILES.task_folder()),
     message:
         "Evaluate {wildcards.model} on tasks after {wildcards.step} edits by {wildcards.editor}, "
         "order {wildcards.order}"
     shell:
-        "normgrowth evaluate --study {wildcards.study} --model-name {wildcards.model} "
-        "--editor-name {wildcards.editor} --order {wildcards.order} --step {wildcards.step} "
-        "--model resources/models/{wildcards.model} --facts {input.facts} --seed {params.seed} {params.order} "
-        "{params.chain} --tasks {params.tasks:q} --few-shot {params.few_shot} {params.limit} {params.task_folder:q} "
-        "{params.device} --threads {threads} --out {output.ability} > {log} 2>&1"
+        "normgrowth evaluate {params.job} --threads {threads} > {log} 2>&1"

@@ -13,43 +13,49 @@ localrules:
 # Everything that takes a network, for machines whose jobs have none: `snakemake downloads` first.
 rule downloads:
     input:
-        expand("resources/models/{model}/manifest.json", model=models_from("hub") & needed_models(STUDY)),
+        expand(layout.MANIFEST, model=FILES.models_from("hub") & needed_models(STUDY)),
         needed_downloads(STUDY),
 
 
 rule fetch_model:
     output:
-        manifest="resources/models/{model}/manifest.json",
+        manifest=layout.MANIFEST,
     log:
         "logs/resources/fetch-model/{model}.log",
     benchmark:
         "logs/resources/fetch-model/{model}.benchmark.jsonl"
     wildcard_constraints:
-        model=any_of(models_from("hub")),
+        model=any_of(FILES.models_from("hub")),
     priority: 90
     threads: 1
     resources:
         mem_mb=2000,
         runtime=600,
     params:
-        # What the study reads is looked at once the model is there. As a parameter that is worked out with the output
-        # at hand it fetches nothing again, nor has to: what is there is looked at before any job.
-        lambda w, output: as_words(lengths_asked(STUDY, w.model)),
         *closure("normgrowth.commands.fetch_model"),
-        repo=lambda w: source_of_model(w).repo,
-        revision=lambda w: source_of_model(w).revision,
-        layers=lambda w: layers_of(STUDY, w.model),
-        out=subpath(output.manifest, parent=True),
+        # What the study reads is looked at once the model is there. As it is not compared, it fetches nothing again, nor
+        # has to: what is there is looked at before any job.
+        job=lambda w, output: words(
+            FetchModel(
+                repo=source_of_model(w).repo,
+                revision=source_of_model(w).revision,
+                layers=layers_of(STUDY, w.model),
+                to_read=as_words(lengths_asked(STUDY, w.model)),
+                out=model_folder(w),
+            )
+        ),
+        repo=lambda w: said("repo", source_of_model(w).repo),
+        revision=lambda w: said("revision", source_of_model(w).revision),
+        layers=lambda w: said("layers", layers_of(STUDY, w.model)),
     message:
-        "Fetch the model {wildcards.model} from {params.repo} at {params.revision}"
+        "Fetch the model {wildcards.model} ({params.repo}, {params.revision})"
     shell:
-        "normgrowth fetch-model --repo {params.repo} --revision {params.revision} --layers {params.layers} "
-        "--to-read {params[0]} --out {params.out} > {log} 2>&1"
+        "normgrowth fetch-model {params.job} > {log} 2>&1"
 
 
 rule fetch_file:
     output:
-        file=DOWNLOAD,
+        file=layout.DOWNLOAD,
     log:
         "logs/resources/fetch-file/{sha256}.log",
     benchmark:
@@ -63,21 +69,28 @@ rule fetch_file:
         runtime=120,
     params:
         # No code stands here: the hash says what the file is, and fetching it again may take a network that is gone.
-        url=lambda w: every_download(STUDY)[w.sha256].url,
-        size=lambda w: option("--bytes", every_download(STUDY)[w.sha256].bytes),
+        job=lambda w, output: words(
+            FetchFile(
+                url=every_download(STUDY)[w.sha256].url,
+                sha256=w.sha256,
+                bytes=every_download(STUDY)[w.sha256].bytes,
+                out=output.file,
+            )
+        ),
+        url=lambda w: said("url", every_download(STUDY)[w.sha256].url),
+        size=lambda w: said("bytes", every_download(STUDY)[w.sha256].bytes),
     message:
-        "Fetch {params.url}"
+        "Fetch a file, {params.url}"
     shell:
-        "normgrowth fetch-file --url {params.url:q} --sha256 {wildcards.sha256} {params.size} --out {output.file} "
-        "> {log} 2>&1"
+        "normgrowth fetch-file {params.job} > {log} 2>&1"
 
 
 rule world:
     output:
-        facts="resources/facts/{world}.json",
-        text="resources/text/{world}.txt",
-        heldout=f"resources/text/{{world}}{HELDOUT_SUFFIX}.txt",
-        corpus="resources/text/{world}-corpus.jsonl",
+        facts=layout.FACTS.format(facts="{world}"),
+        text=layout.TEXT.format(text="{world}"),
+        heldout=layout.TEXT.format(text=f"{{world}}{layout.HELDOUT_SUFFIX}"),
+        corpus=layout.CORPUS,
     log:
         "logs/resources/world/{world}.log",
     benchmark:
@@ -92,21 +105,29 @@ rule world:
         runtime=growing(MINUTES["world"]),
     params:
         *closure("normgrowth.commands.world"),
-        settings=lambda w: compact(STUDY.worlds[w.world].settings),
+        **WORLD_SETTINGS,
+        job=lambda w, output: words(
+            World(
+                settings=STUDY.worlds[w.world].settings,
+                facts=output.facts,
+                text=output.text,
+                heldout=output.heldout,
+                corpus=output.corpus,
+            )
+        ),
     message:
         "Write the world {wildcards.world}: facts, text, corpus"
     shell:
-        "normgrowth world --settings {params.settings:q} --facts {output.facts} --text {output.text} "
-        "--heldout {output.heldout} --corpus {output.corpus} > {log} 2>&1"
+        "normgrowth world {params.job} > {log} 2>&1"
 
 
 rule train:
     input:
-        corpus=lambda w: f"resources/text/{source_of_model(w).world}-corpus.jsonl",
-        facts=lambda w: f"resources/facts/{source_of_model(w).world}.json",
-        heldout=lambda w: f"resources/text/{source_of_model(w).world}{HELDOUT_SUFFIX}.txt",
+        corpus=lambda w: layout.CORPUS.format(world=source_of_model(w).world),
+        facts=lambda w: layout.FACTS.format(facts=source_of_model(w).world),
+        heldout=lambda w: layout.TEXT.format(text=f"{source_of_model(w).world}{layout.HELDOUT_SUFFIX}"),
     output:
-        manifest="resources/models/{model}/manifest.json",
+        manifest=layout.MANIFEST,
         weights="resources/models/{model}/model.safetensors",
         config="resources/models/{model}/config.json",
         tokenizer="resources/models/{model}/tokenizer.json",
@@ -126,26 +147,33 @@ rule train:
     params:
         *closure("normgrowth.commands.train"),
         *numerics(),
-        settings=lambda w: compact(source_of_model(w).training),
-        out=subpath(output.manifest, parent=True),
+        **TRAINING_SETTINGS,
+        job=lambda w, input: words(
+            Train(
+                settings=source_of_model(w).training,
+                corpus=input.corpus,
+                facts=input.facts,
+                heldout=input.heldout,
+                out=model_folder(w),
+            )
+        ),
     message:
         "Train {wildcards.model} until it knows its world"
     shell:
-        "normgrowth train --settings {params.settings:q} --corpus {input.corpus} --facts {input.facts} "
-        "--heldout {input.heldout} --out {params.out} --threads {threads} > {log} 2>&1"
+        "normgrowth train {params.job} --threads {threads} > {log} 2>&1"
 
 
 # What a local file holds is compared, not where it is: a folder that was moved, or given through another link, makes
-# nothing anew. Snakemake does not compare parameters that are worked out with the outputs at hand.
+# nothing anew.
 rule import_model:
     output:
-        manifest="resources/models/{model}/manifest.json",
+        manifest=layout.MANIFEST,
     log:
         "logs/resources/import-model/{model}.log",
     benchmark:
         "logs/resources/import-model/{model}.benchmark.jsonl"
     wildcard_constraints:
-        model=any_of(models_from("local")),
+        model=any_of(FILES.models_from("local")),
     priority: 90
     threads: 1
     resources:
@@ -153,20 +181,19 @@ rule import_model:
         runtime=60,
     params:
         *closure("normgrowth.commands.import_model"),
-        content=lambda w: contents_of_model(local(source_of_model(w).path)),
-        path=lambda w, output: local(source_of_model(w).path),
-        out=subpath(output.manifest, parent=True),
+        job=lambda w, output: words(ImportModel(path=FILES.local(source_of_model(w).path), out=model_folder(w))),
+        content=lambda w: contents_of_model(FILES.local(source_of_model(w).path)),
     message:
-        "Link the model {wildcards.model} from {params.path}"
+        "Link the model {wildcards.model} from the study's local folder"
     shell:
-        "normgrowth import-model --path {params.path:q} --out {params.out} > {log} 2>&1"
+        "normgrowth import-model {params.job} > {log} 2>&1"
 
 
 rule import_facts:
     input:
-        fetched=fetched_facts,
+        fetched=lambda w: FILES.sources_of_facts(w.facts)[0],
     output:
-        facts="resources/facts/{facts}.json",
+        facts=layout.FACTS,
     log:
         "logs/resources/import-facts/{facts}.log",
     benchmark:
@@ -180,22 +207,28 @@ rule import_facts:
         runtime=10,
     params:
         *closure("normgrowth.commands.import_facts"),
-        format=lambda w: format_of(STUDY.fact_sources[w.facts]),
-        limit=lambda w: option("--limit", STUDY.fact_sources[w.facts].limit),
-        content=lambda w: contents_of(local_facts(w)),
-        path=lambda w, input: [*input.fetched, *local_facts(w)],
+        job=lambda w, input, output: words(
+            ImportFacts(
+                path=[*input.fetched, *FILES.sources_of_facts(w.facts)[1]][0],
+                format=format_of(STUDY.fact_sources[w.facts]),
+                limit=STUDY.fact_sources[w.facts].limit,
+                out=output.facts,
+            )
+        ),
+        format=lambda w: said("format", format_of(STUDY.fact_sources[w.facts])),
+        limit=lambda w: said("limit", STUDY.fact_sources[w.facts].limit),
+        content=lambda w: contents_of(FILES.sources_of_facts(w.facts)[1]),
     message:
-        "Check the facts {wildcards.facts} from {params.path}"
+        "Check the facts {wildcards.facts}"
     shell:
-        "normgrowth import-facts --path {params.path:q} --format {params.format} {params.limit} "
-        "--out {output.facts} > {log} 2>&1"
+        "normgrowth import-facts {params.job} > {log} 2>&1"
 
 
 rule import_text:
     input:
-        fetched=fetched_text,
+        fetched=lambda w: FILES.sources_of_text(w.text)[0],
     output:
-        text="resources/text/{text}.txt",
+        text=layout.TEXT,
     log:
         "logs/resources/import-text/{text}.log",
     benchmark:
@@ -209,10 +242,18 @@ rule import_text:
         runtime=10,
     params:
         *closure("normgrowth.commands.import_text"),
-        rows=lambda w: rows_of_text(STUDY.text_sources[w.text]),
-        content=lambda w: contents_of(local_text(w)),
-        paths=lambda w, input: [*input.fetched, *local_text(w)],
+        job=lambda w, input, output: words(
+            ImportText(
+                paths=[*input.fetched, *FILES.sources_of_text(w.text)[1]],
+                column=STUDY.text_sources[w.text].column,
+                documents=STUDY.text_sources[w.text].documents,
+                out=output.text,
+            )
+        ),
+        column=lambda w: said("column", STUDY.text_sources[w.text].column),
+        documents=lambda w: said("documents", STUDY.text_sources[w.text].documents),
+        content=lambda w: contents_of(FILES.sources_of_text(w.text)[1]),
     message:
         "Put together the text {wildcards.text}"
     shell:
-        "normgrowth import-text --paths {params.paths:q} {params.rows:q} --out {output.text} > {log} 2>&1"
+        "normgrowth import-text {params.job} > {log} 2>&1"

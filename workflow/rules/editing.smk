@@ -3,9 +3,9 @@
 
 rule contexts:
     input:
-        model="resources/models/{model}/manifest.json",
+        model=layout.MANIFEST,
     output:
-        contexts="resources/statistics/{model}/contexts-{per_length}-seed{seed}.json",
+        contexts=layout.CONTEXTS,
     log:
         "logs/resources/contexts/{model}-{per_length}-seed{seed}.log",
     benchmark:
@@ -22,21 +22,22 @@ rule contexts:
     params:
         *closure("normgrowth.commands.contexts"),
         *numerics(),
-        model=subpath(input.model, parent=True),
-        device=DEVICE,
+        **DEVICE_SETTINGS,
+        job=lambda w, output: words(
+            Contexts(model=model_folder(w), seed=w.seed, per_length=w.per_length, out=output.contexts, **DEVICE)
+        ),
     message:
         "Sample context templates of {wildcards.model}"
     shell:
-        "normgrowth contexts --model {params.model} --seed {wildcards.seed} --per-length {wildcards.per_length} "
-        "--out {output.contexts} {params.device} --threads {threads} > {log} 2>&1"
+        "normgrowth contexts {params.job} --threads {threads} > {log} 2>&1"
 
 
 rule statistics:
     input:
-        model="resources/models/{model}/manifest.json",
-        text="resources/text/{text}.txt",
+        model=layout.MANIFEST,
+        text=layout.TEXT,
     output:
-        moments="resources/statistics/{model}/{text}-{tokens}x{window}-seed{seed}/layers-{layers}.safetensors",
+        moments=layout.SECOND_MOMENTS,
     log:
         "logs/resources/statistics/{model}/{text}-{tokens}x{window}-seed{seed}/layers-{layers}.log",
     benchmark:
@@ -56,20 +57,29 @@ rule statistics:
     params:
         *closure("normgrowth.commands.statistics"),
         *numerics(),
-        model=subpath(input.model, parent=True),
+        **DEVICE_SETTINGS,
         layers=lambda w: w.layers.split("-"),
-        device=DEVICE,
+        job=lambda w, input, output: words(
+            Statistics(
+                model=model_folder(w),
+                text=input.text,
+                layers=w.layers.split("-"),
+                tokens=w.tokens,
+                window=w.window,
+                seed=w.seed,
+                out=output.moments,
+                **DEVICE,
+            )
+        ),
     message:
         "Gather second moments of {wildcards.model} at layers {params.layers}"
     shell:
-        "normgrowth statistics --model {params.model} --text {input.text} --layers {params.layers} "
-        "--tokens {wildcards.tokens} --window {wildcards.window} --seed {wildcards.seed} --out {output.moments} "
-        "{params.device} --threads {threads} > {log} 2>&1"
+        "normgrowth statistics {params.job} --threads {threads} > {log} 2>&1"
 
 
 rule null_spaces:
     input:
-        model="resources/models/{model}/manifest.json",
+        model=layout.MANIFEST,
         statistics="resources/statistics/{model}/{gathered}/layers-{layers}.safetensors",
     output:
         spaces="resources/statistics/{model}/{gathered}/null-spaces-{threshold}-{layers}.safetensors",
@@ -90,23 +100,28 @@ rule null_spaces:
     params:
         *closure("normgrowth.commands.null_spaces"),
         *numerics(),
-        model=subpath(input.model, parent=True),
-        layers=lambda w: w.layers.split("-"),
-        threshold=lambda w: "" if w.threshold == RELATIVE else f"--threshold {w.threshold}",
+        job=lambda w, input, output: words(
+            NullSpaces(
+                model=model_folder(w),
+                layers=w.layers.split("-"),
+                statistics=input.statistics,
+                threshold=threshold_of(w.threshold),
+                out=output.spaces,
+            )
+        ),
     message:
         "Find the null spaces of {wildcards.model} at layers {wildcards.layers}"
     shell:
-        "normgrowth null-spaces --model {params.model} --layers {params.layers} --statistics {input.statistics} "
-        "{params.threshold} --threads {threads} --out {output.spaces} > {log} 2>&1"
+        "normgrowth null-spaces {params.job} --threads {threads} > {log} 2>&1"
 
 
 rule hypernetwork:
     input:
-        model="resources/models/{model}/manifest.json",
-        facts="resources/facts/{facts}.json",
+        model=layout.MANIFEST,
+        facts=layout.FACTS,
     output:
-        network="resources/hypernetworks/{model}/{editor}/{facts}-{reserved}-seed{seed}/hypernetwork.safetensors",
-        quality="resources/hypernetworks/{model}/{editor}/{facts}-{reserved}-seed{seed}/quality.json",
+        network=layout.HYPERNETWORK,
+        quality=layout.HYPERNETWORK_QUALITY,
     log:
         "logs/resources/hypernetwork/{model}/{editor}/{facts}-{reserved}-seed{seed}.log",
     benchmark:
@@ -125,25 +140,32 @@ rule hypernetwork:
     params:
         *closure(HYPERNETWORK_TRAINING),
         *numerics(),
+        *EDITOR_SETTINGS,
+        **DEVICE_SETTINGS,
+        job=lambda w, input, output: words(
+            Hypernetwork(
+                model=model_folder(w),
+                facts=input.facts,
+                reserved=w.reserved,
+                seed=w.seed,
+                out=Path(output.network).parent,
+                **editor_of(w),
+                **DEVICE,
+            )
+        ),
         editor_code=lambda w: code_of_editor(w.model, w.editor, HYPERNETWORK_TRAINING),
-        model=subpath(input.model, parent=True),
-        editor=lambda w: settings_of_editor(w.model, w.editor),
-        device=DEVICE,
-        out=subpath(output.network, parent=True),
     message:
         "Train the hypernetwork of {wildcards.editor} for {wildcards.model}"
     shell:
-        "normgrowth hypernetwork --model {params.model} --facts {input.facts} --reserved {wildcards.reserved} "
-        "--seed {wildcards.seed} {params.editor} {params.device} "
-        "--threads {threads} --out {params.out} > {log} 2>&1"
+        "normgrowth hypernetwork {params.job} --threads {threads} > {log} 2>&1"
 
 
 rule vet:
     input:
-        model="resources/models/{model}/manifest.json",
-        facts=lambda w: f"resources/facts/{source_of_model(w).world}.json",
+        model=layout.MANIFEST,
+        facts=lambda w: layout.FACTS.format(facts=source_of_model(w).world),
         contexts=CONTEXTS,
-        statistics=lambda w: statistics_at(w.model, "layers", vetting_editor(w).layers),
+        statistics=lambda w: FILES.second_moments(w.model, PLAN.vetting_editor(w.model).layers),
     output:
         editability="resources/models/{model}/editability.json",
     log:
@@ -161,34 +183,44 @@ rule vet:
     params:
         *closure("normgrowth.commands.vet"),
         *numerics(),
-        model=subpath(input.model, parent=True),
-        editor_settings=lambda w: compact(vetting_editor(w)),
-        settings=lambda w: compact(source_of_model(w).vetting),
-        seed=STUDY.seed,
-        device=DEVICE,
+        **prefixed("vetting_", VETTING_SETTINGS),
+        **VETTING_EDITOR_SETTINGS,
+        **DEVICE_SETTINGS,
+        job=lambda w, input, output: words(
+            Vet(
+                model=model_folder(w),
+                facts=input.facts,
+                contexts=input.contexts,
+                statistics=input.statistics,
+                editor_settings=PLAN.vetting_editor(w.model),
+                settings=source_of_model(w).vetting,
+                seed=STUDY.seed,
+                out=output.editability,
+                **DEVICE,
+            )
+        ),
+        seed=said("seed", STUDY.seed),
     message:
         "Check that {wildcards.model} can be edited"
     shell:
-        "normgrowth vet --model {params.model} --facts {input.facts} --contexts {input.contexts} "
-        "--statistics {input.statistics} --editor-settings {params.editor_settings:q} --settings {params.settings:q} "
-        "--seed {params.seed} {params.device} --threads {threads} --out {output.editability} > {log} 2>&1"
+        "normgrowth vet {params.job} --threads {threads} > {log} 2>&1"
 
 
 rule edit:
     input:
-        unpack(gathered_before_segment),
-        model="resources/models/{model}/manifest.json",
+        unpack(before_segment),
+        model=layout.MANIFEST,
         facts=FACTS,
         contexts=CONTEXTS,
     output:
-        state=f"{SEGMENT}/state.safetensors",
-        norms=f"{SEGMENT}/norms.parquet",
-        edits=f"{SEGMENT}/edits.parquet",
-        scores=f"{SEGMENT}/scores.parquet",
-        timing=f"{SEGMENT}/timing.parquet",
-        speed=f"{SEGMENT}/speed.parquet",
+        state=f"{layout.SEGMENT}/{layout.STATE_FILE}",
+        norms=f"{layout.SEGMENT}/norms.parquet",
+        edits=f"{layout.SEGMENT}/edits.parquet",
+        scores=f"{layout.SEGMENT}/scores.parquet",
+        timing=f"{layout.SEGMENT}/{layout.TIMING_FILE}",
+        speed=f"{layout.SEGMENT}/speed.parquet",
     log:
-        "logs/{study}/edit/{model}/{editor}/order-{order}/segment-{segment}.log",
+        layout.EDIT_LOG,
     benchmark:
         "logs/{study}/edit/{model}/{editor}/order-{order}/segment-{segment}.benchmark.jsonl"
     priority: 70  # above measuring: runs are long chains, measurements fill the gaps between them
@@ -198,36 +230,44 @@ rule edit:
         mem_mb=memory,
         runtime=minutes_to_edit,
     params:
-        # Not compared, as what is worked out with the outputs at hand: more edits only append segments.
-        lambda w, output: STUDY.edits,
         *closure(EDIT),
         *numerics(),
-        editor=lambda w: editor_options(w, gathered_before_segment(w)),
+        *EDITOR_SETTINGS,
+        # The number of edits of the run is in the job alone, and so not compared: more of them only append segments.
+        **ORDER_SETTINGS,
+        **DEVICE_SETTINGS,
+        job=lambda w, input, output: words(
+            Edit(
+                segment=w.segment,
+                first=PLAN.edits_of(int(w.segment))[0],
+                last=PLAN.edits_of(int(w.segment))[1],
+                of=STUDY.edits,
+                facts=input.facts,
+                contexts=input.contexts,
+                chain=layout.RUN.format(**w),
+                **run_of(w),
+                **ORDER,
+                **editor_of(w),
+                **{option: file for option, file in before_segment(w).items() if option != BEFORE},
+                **DEVICE,
+            )
+        ),
+        edits=lambda w: "edits {} to {}".format(*PLAN.edits_of(int(w.segment))),
         editor_code=lambda w: code_of_editor(w.model, w.editor, EDIT),
-        edits=lambda w: PLAN.edits_of(int(w.segment)),
-        seed=STUDY.seed,
-        order=ORDER,
-        chain=CHAIN,
-        device=DEVICE,
     message:
-        "{wildcards.editor} edits {wildcards.model}: order {wildcards.order}, "
-        "edits {params.edits[0]} to {params.edits[1]}"
+        "{wildcards.editor} edits {wildcards.model}: order {wildcards.order}, {params.edits}"
     shell:
-        "normgrowth edit --study {wildcards.study} --model-name {wildcards.model} --editor-name {wildcards.editor} "
-        "--order {wildcards.order} --segment {wildcards.segment} "
-        "--first {params.edits[0]} --last {params.edits[1]} --of {params[0]} --model resources/models/{wildcards.model} "
-        "--facts {input.facts} --contexts {input.contexts} {params.editor} --seed {params.seed} "
-        "{params.order} --chain {params.chain} {params.device} --threads {threads} > {log} 2>&1"
+        "normgrowth edit {params.job} --threads {threads} > {log} 2>&1"
 
 
 rule single_edits:
     input:
         unpack(gathered),
-        model="resources/models/{model}/manifest.json",
+        model=layout.MANIFEST,
         facts=FACTS,
         contexts=CONTEXTS,
     output:
-        scores="results/{study}/single-edits/{model}/{editor}.parquet",
+        scores=layout.SINGLE_EDITS_FILE,
     log:
         "logs/{study}/single-edits/{model}/{editor}.log",
     benchmark:
@@ -241,16 +281,25 @@ rule single_edits:
     params:
         *closure(SINGLE_EDIT),
         *numerics(),
-        editor=lambda w: editor_options(w, gathered(w)),
+        *EDITOR_SETTINGS,
+        **ORDER_SETTINGS,
+        **DEVICE_SETTINGS,
+        job=lambda w, input, output: words(
+            SingleEdits(
+                facts=input.facts,
+                contexts=input.contexts,
+                edits=STUDY.single_edits,
+                out=output.scores,
+                **run_of(w, order=0),
+                **ORDER,
+                **editor_of(w),
+                **gathered(w),
+                **DEVICE,
+            )
+        ),
+        edits=said("edits", STUDY.single_edits),
         editor_code=lambda w: code_of_editor(w.model, w.editor, SINGLE_EDIT),
-        edits=STUDY.single_edits,
-        seed=STUDY.seed,
-        order=ORDER,
-        device=DEVICE,
     message:
-        "{wildcards.editor} edits {params.edits} facts of {wildcards.model}, each alone"
+        "{wildcards.editor} edits facts of {wildcards.model}, each alone ({params.edits})"
     shell:
-        "normgrowth single-edits --study {wildcards.study} --model-name {wildcards.model} "
-        "--editor-name {wildcards.editor} --order 0 --model resources/models/{wildcards.model} --facts {input.facts} "
-        "--contexts {input.contexts} {params.editor} --edits {params.edits} --seed {params.seed} "
-        "{params.order} {params.device} --threads {threads} --out {output.scores} > {log} 2>&1"
+        "normgrowth single-edits {params.job} --threads {threads} > {log} 2>&1"

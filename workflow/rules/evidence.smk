@@ -12,9 +12,9 @@ localrules:
 
 rule collect:
     input:
-        rows_of_table,
+        lambda w: FILES.rows_of_table(w.table),
     output:
-        table="results/{study}/tables/{table}.parquet",
+        table=layout.TABLE,
     log:
         "logs/{study}/collect/{table}.log",
     benchmark:
@@ -26,31 +26,41 @@ rule collect:
         runtime=20,
     params:
         *closure("normgrowth.commands.collect"),
-        chains=lambda w: chains_of_table(w.table),
-        segments=PLAN.segments,
-        checkpoints=[0, *PLAN.checkpoints],
-        evaluated=lambda w: ["--evaluated", *PLAN.evaluated] if w.table == TABLE_OF_ABILITY and PLAN.evaluated else [],
+        job=lambda w, output: words(
+            Collect(
+                table=w.table,
+                study=w.study,
+                results=layout.RESULTS.format(study=w.study),
+                chains=FILES.chains_of_table(w.table),
+                segments=PLAN.segments,
+                checkpoints=[0, *PLAN.checkpoints],
+                evaluated=evaluated_of(w),
+                out=output.table,
+            )
+        ),
+        chains=lambda w: FILES.chains_of_table(w.table),
+        segments=said("segments", PLAN.segments),
+        checkpoints=said("checkpoints", [0, *PLAN.checkpoints]),
+        evaluated=lambda w: said("evaluated", evaluated_of(w)),
     message:
         "Put together the table {wildcards.table}"
     shell:
-        "normgrowth collect --table {wildcards.table} --study {wildcards.study} --results results/{wildcards.study} "
-        "--chains {params.chains} --segments {params.segments} "
-        "--checkpoints {params.checkpoints} {params.evaluated} --out {output.table} > {log} 2>&1"
+        "normgrowth collect {params.job} > {log} 2>&1"
 
 
 rule draw:
     input:
-        tables=lambda w: [f"results/{w.study}/tables/{table}.parquet" for table in FIGURES[w.figure].tables],
+        tables=lambda w: [layout.TABLE.format(study=w.study, table=t) for t in FIGURES[w.figure].tables],
     output:
-        pdf="results/{study}/figures/{figure}.pdf",
+        pdf=f"{layout.FIGURE}.pdf",
         svg=report(
-            "results/{study}/figures/{figure}.svg",
+            f"{layout.FIGURE}.svg",
             caption="../report/figure.rst",
             category="Figures",
             subcategory=lambda w: FIGURES[w.figure].subject,
             labels=lambda w: {"figure": FIGURES[w.figure].title},
         ),
-        png="results/{study}/figures/{figure}.png",
+        png=f"{layout.FIGURE}.png",
     log:
         "logs/{study}/draw/{figure}.log",
     benchmark:
@@ -66,29 +76,36 @@ rule draw:
         lambda w, output: FIGURES[w.figure].caption,
         *DRAW_CODE,
         *versions("matplotlib"),
+        **STYLE_SETTINGS,
+        job=lambda w, output: words(
+            Draw(
+                figure=w.figure,
+                study=w.study,
+                tables=layout.TABLES.format(study=w.study),
+                style=STUDY.figures,
+                out=Path(output.pdf).with_suffix(""),
+            )
+        ),
         figure_code=lambda w: beyond(DRAW_CODE, f"normgrowth.figures.{w.figure}"),
-        style=lambda w: compact(STUDY.figures),
-        out=subpath(output.pdf, strip_suffix=".pdf"),
     message:
         "Draw {wildcards.figure}"
     shell:
-        "normgrowth draw --figure {wildcards.figure} --study {wildcards.study} --tables results/{wildcards.study}/tables "
-        "--style {params.style:q} --out {params.out} > {log} 2>&1"
+        "normgrowth draw {params.job} > {log} 2>&1"
 
 
 rule card:
     input:
-        tables=expand("results/{{study}}/tables/{table}.parquet", table=TABLES_OF_CARDS),
+        tables=expand(layout.TABLE, table=layout.CARD_TABLES, allow_missing=True),
     output:
-        pdf="results/{study}/cards/{model}/{editor}.pdf",
+        pdf=f"{layout.CARD}.pdf",
         svg=report(
-            "results/{study}/cards/{model}/{editor}.svg",
+            f"{layout.CARD}.svg",
             caption="../report/card.rst",
             category="Runs",
             subcategory=lambda w: models_of(w.editor),
             labels={"editor": "{editor}", "model": "{model}"},
         ),
-        png="results/{study}/cards/{model}/{editor}.png",
+        png=f"{layout.CARD}.png",
     log:
         "logs/{study}/card/{model}/{editor}.log",
     benchmark:
@@ -101,25 +118,34 @@ rule card:
     params:
         *closure("normgrowth.commands.card", "normgrowth.figures.card"),
         *versions("matplotlib"),
-        style=lambda w: compact(STUDY.figures),
-        out=subpath(output.pdf, strip_suffix=".pdf"),
+        **STYLE_SETTINGS,
+        job=lambda w, output: words(
+            Card(
+                study=w.study,
+                model_name=w.model,
+                editor_name=w.editor,
+                tables=layout.TABLES.format(study=w.study),
+                style=STUDY.figures,
+                out=layout.CARD.format(**w),
+            )
+        ),
     message:
         "Draw the run of {wildcards.editor} on {wildcards.model}"
     shell:
-        "normgrowth card --study {wildcards.study} --model-name {wildcards.model} --editor-name {wildcards.editor} "
-        "--tables results/{wildcards.study}/tables --style {params.style:q} --out {params.out} > {log} 2>&1"
+        "normgrowth card {params.job} > {log} 2>&1"
 
 
 rule claims:
     input:
         tables=expand(
-            "results/{{study}}/tables/{table}.parquet",
-            table=[*TABLES_OF_CLAIMS, *[INTERVENTIONS] * bool(PLAN.interventions)],
+            layout.TABLE,
+            table=[*layout.CLAIM_TABLES, *[layout.INTERVENTIONS] * bool(PLAN.interventions)],
+            allow_missing=True,
         ),
     output:
-        json="results/{study}/claims.json",
+        json=layout.CLAIMS_JSON,
         markdown=report(
-            "results/{study}/claims.md",
+            layout.CLAIMS_MARKDOWN,
             caption="../report/claims.rst",
             category="Claims",
             labels={"result": "Verdicts, as Markdown"},
@@ -136,30 +162,39 @@ rule claims:
     params:
         *closure("normgrowth.commands.claims"),
         *versions("numpy", "scipy"),
-        seed=STUDY.seed,
-        conditions=lambda w: compact(PLAN.conditions),
+        **fixed(flat(PLAN.conditions)),
+        job=lambda w, output: words(
+            Claims(
+                study=w.study,
+                tables=layout.TABLES.format(study=w.study),
+                seed=STUDY.seed,
+                conditions=PLAN.conditions,
+                out_json=output.json,
+                out_md=output.markdown,
+            )
+        ),
+        seed=said("seed", STUDY.seed),
     message:
         "Judge the claims"
     shell:
-        "normgrowth claims --study {wildcards.study} --tables results/{wildcards.study}/tables --seed {params.seed} "
-        "--conditions {params.conditions:q} --out-json {output.json} --out-md {output.markdown} > {log} 2>&1"
+        "normgrowth claims {params.job} > {log} 2>&1"
 
 
 rule provenance:
     input:
-        models=expand("resources/models/{model}/manifest.json", model=models_read()),
+        models=expand(layout.MANIFEST, model=FILES.models_read()),
         facts=FACTS,
         text=TEXT,
         heldout=HELDOUT,
         contexts=expand(CONTEXTS, model=STUDY.models),
-        gathered=[file for files in gathered_for_runs().values() for file in files],
-        data=data_of_interventions(),
+        gathered=[file for files in FILES.of_all_editors().values() for file in files],
+        data=FILES.data_of_interventions(),
         lock=of_repository("envs/lock.txt"),
-        figures=vetted_models(),
-        tables=expand("results/{{study}}/tables/{table}.parquet", table=TABLES),
+        figures=FILES.vetted(),
+        tables=expand(layout.TABLE, table=TABLES, allow_missing=True),
     output:
         json=report(
-            "results/{study}/provenance.json",
+            layout.PROVENANCE,
             caption="../report/provenance.rst",
             category="Provenance",
             labels={"result": "Inputs, settings and software"},
@@ -176,27 +211,38 @@ rule provenance:
     params:
         *closure("normgrowth.commands.provenance"),
         *numerics(),
-        study=lambda w: PLAN.as_json,  # as a function, so that braces in it are no wildcards
-        models=lambda w, input: [os.path.dirname(manifest) for manifest in input.models],
-        gathered=lambda w: options_of_gathered(),
+        **fixed({f"study_{name}": text for name, text in flat(json.loads(PLAN.as_json)).items()}),
+        job=lambda w, input, output: words(
+            Provenance(
+                study=PLAN.as_json,
+                models=[Path(manifest).parent for manifest in input.models],
+                facts=[input.facts],
+                text=[input.text],
+                heldout=[input.heldout],
+                contexts=input.contexts,
+                data=input.data,
+                lock=input.lock,
+                figures=input.figures,
+                tables=input.tables,
+                out=output.json,
+                **FILES.of_all_editors(),
+            )
+        ),
     message:
         "Write down what the results were made from"
     shell:
-        "normgrowth provenance --study {params.study:q} --models {params.models} --facts {input.facts} "
-        "--text {input.text} --heldout {input.heldout} --contexts {input.contexts} {params.gathered} "
-        "--data {input.data} --lock {input.lock:q} --figures {input.figures} --tables {input.tables} "
-        "--out {output.json} > {log} 2>&1"
+        "normgrowth provenance {params.job} > {log} 2>&1"
 
 
 rule report:
     input:
-        figures=expand("results/{{study}}/figures/{figure}.{format}", figure=DRAWN, format=["svg", "pdf", "png"]),
-        claims="results/{study}/claims.json",
-        tables=expand("results/{{study}}/tables/{table}.parquet", table=TABLES),
-        provenance="results/{study}/provenance.json",
+        figures=expand(f"{layout.FIGURE}.{{format}}", figure=DRAWN, format=["svg", "pdf", "png"], allow_missing=True),
+        claims=layout.CLAIMS_JSON,
+        tables=expand(layout.TABLE, table=TABLES, allow_missing=True),
+        provenance=layout.PROVENANCE,
     output:
         html=report(
-            "results/{study}/report.html",
+            layout.REPORT,
             caption="../report/page.rst",
             category="Claims",
             labels={"result": "Page of verdicts, figures and tables"},
@@ -212,9 +258,17 @@ rule report:
     params:
         *closure("normgrowth.commands.report", "normgrowth.figures.catalogue"),
         *versions("jinja2"),
+        job=lambda w, output: words(
+            Report(
+                study=w.study,
+                results=layout.RESULTS.format(study=w.study),
+                figures=DRAWN,
+                logs="logs",
+                out=output.html,
+            )
+        ),
         figures=DRAWN,
     message:
         "Write the report"
     shell:
-        "normgrowth report --study {wildcards.study} --results results/{wildcards.study} --figures {params.figures} "
-        "--logs logs --out {output.html} > {log} 2>&1"
+        "normgrowth report {params.job} > {log} 2>&1"

@@ -3,10 +3,10 @@
 
 rule intervene:
     input:
-        model="resources/models/{model}/manifest.json",
-        data=lambda w: intervention_data(w)[1],
+        model=layout.MANIFEST,
+        data=lambda w: FILES.data_of_intervention(w.intervention)[1],
     output:
-        norms="results/{study}/interventions/{model}/{intervention}.parquet",
+        norms=layout.INTERVENTION.replace("{editor}", "{intervention}"),
     log:
         "logs/{study}/intervene/{model}/{intervention}.log",
     benchmark:
@@ -23,16 +23,26 @@ rule intervene:
         *closure("normgrowth.commands.intervene"),
         *numerics(),
         *versions("peft"),
-        model=subpath(input.model, parent=True),
-        kind=intervention_kind,
-        data=intervention_option,
-        settings=lambda w: compact(getattr(intervention_of(w), "training", {})),
-        seed=STUDY.seed,
-        device=DEVICE,
+        **INTERVENTION_SETTINGS,
+        **DEVICE_SETTINGS,
+        job=lambda w, output: words(
+            Intervene(
+                study=w.study,
+                model_name=w.model,
+                editor_name=w.intervention,
+                order=0,
+                model=model_folder(w),
+                kind=intervention_kind(w),
+                settings=getattr(STUDY.interventions[w.intervention], "training", {}),
+                seed=STUDY.seed,
+                out=output.norms,
+                **FILES.option_of_intervention(w.intervention),
+                **DEVICE,
+            )
+        ),
+        kind=lambda w: said("kind", intervention_kind(w)),
+        seed=said("seed", STUDY.seed),
     message:
         "{wildcards.intervention}: norms of {wildcards.model}"
     shell:
-        "normgrowth intervene --study {wildcards.study} --model-name {wildcards.model} "
-        "--editor-name {wildcards.intervention} --order 0 --model {params.model} --kind {params.kind} {params.data} "
-        "--settings {params.settings:q} --seed {params.seed} {params.device} --threads {threads} "
-        "--out {output.norms} > {log} 2>&1"
+        "normgrowth intervene {params.job} --threads {threads} > {log} 2>&1"

@@ -3,13 +3,13 @@
 
 rule measure:
     input:
-        model="resources/models/{model}/manifest.json",
+        model=layout.MANIFEST,
         facts=FACTS,
         text=TEXT,
         heldout=HELDOUT,
-        state=lambda w: state(w, PLAN.segment_at(int(w.step))),
+        state=state_before,
     output:
-        **{table: f"{CHECKPOINT}/{table}.parquet" for table in TABLES_OF_CHECKPOINTS},
+        **{table: f"{layout.CHECKPOINT}/{table}.parquet" for table in layout.CHECKPOINT_TABLES},
     log:
         "logs/{study}/measure/{model}/{editor}/order-{order}/after-{step}.log",
     benchmark:
@@ -23,29 +23,34 @@ rule measure:
     params:
         *closure("normgrowth.commands.measure"),
         *numerics(),
-        checkpoint=checkpoint_options,
-        seed=STUDY.seed,
-        order=ORDER,
-        device=DEVICE,
-        out=CHECKPOINT,
+        **MEASURE_SETTINGS,
+        **ORDER_SETTINGS,
+        **DEVICE_SETTINGS,
+        job=lambda w, input, output: words(
+            Measure(
+                facts=input.facts,
+                text=input.text,
+                heldout=input.heldout,
+                settings=PLAN.checkpoint_settings(int(w.step)),
+                out=layout.CHECKPOINT.format(**w),
+                **checkpoint_of(w),
+            )
+        ),
+        segments=lambda w: said("segments", PLAN.segment_at(int(w.step))),
     message:
         "Measure {wildcards.model} after {wildcards.step} edits by {wildcards.editor}, order {wildcards.order}"
     shell:
-        "normgrowth measure --study {wildcards.study} --model-name {wildcards.model} "
-        "--editor-name {wildcards.editor} --order {wildcards.order} --step {wildcards.step} "
-        "--model resources/models/{wildcards.model} --facts {input.facts} --text {input.text} "
-        "--heldout {input.heldout} --seed {params.seed} {params.order} {params.checkpoint} {params.device} "
-        "--threads {threads} --out {params.out} > {log} 2>&1"
+        "normgrowth measure {params.job} --threads {threads} > {log} 2>&1"
 
 
 rule extract:
     input:
-        model="resources/models/{model}/manifest.json",
+        model=layout.MANIFEST,
         facts=FACTS,
         text=TEXT,
-        state=lambda w: state(w, PLAN.segment_at(int(w.step))),
+        state=state_before,
     output:
-        vectors=expand(f"{VECTORS}/{{site}}.parquet", site=STUDY.vectors.sites, allow_missing=True),
+        vectors=expand(f"{layout.VECTORS}/{{site}}.parquet", site=STUDY.vectors.sites, allow_missing=True),
     log:
         "logs/{study}/extract/{model}/{editor}/order-{order}/after-{step}.log",
     benchmark:
@@ -59,19 +64,24 @@ rule extract:
     params:
         *closure("normgrowth.commands.extract"),
         *numerics(),
-        chain=chain_options,
-        settings=compact(PLAN.probe_settings),
-        layers=STUDY.vectors.layers,
-        sites=STUDY.vectors.sites,
-        seed=STUDY.seed,
-        order=ORDER,
-        device=DEVICE,
-        out=VECTORS,
+        **flat(PLAN.probe_settings),
+        **ORDER_SETTINGS,
+        **DEVICE_SETTINGS,
+        job=lambda w, input, output: words(
+            Extract(
+                facts=input.facts,
+                text=input.text,
+                settings=PLAN.probe_settings,
+                layers=STUDY.vectors.layers,
+                sites=STUDY.vectors.sites,
+                out=layout.VECTORS.format(**w),
+                **checkpoint_of(w),
+            )
+        ),
+        segments=lambda w: said("segments", PLAN.segment_at(int(w.step))),
+        layers=said("layers", list(STUDY.vectors.layers)),
+        sites=said("sites", list(STUDY.vectors.sites)),
     message:
         "Keep activations of {wildcards.model} after {wildcards.step} edits by {wildcards.editor}"
     shell:
-        "normgrowth extract --study {wildcards.study} --model-name {wildcards.model} "
-        "--editor-name {wildcards.editor} --order {wildcards.order} --step {wildcards.step} "
-        "--model resources/models/{wildcards.model} --facts {input.facts} --text {input.text} --seed {params.seed} "
-        "{params.order} {params.chain} --settings {params.settings:q} --layers {params.layers} "
-        "--sites {params.sites} {params.device} --threads {threads} --out {params.out} > {log} 2>&1"
+        "normgrowth extract {params.job} --threads {threads} > {log} 2>&1"

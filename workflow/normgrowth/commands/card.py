@@ -1,29 +1,36 @@
 """Draw one run of a study by itself."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-from normgrowth.commands.draw import read_style
+from pydantic import Field
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("--model-name", required=True, help="name of the model in the study")
-    parser.add_argument("--editor-name", required=True, help="name of the editor in the study")
-    parser.add_argument("--study", required=True, help="name of the study")
-    parser.add_argument("--tables", required=True, type=Path, help="folder of the study's tables")
-    parser.add_argument("--style", default="{}", help="sizes and resolution, as JSON (default: the defaults)")
-    parser.add_argument("--out", required=True, type=Path, help="path to write, without .pdf, .svg, .png")
+from normgrowth.figures.style import StyleSettings
+from normgrowth.jobs.job import Job, from_json
+from normgrowth.layout import CARD_TABLES
 
 
-def run(arguments: argparse.Namespace) -> None:
+class Card(Job):
+    """One run, and the tables that it is drawn from."""
+
+    model_name: str = Field(description="name of the model in the study")
+    editor_name: str = Field(description="name of the editor in the study")
+    study: str = Field(description="name of the study")
+    tables: Path = Field(description="folder of the study's tables")
+    style: Annotated[StyleSettings, from_json(StyleSettings)] = Field(
+        StyleSettings(), description="sizes and resolution, as JSON (default: the defaults)"
+    )
+    out: Path = Field(description="path to write, without .pdf, .svg, .png")
+
+
+def run(job: Card) -> None:
     """Read the tables, draw the run, and write it as PDF, SVG and PNG."""
+    # pandas and matplotlib: kept out of planning and of --help
     from normgrowth.figures.render import draw, save
     from normgrowth.figures.style import Style
     from normgrowth.io.tables import read_results
-    from normgrowth.layout import CARD_TABLES
 
-    style = Style(read_style(arguments.style))
-    tables = read_results(arguments.tables, CARD_TABLES, arguments.study)
-    figure = draw("card", tables, style, model=arguments.model_name, editor=arguments.editor_name)
-    save(figure, arguments.out, style, arguments.study)
+    style = Style(job.style)
+    tables = read_results(job.tables, CARD_TABLES, job.study)
+    figure = draw("card", tables, style, model=job.model_name, editor=job.editor_name)
+    save(figure, job.out, style, job.study)

@@ -1,31 +1,54 @@
 """Judge the paper's claims on a study's tables."""
 
-import argparse
-import json
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from normgrowth.checked import Checked
+from normgrowth.io.documents import write_json, write_text
+from normgrowth.jobs.job import Job, from_json
+from normgrowth.layout import CLAIM_TABLES, INTERVENTIONS
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("--study", required=True, help="name of the study")
-    parser.add_argument("--tables", required=True, type=Path, help="folder of the study's tables")
-    parser.add_argument("--seed", type=int, default=0, help="seed of resampling (default: 0)")
-    parser.add_argument("--conditions", default="{}", help="what ran, in the words of published results, as JSON")
-    parser.add_argument("--out-json", required=True, type=Path, help="JSON file to write")
-    parser.add_argument("--out-md", required=True, type=Path, help="Markdown file to write")
+class RunConditions(Checked):
+    """What a run does that published numbers depend on."""
+
+    batch: int = Field(1, description="facts edited in one call of the editor")
+    remembers: bool = Field(False, description="whether keys of earlier edits are protected")
 
 
-def run(arguments: argparse.Namespace) -> None:
+class StudyConditions(Checked):
+    """What a study ran, in the words that published results use."""
+
+    facts: str | None = Field(None, description="published set of facts")
+    models: dict[str, str] = Field({}, description="published name by the study's name")
+    runs: dict[str, RunConditions] = Field({}, description="conditions by model/editor")
+
+
+class Claims(Job):
+    """The tables that claims are judged on."""
+
+    study: str = Field(description="name of the study")
+    tables: Path = Field(description="folder of the study's tables")
+    seed: int = Field(0, description="seed of resampling")
+    conditions: Annotated[StudyConditions, from_json(StudyConditions)] = Field(
+        StudyConditions(), description="what ran, in the words of published results, as JSON"
+    )
+    out_json: Path = Field(description="JSON file to write")
+    out_md: Path = Field(description="Markdown file to write")
+
+
+def run(job: Claims) -> None:
     """Read the tables, judge every claim, write the verdicts as JSON and Markdown."""
+    # pandas and scipy: kept out of planning and of --help
     from normgrowth.claims.judge import judge
     from normgrowth.claims.markdown import as_markdown
     from normgrowth.claims.published import Conditions
-    from normgrowth.io.documents import write_json, write_text
     from normgrowth.io.tables import read_results
-    from normgrowth.layout import CLAIM_TABLES, INTERVENTIONS
 
-    conditions = Conditions(**json.loads(arguments.conditions))
-    names = [*CLAIM_TABLES, *[INTERVENTIONS] * (arguments.tables / f"{INTERVENTIONS}.parquet").exists()]
-    judged = judge(read_results(arguments.tables, names, arguments.study), arguments.seed, conditions)
-    write_json(arguments.out_json, judged)
-    write_text(arguments.out_md, as_markdown(judged))
+    conditions = Conditions(**job.conditions.model_dump(exclude_unset=True))
+    names = [*CLAIM_TABLES, *[INTERVENTIONS] * (job.tables / f"{INTERVENTIONS}.parquet").exists()]
+    judged = judge(read_results(job.tables, names, job.study), job.seed, conditions)
+    write_json(job.out_json, judged)
+    write_text(job.out_md, as_markdown(judged))

@@ -1,36 +1,39 @@
 """Put the small tables of a study together into one."""
 
-import argparse
 from pathlib import Path
 
+from pydantic import Field
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("--table", required=True, help="name of the table")
-    parser.add_argument("--study", required=True, help="name of the study")
-    parser.add_argument("--results", required=True, type=Path, help="folder of the study's results")
-    parser.add_argument("--chains", required=True, nargs="+", help="model/editor/order of each run")
-    parser.add_argument("--segments", required=True, type=int, help="segments of every run")
-    parser.add_argument("--checkpoints", required=True, type=int, nargs="+", help="steps that are measured, ascending")
-    parser.add_argument("--evaluated", type=int, nargs="*", default=[], help="steps at which tasks are evaluated")
-    parser.add_argument("--out", required=True, type=Path, help="table to write")
+from normgrowth.io.provenance import provenance
+from normgrowth.jobs.job import Job
 
 
-def run(arguments: argparse.Namespace) -> None:
+class Collect(Job):
+    """A table, and the runs that its rows come from."""
+
+    table: str = Field(description="name of the table")
+    study: str = Field(description="name of the study")
+    results: Path = Field(description="folder of the study's results")
+    chains: tuple[str, ...] = Field(description="model/editor/order of each run")
+    segments: int = Field(description="segments of every run")
+    checkpoints: tuple[int, ...] = Field(description="steps that are measured, ascending")
+    evaluated: tuple[int, ...] = Field((), description="steps at which tasks are evaluated")
+    out: Path = Field(description="table to write")
+
+
+def run(job: Collect) -> None:
     """Read every run's files of the table and write them as one."""
-    from normgrowth.io.provenance import provenance
+    # pandas: kept out of planning and of --help
     from normgrowth.io.tables import write_table
     from normgrowth.runs.collect import StudyFiles, collect
 
     files = StudyFiles(
-        arguments.results,
-        arguments.study,
-        [(model, editor, int(order)) for model, editor, order in (c.split("/") for c in arguments.chains)],
-        arguments.segments,
-        arguments.checkpoints,
-        arguments.evaluated,
+        job.results,
+        job.study,
+        [(model, editor, int(order)) for model, editor, order in (chain.split("/") for chain in job.chains)],
+        job.segments,
+        job.checkpoints,
+        job.evaluated,
     )
-    rows, sources = collect(arguments.table, files)
-    write_table(
-        arguments.out, rows, arguments.table, provenance(study=arguments.study, table=arguments.table, runs=sources)
-    )
+    rows, sources = collect(job.table, files)
+    write_table(job.out, rows, job.table, provenance(study=job.study, table=job.table, runs=sources))

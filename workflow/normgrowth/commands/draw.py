@@ -1,46 +1,40 @@
 """Draw one figure from a study's tables."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from normgrowth.figures.catalogue import FIGURES
+from normgrowth.figures.style import StyleSettings
+from normgrowth.jobs.job import Job, from_json
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("--figure", required=True, choices=sorted(FIGURES), help="name of the figure")
-    parser.add_argument("--study", required=True, help="name of the study")
-    parser.add_argument("--tables", required=True, type=Path, help="folder of the study's tables")
-    parser.add_argument("--style", default="{}", help="sizes and resolution, as JSON (default: the defaults)")
-    parser.add_argument("--out", required=True, type=Path, help="path to write, without .pdf, .svg, .png")
+def _known(name: str) -> str:
+    if name not in FIGURES:
+        raise ValueError(f"figure {name!r} is unknown (known: {', '.join(sorted(FIGURES))})")
+    return name
 
 
-def run(arguments: argparse.Namespace) -> None:
+class Draw(Job):
+    """A figure, and the tables that it is drawn from."""
+
+    figure: Annotated[str, AfterValidator(_known)] = Field(description="name of the figure")
+    study: str = Field(description="name of the study")
+    tables: Path = Field(description="folder of the study's tables")
+    style: Annotated[StyleSettings, from_json(StyleSettings)] = Field(
+        StyleSettings(), description="sizes and resolution, as JSON (default: the defaults)"
+    )
+    out: Path = Field(description="path to write, without .pdf, .svg, .png")
+
+
+def run(job: Draw) -> None:
     """Read the tables the figure needs, draw it, and write it as PDF, SVG and PNG."""
+    # pandas and matplotlib: kept out of planning and of --help
     from normgrowth.figures.render import draw, save
     from normgrowth.figures.style import Style
     from normgrowth.io.tables import read_results
 
-    style = Style(read_style(arguments.style))
-    tables = read_results(arguments.tables, FIGURES[arguments.figure].tables, arguments.study)
-    save(draw(arguments.figure, tables, style), arguments.out, style, arguments.study)
-
-
-def read_style(text: str):
-    """Style settings from JSON.
-
-    Raises:
-        StudyError: naming the first setting that is wrong.
-    """
-    from pydantic import ValidationError
-
-    from normgrowth.errors import StudyError
-    from normgrowth.figures.style import StyleSettings
-
-    try:
-        return StyleSettings.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "style"
-        known = ", ".join(StyleSettings.model_fields)
-        raise StudyError(f"figure style: {where} = {first['input']!r}: {first['msg']}; settings are {known}") from error
+    style = Style(job.style)
+    tables = read_results(job.tables, FIGURES[job.figure].tables, job.study)
+    save(draw(job.figure, tables, style), job.out, style, job.study)

@@ -1,40 +1,44 @@
 """Evaluate tasks of the lm-evaluation-harness on a model after some of its edits."""
 
-import argparse
 from pathlib import Path
 
-from normgrowth.commands.common import load
-from normgrowth.commands.measuring import add_checkpoint, digest_of_state, run_of
+from pydantic import Field
+
+from normgrowth.io.provenance import file_sha256, provenance
+from normgrowth.jobs.at_checkpoint import AtCheckpoint
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    add_checkpoint(parser)
-    parser.add_argument("--tasks", required=True, nargs="+", help="tasks, groups or tags of the harness")
-    parser.add_argument("--few-shot", type=int, default=0, help="solved examples before each item (default: 0)")
-    parser.add_argument("--limit", type=int, help="items of each task (default: all)")
-    parser.add_argument("--task-folder", type=Path, help="folder with further tasks, as the harness's YAML files")
-    parser.add_argument("--out", required=True, type=Path, help="table to write")
+class Evaluate(AtCheckpoint):
+    """A checkpoint, and tasks of the harness."""
+
+    tasks: tuple[str, ...] = Field(description="tasks, groups or tags of the harness")
+    few_shot: int = Field(0, description="solved examples before each item")
+    limit: int | None = Field(None, description="items of each task (default: all)")
+    task_folder: Path | None = Field(None, description="folder with further tasks, as the harness's YAML files")
+    out: Path = Field(description="table to write")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(job: Evaluate) -> None:
     """Replay the run's states on the unedited model, and write what the tasks say of it."""
-    from normgrowth.io.provenance import file_sha256, provenance
+    # torch: kept out of planning and of --help
     from normgrowth.io.tables import write_table
     from normgrowth.measure.harness import evaluate
     from normgrowth.runs.state import restore
 
-    chosen, lm = run_of(arguments), load(arguments)
-    restore(lm, arguments.chain, arguments.segments, chosen.expected)
-    rows, harness = evaluate(lm, arguments.tasks, arguments.few_shot, arguments.limit, arguments.task_folder)
-    settings = {"tasks": arguments.tasks, "few_shot": arguments.few_shot, "limit": arguments.limit}
-    settings["task_files"] = {name: file_sha256(path) for name, path in _files_in(arguments.task_folder).items()}
-    of = {**chosen.identity, **chosen.fixed, "step": arguments.step, "state": digest_of_state(arguments)}
+    chosen, lm = job.run(), job.load()
+    if job.segments:
+        restore(lm, job.run_folder(), job.segments, chosen.expected)
+    rows, harness = evaluate(lm, list(job.tasks), job.few_shot, job.limit, job.task_folder)
+    settings = {"tasks": list(job.tasks), "few_shot": job.few_shot, "limit": job.limit}
+    settings["task_files"] = {name: file_sha256(path) for name, path in _files_in(job.task_folder).items()}
+    of = {**chosen.identity, **chosen.fixed, "step": job.step, "state": job.digest_of_state()}
     metadata = provenance(**of, ability=settings, harness=harness, device=lm.device.type, dtype="float32")
-    write_table(arguments.out, chosen.identify(rows.assign(step=arguments.step)), "downstream", metadata)
+    write_table(job.out, chosen.identify(rows.assign(step=job.step)), "downstream", metadata)
 
 
 def _files_in(folder: Path | None) -> dict[str, Path]:
     """The files of the study's own tasks by their paths in the folder, sorted."""
-    found = sorted(folder.rglob("*")) if folder else []
+    if folder is None:
+        return {}
+    found = sorted(folder.rglob("*"))
     return {str(p.relative_to(folder)): p for p in found if p.is_file() and "__pycache__" not in p.parts}

@@ -1,38 +1,38 @@
 """Write the activations themselves of a model after some of its edits."""
 
-import argparse
 from pathlib import Path
 
-from normgrowth.commands.common import load
-from normgrowth.commands.measuring import add_checkpoint, add_material, digest_of_state, material_of, run_of
+from pydantic import Field
+
+from normgrowth.jobs.at_checkpoint import Measuring
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    add_checkpoint(parser)
-    add_material(parser)
-    parser.add_argument("--layers", required=True, type=int, nargs="+", help="layers; negative ones from the end")
-    parser.add_argument("--sites", required=True, nargs="+", help="sites; each has a file")
-    parser.add_argument("--out", required=True, type=Path, help="folder to write the files to")
+class Extract(Measuring):
+    """A checkpoint, and the places whose activations are kept."""
+
+    layers: tuple[int, ...] = Field(description="layers; negative ones from the end")
+    sites: tuple[str, ...] = Field(description="sites; each has a file")
+    out: Path = Field(description="folder to write the files to")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(job: Extract) -> None:
     """Bring the model to the step and write one file for each site."""
+    # torch: kept out of planning and of --help
     from normgrowth.io.schemas import vector_schema
     from normgrowth.io.tables import write_row_groups
     from normgrowth.measure.activations import layers_named, site_width, vector_groups
     from normgrowth.runs.material import require_material
     from normgrowth.runs.state import restore
 
-    chosen = run_of(arguments)
-    material, metadata = material_of(arguments, chosen)
-    lm = load(arguments)
+    chosen = job.run()
+    material, metadata = job.material(chosen)
+    lm = job.load()
     require_material(lm, material)
-    if arguments.segments:
-        restore(lm, arguments.chain, arguments.segments, chosen.expected)
-    metadata["state"] = digest_of_state(arguments)
-    probes, layers = material.probes(lm), layers_named(lm, arguments.layers)
-    identity = {**chosen.identity, "step": arguments.step}
-    for site in arguments.sites:
+    if job.segments:
+        restore(lm, job.run_folder(), job.segments, chosen.expected)
+    metadata["state"] = job.digest_of_state()
+    probes, layers = material.probes(lm), layers_named(lm, list(job.layers))
+    identity = {**chosen.identity, "step": job.step}
+    for site in job.sites:
         groups = vector_groups(lm, probes, layers, site, identity)
-        write_row_groups(arguments.out / f"{site}.parquet", vector_schema(site_width(lm, site)), groups, metadata)
+        write_row_groups(job.out / f"{site}.parquet", vector_schema(site_width(lm, site)), groups, metadata)

@@ -1,31 +1,31 @@
 """Take facts from a file: read them into CounterFact's schema and check every record."""
 
-import argparse
 from pathlib import Path
+from typing import Literal
 
-from normgrowth.io.documents import as_named
+from pydantic import Field
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("--path", required=True, type=as_named, help="JSON list of records")
-    parser.add_argument(
-        "--format", choices=("counterfact", "zsre"), default="counterfact", help="their schema (default: counterfact)"
-    )
-    parser.add_argument("--limit", type=int, default=None, help="take only the first so many records")
-    parser.add_argument("--out", required=True, type=Path, help="facts file to write, in CounterFact's schema")
+from normgrowth.errors import FactError
+from normgrowth.facts.importing import take_facts
+from normgrowth.io.documents import write_json
+from normgrowth.jobs.job import AsNamed, Job
 
 
-def run(arguments: argparse.Namespace) -> None:
+class ImportFacts(Job):
+    """A file of records, and their schema."""
+
+    path: AsNamed = Field(description="JSON list of records")
+    format: Literal["counterfact", "zsre"] = Field("counterfact", description="their schema")
+    limit: int | None = Field(None, description="take only the first so many records")
+    out: Path = Field(description="facts file to write, in CounterFact's schema")
+
+
+def run(job: ImportFacts) -> None:
     """Check all records, then write them; those in CounterFact's schema stay as they are."""
-    from normgrowth.errors import FactError
-    from normgrowth.facts.importing import take_facts
-    from normgrowth.io.documents import write_json
-
-    taken = take_facts(arguments.path, arguments.format, arguments.limit)
+    taken = take_facts(job.path, job.format, job.limit)
     for reason, count in taken.left_out.items():
-        print(f"left out {count} records of {arguments.path}: {reason}")
+        print(f"left out {count} records of {job.path}: {reason}")
     try:
-        write_json(arguments.out, taken.records)
+        write_json(job.out, taken.records)
     except RecursionError as error:
-        raise FactError(f"{arguments.path}: its lists and objects are nested too deeply for records") from error
+        raise FactError(f"{job.path}: its lists and objects are nested too deeply for records") from error

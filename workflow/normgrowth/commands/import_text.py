@@ -1,36 +1,41 @@
 """Take running text from local files: plain text, or a column of Parquet files."""
 
-import argparse
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from normgrowth.io.documents import as_named
+from pydantic import Field
+
+from normgrowth.errors import ArtefactError
+from normgrowth.facts.orthography import is_blank, stripped
+from normgrowth.io.documents import write_text
+from normgrowth.io.encodings import read_unicode
+from normgrowth.jobs.job import AsNamed, Job
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument(
-        "--paths", required=True, type=as_named, nargs="+", help="UTF-8 text or Parquet files, in this order"
-    )
-    parser.add_argument("--column", help="the files are Parquet: their column of documents")
-    parser.add_argument("--documents", type=int, help="take so many rows of Parquet files")
-    parser.add_argument("--out", required=True, type=Path, help="text file to write")
+class ImportText(Job):
+    """Files of text, or of a column of text."""
+
+    paths: tuple[AsNamed, ...] = Field(description="UTF-8 text or Parquet files, in this order")
+    column: str | None = Field(None, description="the files are Parquet: their column of documents")
+    documents: int | None = Field(None, description="take so many rows of Parquet files")
+    out: Path = Field(description="text file to write")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(job: ImportText) -> None:
     """Join the files, a blank line between them, so that documents stay separated by blank lines."""
-    from normgrowth.errors import ArtefactError
-    from normgrowth.io.documents import write_text
-
-    if arguments.column:
-        parts = list(islice(documents_in(arguments.paths, arguments.column), arguments.documents))
+    if job.column:
+        parts = list(islice(documents_in(job.paths, job.column), job.documents))
         if not parts:
-            files = ", ".join(map(str, arguments.paths))
-            raise ArtefactError(f"column {arguments.column!r} of {files} holds no text")
+            files = ", ".join(map(str, job.paths))
+            raise ArtefactError(f"column {job.column!r} of {files} holds no text")
     else:
-        parts = [read_text(path) for path in arguments.paths]
-    write_text(arguments.out, "\n\n".join(parts) + "\n")
+        parts = [read_text(path) for path in job.paths]
+    write_text(job.out, "\n\n".join(parts) + "\n")
 
 
 def documents_in(paths: Iterable[Path], column: str) -> Iterator[str]:
@@ -41,8 +46,6 @@ def documents_in(paths: Iterable[Path], column: str) -> Iterator[str]:
     Raises:
         ArtefactError: when a file is no Parquet or damaged, or has no such column of text.
     """
-    from normgrowth.facts.orthography import is_blank
-
     for path in paths:
         for text in _column_of(path, column):
             lines = [line for line in (text or "").splitlines() if not is_blank(line)]
@@ -56,10 +59,9 @@ def _column_of(path: Path, column: str) -> Iterator[str | None]:
     Raises:
         ArtefactError: when the file is no Parquet or damaged, or has no such column of text.
     """
+    # pyarrow: kept out of planning and of --help
     import pyarrow as pa
     import pyarrow.parquet as pq
-
-    from normgrowth.errors import ArtefactError
 
     try:
         file = pq.ParquetFile(path)
@@ -84,8 +86,9 @@ def _column_of(path: Path, column: str) -> Iterator[str | None]:
         ) from error
 
 
-def _is_text(kind) -> bool:
+def _is_text(kind: "pa.DataType") -> bool:
     """Test for an Arrow type that holds text, or bytes that may be text."""
+    # pyarrow: kept out of planning and of --help
     from pyarrow import types
 
     if types.is_dictionary(kind):
@@ -100,10 +103,6 @@ def read_text(path: Path) -> str:
     Raises:
         ArtefactError: when the file is missing, empty or no text.
     """
-    from normgrowth.errors import ArtefactError
-    from normgrowth.facts.orthography import stripped
-    from normgrowth.io.encodings import read_unicode
-
     text = stripped(read_unicode(path, "text file", ArtefactError))
     if not text:
         raise ArtefactError(f"text file {path} is empty")

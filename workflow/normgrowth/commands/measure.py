@@ -1,31 +1,31 @@
 """Measure a model after some of its edits: scores, abilities, spectra, and the geometry of activations."""
 
-import argparse
 from pathlib import Path
 
-from normgrowth.commands.common import load
-from normgrowth.commands.measuring import add_checkpoint, add_material, digest_of_state, material_of, run_of
-from normgrowth.io.documents import intact
+from pydantic import Field
+
+from normgrowth.jobs.at_checkpoint import Measuring
+from normgrowth.jobs.job import Intact
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    add_checkpoint(parser)
-    add_material(parser)
-    parser.add_argument("--heldout", required=True, type=intact, help="text for perplexity")
-    parser.add_argument("--out", required=True, type=Path, help="folder to write the tables to")
+class Measure(Measuring):
+    """A checkpoint, and the text for perplexity."""
+
+    heldout: Intact = Field(description="text for perplexity")
+    out: Path = Field(description="folder to write the tables to")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(job: Measure) -> None:
     """Bring the model to the step, measure it, write one table for each thing measured."""
+    # torch: kept out of planning and of --help
     from normgrowth.io.tables import write_table
     from normgrowth.runs.checkpoint import Checkpoint, measure_checkpoint
 
-    chosen = run_of(arguments)
-    material, metadata = material_of(arguments, chosen, arguments.heldout)
-    checkpoint = Checkpoint(arguments.step, arguments.chain, arguments.segments, chosen.expected)
-    tables = measure_checkpoint(load(arguments), material, checkpoint)
-    metadata["state"] = digest_of_state(arguments)
+    chosen = job.run()
+    material, metadata = job.material(chosen, job.heldout)
+    checkpoint = Checkpoint(job.step, job.chain, job.segments, chosen.expected)
+    tables = measure_checkpoint(job.load(), material, checkpoint)
+    metadata["state"] = job.digest_of_state()
     for name, frame in tables.items():
-        frame = chosen.identify(frame.assign(step=arguments.step))
-        write_table(arguments.out / f"{name}.parquet", frame, name, metadata)
+        frame = chosen.identify(frame.assign(step=job.step))
+        write_table(job.out / f"{name}.parquet", frame, name, metadata)

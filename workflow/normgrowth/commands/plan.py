@@ -1,25 +1,29 @@
 """Print what a study will cost before anything runs: jobs, GPU memory, disk and hours."""
 
-import argparse
 import math
 import re
+from collections.abc import Sequence
 
-from normgrowth.commands.common import add_study
+from pydantic import Field
+
+from normgrowth.errors import StudyError
+from normgrowth.jobs.of_study import OfStudy
+from normgrowth.study.costs import Cost, costs, figures
+from normgrowth.study.study_files import read_study
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    add_study(parser)
-    parser.add_argument("--fit", help="memory of the GPU at hand, as 24GB: say what will not fit, and what would")
+class Plan(OfStudy):
+    """A study, and the GPU at hand."""
+
+    fit: str | None = Field(
+        None, description="memory of the GPU at hand, as 24GB: say what will not fit, and what would"
+    )
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(job: Plan) -> None:
     """Load the study as the workflow does, and print its costs."""
-    from normgrowth.study.costs import costs
-    from normgrowth.study.study_files import read_study
-
-    room = _gigabytes(arguments.fit) if arguments.fit else None
-    study = read_study(arguments.study, arguments.config)
+    room = _gigabytes(job.fit) if job.fit else None
+    study = read_study(job.study, job.config)
     rows = costs(study)
     print(f"{study.study}: {study.edits:,} edits in segments of {study.segment:,}, {len(rows)} editors on models\n")
     print("\n".join(_table(rows)))
@@ -32,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
         print("\n".join(["", *_fit(rows, room, study.gpus)]))
 
 
-def _table(rows) -> list[str]:
+def _table(rows: Sequence[Cost]) -> list[str]:
     cells = [("model", "editor", "jobs", "GPU GB", "disk GB", "GPU hours")]
     cells += [(r.model, r.editor, f"{r.jobs:,}", f"{r.memory:.1f}", f"{r.disk:.2f}", f"{r.hours:.1f}") for r in rows]
     most = max(row.memory for row in rows)
@@ -47,10 +51,8 @@ def _table(rows) -> list[str]:
     ]
 
 
-def _fit(rows, room: float, gpus: int) -> list[str]:
+def _fit(rows: Sequence[Cost], room: float, gpus: int) -> list[str]:
     """What does not fit into so many GPUs, and what it would take."""
-    from normgrowth.study.costs import figures
-
     space = f"{room:g} GB" if gpus == 1 else f"{gpus} GPUs of {room:g} GB"
     too_large = [row for row in rows if row.memory > room * gpus]
     if not too_large:
@@ -69,8 +71,6 @@ def _fit(rows, room: float, gpus: int) -> list[str]:
 
 
 def _gigabytes(text: str) -> float:
-    from normgrowth.errors import StudyError
-
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:G|GB|GiB)?", text.strip(), re.IGNORECASE)
     if not found or float(found[1]) == 0:
         raise StudyError(f"--fit is {text!r}: give the GPU's memory in gigabytes, as 24GB")

@@ -1,31 +1,35 @@
 """Look at the cluster's scheduler before a study is run on it: what would hang, be refused or be lost."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-from normgrowth.commands.common import add_study
+import yaml
+from pydantic import Field
+
+from normgrowth.jobs.job import Positional
+from normgrowth.jobs.of_study import OfStudy
+from normgrowth.study.plan import Plan
+from normgrowth.study.study_files import in_repository, read_study
+from normgrowth.workflow.cluster import read_site
+from normgrowth.workflow.preflight import Executor, examine
 
 PROFILE = Path("profiles/slurm")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    add_study(parser, default="that of the profile")
-    parser.add_argument("--profile", type=Path, default=PROFILE, help=f"the profile (default: {PROFILE})")
+class Preflight(OfStudy):
+    """A study, and the profile that it would be run with."""
+
+    study: Annotated[Path | None, Positional()] = Field(
+        None, description="study file, laid over the default study (default: that of the profile)"
+    )
+    profile: Path = Field(PROFILE, description="the profile")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(job: Preflight) -> None:
     """Ask the scheduler, and print what was found."""
-    import yaml
-
-    from normgrowth.study.plan import Plan
-    from normgrowth.study.study_files import in_repository, read_study
-    from normgrowth.workflow.cluster import read_site
-    from normgrowth.workflow.preflight import Executor, examine
-
-    folder = in_repository(arguments.profile)
+    folder = in_repository(job.profile)
     profile = yaml.safe_load((folder / "profile.yaml").read_text(encoding="utf-8"))
-    study = read_study(arguments.study or in_repository(profile["configfile"]), arguments.config)
+    study = read_study(job.study or in_repository(profile["configfile"]), job.config)
     executor = Executor(
         profile.get("slurm-status-command"),
         profile.get("slurm-init-seconds-before-status-checks", 40),

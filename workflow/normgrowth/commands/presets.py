@@ -1,47 +1,60 @@
 """Show published hyperparameters, and where their sources differ."""
 
-import argparse
 import json
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from normgrowth.errors import StudyError
+from normgrowth.jobs.job import Job, Positional
+from normgrowth.study import presets
+from normgrowth.study.messages import unknown
 
 NOT_STATED = "-"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument(
-        "what", choices=("list", "show", "diff"), help="sources; an editor's settings; their differences"
+class Presets(Job):
+    """What to show of the published hyperparameters."""
+
+    what: Annotated[Literal["list", "show", "diff"], Positional()] = Field(
+        description="sources; an editor's settings; their differences"
     )
-    parser.add_argument("editor", nargs="?", help="kind of editor, for show and diff")
-    parser.add_argument("--model", help="published model, or another name of it (default: all)")
+    editor: Annotated[str | None, Positional()] = Field(None, description="kind of editor, for show and diff")
+    model: str | None = Field(None, description="published model, or another name of it (default: all)")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(job: Presets) -> None:
     """Print what was asked for."""
-
-    if arguments.what == "list":
+    if job.what == "list":
         print("\n".join(_listed()))
         return
-    models = _models(arguments.editor, arguments.model)
-    print("\n\n".join(_table(arguments.editor, model, arguments.what == "diff") for model in models))
+    editor = _known(job.editor)
+    print("\n\n".join(_table(editor, model, job.what == "diff") for model in _models(editor, job.model)))
 
 
-def _models(editor: str | None, model: str | None) -> list[str]:
+def _known(editor: str | None) -> str:
+    """The kind of editor to show.
+
+    Raises:
+        StudyError: when none is named, or no source knows it.
+    """
+    having = sorted({name for source in presets.sources() for name in presets.editors(source)})
+    if editor is None or editor not in having:
+        raise StudyError(unknown("editor", editor, having) if editor else f"name an editor: {', '.join(having)}")
+    return editor
+
+
+def _models(editor: str, model: str | None) -> list[str]:
     """The published models to show an editor on.
 
     Raises:
-        StudyError: when nothing is known of the editor, of the model, or of the two together.
+        StudyError: when nothing is known of the model, or of the two together.
     """
-    from normgrowth.errors import StudyError
-    from normgrowth.study import presets
-    from normgrowth.study.messages import unknown
-
-    having = sorted({name for source in presets.sources() for name in presets.editors(source)})
-    if editor not in having:
-        raise StudyError(unknown("editor", editor, having) if editor else f"name an editor: {', '.join(having)}")
-    if model is not None and presets.published(model) is None:
+    published = None if model is None else presets.published(model)
+    if model is not None and published is None:
         raise StudyError(unknown("model", model, presets.models()))
     covered = {name for source in presets.sources() for name in presets.covered(source, editor)}
-    wanted = presets.models() if model is None else (presets.published(model),)
+    wanted = presets.models() if published is None else (published,)
     if not covered.intersection(wanted):
         raise StudyError(f"no source has settings of {editor} for {', '.join(wanted)}")
     return [name for name in wanted if name in covered]
@@ -49,8 +62,6 @@ def _models(editor: str | None, model: str | None) -> list[str]:
 
 def _listed() -> list[str]:
     """One line per source: what it is, and for which editors it has settings."""
-    from normgrowth.study import presets
-
     width = max(map(len, presets.sources()))
     lines = []
     for source in presets.sources():
@@ -60,8 +71,6 @@ def _listed() -> list[str]:
 
 def _table(editor: str, model: str, only_differences: bool) -> str:
     """An editor's settings for a model, one column per source; rows that differ are marked."""
-    from normgrowth.study import presets
-
     found = {source: presets.preset(source, editor, model) for source in presets.sources()}
     found = {source: values for source, values in found.items() if values}
     rows = []

@@ -1,20 +1,25 @@
 """Write the report page of a study."""
 
-import argparse
 from pathlib import Path
 
+from pydantic import Field
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("--study", required=True, help="name of the study")
-    parser.add_argument("--results", required=True, type=Path, help="folder of the study's results")
-    parser.add_argument("--figures", nargs="*", default=[], help="names of the figures to show, in this order")
-    parser.add_argument("--logs", type=Path, help="folder of the workflow's logs, for what jobs asked for and used")
-    parser.add_argument("--out", required=True, type=Path, help="HTML file to write")
+from normgrowth.jobs.job import Job
 
 
-def run(arguments: argparse.Namespace) -> None:
+class Report(Job):
+    """A study's results, and the figures to show."""
+
+    study: str = Field(description="name of the study")
+    results: Path = Field(description="folder of the study's results")
+    figures: tuple[str, ...] = Field((), description="names of the figures to show, in this order")
+    logs: Path | None = Field(None, description="folder of the workflow's logs, for what jobs asked for and used")
+    out: Path = Field(description="HTML file to write")
+
+
+def run(job: Report) -> None:
     """Put claims, figures, tables and provenance into one page."""
+    # pandas: kept out of planning and of --help
     from normgrowth.report.page import write_report
 
-    write_report(arguments.study, arguments.results, arguments.figures, arguments.out, arguments.logs)
+    write_report(job.study, job.results, list(job.figures), job.out, job.logs)

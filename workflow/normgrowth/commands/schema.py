@@ -1,23 +1,23 @@
 """Show the JSON schema of a study, or write it and the reference page."""
 
-import argparse
+from pathlib import Path
+
+from pydantic import Field
+
+from normgrowth.errors import StudyError
+from normgrowth.jobs.job import Job
+from normgrowth.study.reference import REFERENCE_FILE, SCHEMA_FILE, reference_text, schema_text
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument(
-        "--write", action="store_true", help="write workflow/schemas and docs of the repository in this folder"
-    )
+class Schema(Job):
+    """Whether the schema is shown or written."""
+
+    write: bool = Field(False, description="write workflow/schemas and docs of the repository in this folder")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(job: Schema) -> None:
     """Generate both from the study's models."""
-    from pathlib import Path
-
-    from normgrowth.errors import StudyError
-    from normgrowth.study.reference import REFERENCE_FILE, SCHEMA_FILE, reference_text, schema_text
-
-    if not arguments.write:
+    if not job.write:
         print(schema_text(), end="")
         return
     if not Path("Snakefile").is_file():

@@ -1,17 +1,22 @@
 """Print a study's results as Markdown tables: when runs break, norms, scores and cost."""
 
-import argparse
 from pathlib import Path
 
+from pydantic import Field
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("--tables", required=True, type=Path, help="folder of the study's tables")
+from normgrowth.jobs.job import Job
 
 
-def run(arguments: argparse.Namespace) -> None:
+class Summary(Job):
+    """The tables of a study."""
+
+    tables: Path = Field(description="folder of the study's tables")
+
+
+def run(job: Summary) -> None:
     """Read the tables and print what the report shows of them."""
+    # pandas: kept out of planning and of --help
     from normgrowth.report.cells import as_markdown
     from normgrowth.report.summaries import read_summaries
 
-    print(as_markdown(read_summaries(arguments.tables)))
+    print(as_markdown(read_summaries(job.tables)))

@@ -1,31 +1,34 @@
 """Train a small language model on a world until it knows the facts."""
 
-import argparse
-import json
 from pathlib import Path
+from typing import Annotated
 
-from normgrowth.commands.common import make_repeatable
-from normgrowth.io.documents import intact
+from pydantic import Field
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("--settings", required=True, help="architecture and training, as JSON")
-    parser.add_argument("--corpus", required=True, type=intact, help="training corpus of the world")
-    parser.add_argument("--facts", required=True, type=intact, help="facts of the world")
-    parser.add_argument("--heldout", required=True, type=intact, help="running text that is not trained on")
-    parser.add_argument("--out", required=True, type=Path, help="model folder to make")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+from normgrowth.jobs.job import Intact, Job, from_json
+from normgrowth.jobs.on_model import make_repeatable
+from normgrowth.progress import Progress
+from normgrowth.sources.toy.toy_settings import TrainingSettings
 
 
-def run(arguments: argparse.Namespace) -> None:
+class Train(Job):
+    """A model's architecture and training, and the world that it is trained on."""
+
+    settings: Annotated[TrainingSettings, from_json(TrainingSettings)] = Field(
+        description="architecture and training, as JSON"
+    )
+    corpus: Intact = Field(description="training corpus of the world")
+    facts: Intact = Field(description="facts of the world")
+    heldout: Intact = Field(description="running text that is not trained on")
+    out: Path = Field(description="model folder to make")
+    threads: int = Field(1, description="CPU threads")
+
+
+def run(job: Train) -> None:
     """Train, check what editing needs, and write the model folder with its manifest."""
-    from normgrowth.progress import Progress
+    # torch: kept out of planning and of --help
     from normgrowth.sources.toy.pretraining import TrainingFiles, train_model
-    from normgrowth.sources.toy.toy_settings import TrainingSettings
 
-    make_repeatable(arguments.threads)
-    settings = TrainingSettings(**json.loads(arguments.settings))
-    with Progress(settings.token_budget, f"training {settings.architecture}, tokens") as progress:
-        files = TrainingFiles(arguments.corpus, arguments.facts, arguments.heldout)
-        train_model(settings, files, arguments.out, progress=progress.update)
+    make_repeatable(job.threads)
+    with Progress(job.settings.token_budget, f"training {job.settings.architecture}, tokens") as progress:
+        train_model(job.settings, TrainingFiles(job.corpus, job.facts, job.heldout), job.out, progress=progress.update)

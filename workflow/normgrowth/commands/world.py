@@ -1,23 +1,25 @@
 """Write the synthetic world: facts, running text, training corpus."""
 
-import argparse
-import json
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from normgrowth.jobs.job import Job, from_json
+from normgrowth.sources.toy.toy_settings import WorldSettings
+from normgrowth.sources.toy.world import WorldFiles, write_world
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("--settings", required=True, help="the world's settings, as JSON")
-    parser.add_argument("--facts", required=True, type=Path, help="facts file to write, in CounterFact's schema")
-    parser.add_argument("--text", required=True, type=Path, help="running text to write")
-    parser.add_argument("--heldout", required=True, type=Path, help="running text to write that is not trained on")
-    parser.add_argument("--corpus", required=True, type=Path, help="training corpus to write, one JSON document a line")
+class World(Job):
+    """A world's settings, and where its files are written."""
+
+    settings: Annotated[WorldSettings, from_json(WorldSettings)] = Field(description="the world's settings, as JSON")
+    facts: Path = Field(description="facts file to write, in CounterFact's schema")
+    text: Path = Field(description="running text to write")
+    heldout: Path = Field(description="running text to write that is not trained on")
+    corpus: Path = Field(description="training corpus to write, one JSON document a line")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(job: World) -> None:
     """Build the world from its seed and write its four files."""
-    from normgrowth.sources.toy.toy_settings import WorldSettings
-    from normgrowth.sources.toy.world import WorldFiles, write_world
-
-    settings = WorldSettings(**json.loads(arguments.settings))
-    write_world(settings, WorldFiles(arguments.facts, arguments.text, arguments.heldout, arguments.corpus))
+    write_world(job.settings, WorldFiles(job.facts, job.text, job.heldout, job.corpus))

@@ -1,0 +1,34 @@
+"""Jobs of a run: its names in every table, and the edit order that it follows."""
+
+from pydantic import Field
+
+from normgrowth.facts.orders import edit_order
+from normgrowth.facts.records import Fact, read_facts
+from normgrowth.jobs.job import Intact, Job
+
+
+class OfRun(Job):
+    """The names of a run, which stand in the identity columns of every table."""
+
+    study: str = Field(description="name of the study")
+    model_name: str = Field(description="name of the model in the study")
+    editor_name: str = Field(description="name of the editor in the study")
+    order: int = Field(description="number of the edit order, from 0")
+
+
+class InOrder(OfRun):
+    """An edit order: the facts, and what draws it from them."""
+
+    facts: Intact = Field(description="facts file, a JSON list of CounterFact records")
+    seed: int = Field(description="seed of the study")
+    unique_subjects: bool = Field(False, description="edit no subject twice in an order")
+    reserved: int = Field(0, description="facts kept out of all orders")
+
+    def facts_and_order(self) -> tuple[list[Fact], list[Fact]]:
+        """All facts, and those of the edit order in its order.
+
+        Raises:
+            FactError: when a record is wrong, or too many facts are reserved.
+        """
+        facts = read_facts(self.facts)
+        return facts, edit_order(facts, self.seed, self.order, self.unique_subjects, self.reserved)

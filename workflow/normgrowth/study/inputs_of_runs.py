@@ -1,0 +1,204 @@
+"""The files that a study's jobs read and write, worked out from its plan."""
+
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from normgrowth import layout
+from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS, TRAJECTORY, ControlSettings
+from normgrowth.study.chosen_editors import ChosenEditor
+from normgrowth.study.downloads import downloads_of
+from normgrowth.study.inputs import local_path
+from normgrowth.study.plan import Plan
+from normgrowth.study.sections import CheckpointDifference
+
+RELATIVE = "relative"
+"""Stands in a file's name for a threshold in the model's own units."""
+
+BEFORE = "before"
+"""Name of the state before a segment among what the segment reads."""
+
+
+def threshold_of(name: str) -> float | None:
+    """The threshold that the name of a file of null spaces says."""
+    return None if name == RELATIVE else float(name)
+
+
+def _controlled(editor: ChosenEditor) -> str | None:
+    """The study's name of the editor that a control arm wraps; None for any other editor."""
+    return editor.settings.editor if isinstance(editor.settings, ControlSettings) else None
+
+
+class Files:
+    """The files of a study's jobs."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.study = plan, plan.study
+        self.of_all_editors = cache(self._of_all_editors)
+
+    def local(self, path: str) -> str:
+        """A path of the study on this machine."""
+        return local_path(path, self.study.assets)
+
+    def sources_of_facts(self, name: str) -> tuple[list[str], list[str]]:
+        """What facts are imported from: downloads, and the user's own file."""
+        source = self.study.fact_sources[name]
+        own = [self.local(source.path)] if source.kind == "local" else []
+        return [file.path for file in downloads_of(source)], own
+
+    def sources_of_text(self, name: str) -> tuple[list[str], list[str]]:
+        """What a text is put together from: downloads, and the user's own files."""
+        source = self.study.text_sources[name]
+        own = [self.local(path) for path in source.paths] if source.kind == "local" else []
+        return [file.path for file in downloads_of(source)], own
+
+    def task_folder(self) -> str | None:
+        """The folder of the study's own tasks of the harness."""
+        folder = self.study.ability.task_folder
+        return self.local(folder) if folder else None
+
+    def models_from(self, kind: str) -> set[str]:
+        """The models whose source is of this kind."""
+        return {model for model, source in self.study.model_sources.items() if source.kind == kind}
+
+    def second_moments(self, model: str, layers: Iterable[int]) -> str:
+        """Second moments of a model's keys at these layers."""
+        return layout.SECOND_MOMENTS.format(layers="-".join(map(str, layers)), **self._statistics(model))
+
+    def _null_spaces(self, model: str, layers: Iterable[int], threshold: float | None) -> str:
+        name = RELATIVE if threshold is None else repr(threshold)
+        at = "-".join(map(str, layers))
+        return layout.NULL_SPACES.format(threshold=name, layers=at, **self._statistics(model))
+
+    def _statistics(self, model: str) -> dict[str, object]:
+        wanted = self.study.second_moments
+        return {
+            "model": model,
+            "text": self.study.text,
+            "tokens": wanted.tokens,
+            "window": wanted.window,
+            "seed": self.study.seed,
+        }
+
+    def gathered(self, model: str, name: str) -> dict[str, str]:
+        """What an editor reads that was gathered before its first edit, by the name of its option."""
+        editor = self.plan.editor(model, name)
+        layers = editor.settings.layers or ()
+        files = {}
+        if SECOND_MOMENTS in editor.needs:
+            files["statistics"] = self.second_moments(model, layers)
+        if NULL_SPACES in editor.needs:
+            threshold = getattr(editor.settings.working, "null_space_threshold", None)
+            files["null_spaces"] = self._null_spaces(model, layers, threshold)
+        if HYPERNETWORK in editor.needs:
+            # That of the editor which a control arm wraps is the editor's own.
+            files["hypernetwork"] = layout.HYPERNETWORK.format(
+                model=model,
+                editor=_controlled(editor) or name,
+                facts=self.study.facts,
+                reserved=self.study.reserved_facts,
+                seed=self.study.seed,
+            )
+        return files
+
+    def _of_all_editors(self) -> dict[str, tuple[str, ...]]:
+        """What the editors of all runs read that was gathered before, sorted, by the name of its option."""
+        files: dict[str, set[str]] = {}
+        for run in self.plan.runs:
+            for option, file in self.gathered(*run.split("/")).items():
+                files.setdefault(option, set()).add(file)
+        return {option: tuple(sorted(found)) for option, found in sorted(files.items())}
+
+    def before_segment(self, model: str, editor: str, order: int | str, segment: int) -> dict[str, str]:
+        """What a segment reads: what was gathered, the norms that a control arm follows, and the state before."""
+        chosen, files = self.plan.editor(model, editor), self.gathered(model, editor)
+        if TRAJECTORY in chosen.needs:
+            files["trajectory"] = self.of_segment("norms.parquet", model, _controlled(chosen) or editor, order, segment)
+        if segment > 1:
+            files[BEFORE] = self.of_segment(layout.STATE_FILE, model, editor, order, segment - 1)
+        return files
+
+    def state_at(self, model: str, editor: str, order: int | str, step: int) -> list[str]:
+        """The state after this many edits; none before the first."""
+        segment = self.plan.segment_at(step)
+        return [self.of_segment(layout.STATE_FILE, model, editor, order, segment)] if segment else []
+
+    def of_segment(self, file: str, model: str, editor: str, order: int | str, segment: int) -> str:
+        """A file of one segment."""
+        folder = layout.SEGMENT.format(study=self.study.study, model=model, editor=editor, order=order, segment=segment)
+        return f"{folder}/{file}"
+
+    def of_segments(self, file: str) -> list[str]:
+        """A file of every segment of every run."""
+        segments = range(1, self.plan.segments + 1)
+        return [self.of_segment(file, *chain, segment) for chain in self.plan.chains for segment in segments]
+
+    def of_checkpoints(self, file: str, steps: Iterable[int]) -> list[str]:
+        """A file of these checkpoints of every run; step 0 is the unedited model's."""
+        steps = list(steps)
+        unedited = [(model, layout.UNEDITED, order, 0) for model, order in self.plan.unedited if 0 in steps]
+        edited = [(*chain, step) for chain in self.plan.chains for step in steps if step]
+        return [f"{self._at_checkpoint(layout.CHECKPOINT, *place)}/{file}" for place in unedited + edited]
+
+    def kept_vectors(self) -> list[str]:
+        """The files of activations that the study keeps."""
+        sites = self.study.vectors.sites
+        folders = [self._at_checkpoint(layout.VECTORS, *place) for place in self.plan.kept_vectors]
+        return [f"{folder}/{site}.parquet" for folder in folders for site in sites]
+
+    def _at_checkpoint(self, template: str, model: str, editor: str, order: int, step: int) -> str:
+        return template.format(study=self.study.study, model=model, editor=editor, order=order, step=step)
+
+    def chains_of_table(self, table: str) -> list[str]:
+        """The runs that a table has rows of, as model/editor/order."""
+        if table == layout.SINGLE_EDITS:
+            return [f"{run}/0" for run in self.plan.single_edit_runs]
+        if table == layout.INTERVENTIONS:
+            return [f"{run}/0" for run in self.plan.interventions]
+        return ["/".join(map(str, chain)) for chain in self.plan.chains]
+
+    def rows_of_table(self, table: str) -> list[str]:
+        """Each file that holds rows of a table; the times of edits stand beside their log."""
+        for name, template, runs in (
+            (layout.SINGLE_EDITS, layout.SINGLE_EDITS_FILE, self.plan.single_edit_runs),
+            (layout.INTERVENTIONS, layout.INTERVENTION, self.plan.interventions),
+        ):
+            if table == name:
+                of = [run.split("/") for run in runs]
+                return [template.format(study=self.study.study, model=m, editor=e) for m, e in of]
+        files = self.of_segments(f"{table}.parquet") if table in layout.SEGMENT_TABLES else []
+        if table in layout.CHECKPOINT_TABLES:
+            files += self.of_checkpoints(f"{table}.parquet", [0, *self.plan.checkpoints])
+        if table == layout.ABILITY_TABLE:
+            files += self.of_checkpoints(layout.ABILITY_FILE, self.plan.evaluated)
+        return files + (self.of_segments(layout.TIMING_FILE) if table == "edits" else [])
+
+    def vetted(self) -> list[str]:
+        """What training reached, for each trained model of the study: recall, and success of single edits."""
+        folders = [layout.MODEL.format(model=model) for model in self.study.models if model in self.plan.trained()]
+        return [f"{folder}/{name}.json" for folder in folders for name in ("figures", "editability")]
+
+    def models_read(self) -> list[str]:
+        """The models that tables are made of: those that are edited, and those that interventions begin or end with."""
+        compared = [what for what in self.study.interventions.values() if isinstance(what, CheckpointDifference)]
+        return sorted({*self.study.models, *(model for what in compared for model in (what.base, what.result))})
+
+    def data_of_intervention(self, name: str) -> tuple[str, str]:
+        """What an intervention reads, as the name of its option and a file: text, facts, or the model after it."""
+        what = self.study.interventions[name]
+        if isinstance(what, CheckpointDifference):
+            return "result", layout.MANIFEST.format(model=what.result)
+        if what.text:
+            return "text", layout.TEXT.format(text=what.text)
+        return "facts", layout.FACTS.format(facts=what.facts)
+
+    def option_of_intervention(self, name: str) -> dict[str, Path]:
+        """The option of the command that names what an intervention reads; a model is named by its folder."""
+        option, file = self.data_of_intervention(name)
+        return {option: Path(file).parent if option == "result" else Path(file)}
+
+    def data_of_interventions(self) -> list[str]:
+        """The texts and facts that the interventions of this study read."""
+        names = {run.partition("/")[2] for run in self.plan.interventions}
+        read = [self.data_of_intervention(name) for name in names]
+        return sorted({file for option, file in read if option != "result"})
