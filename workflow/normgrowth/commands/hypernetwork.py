@@ -70,4 +70,4 @@ def run(job: Hypernetwork) -> None:
     metadata = provenance(**identity, quality=quality, device=lm.device.type, dtype="float32")
     write_tensors(job.out / "hypernetwork.safetensors", trained.parameters, metadata, HYPERNETWORK)
     write_json(job.out / "quality.json", {**identity, **quality})
-    checkpoint.unlink(missing_ok=True)
+    begun.path.unlink(missing_ok=True)
