@@ -35,7 +35,7 @@ check: $(ENV)/ready  ## Check style, types, layers, workflow and generated files
 	@mypy
 	@snakefmt --check Snakefile workflow/rules
 	@snakemake --lint
-	@python -m pytest tests/test_reference.py
+	@python -m pytest tests/study/test_reference.py
 	@python docs/results/page.py check
 
 .PHONY: env

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from tests import small_models
+from tests.support import small_models
 
 
 def pytest_collection_modifyitems(items):

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from tests.corruption import DAMAGES, as_another_study, damage, kinds, outputs, told
-from tests.small_results import Results, run
+from tests.support.corruption import DAMAGES, as_another_study, damage, kinds, outputs, told
+from tests.support.small_results import Results, run
 
 TRIALS = 1000 if os.environ.get("RUN_SLOW") == "1" else 60
 SEED = 1

@@ -17,7 +17,7 @@ from normgrowth.errors import UsageError
 from normgrowth.figures.catalogue import FIGURES
 from normgrowth.jobs.command_line import parse, words
 from normgrowth.jobs.job import Intact, Job
-from tests.every_editor import settings_of
+from tests.support.every_editor import settings_of
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
 NUMBERS = {int: st.integers(-(2**63) + 1, 2**63 - 1), float: st.floats(allow_nan=False, allow_infinity=False)}

@@ -18,7 +18,7 @@ from normgrowth.lm.model import language_model
 from normgrowth.measure.scores import score_facts
 from normgrowth.sources.loading import load_model
 from normgrowth.sources.manifest import write_manifest
-from tests import small_models
+from tests.support import small_models
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 WORDS = ("It", "rained", "and", "the", "home", "of", "Oslo", "was", "Ñuble", "born")

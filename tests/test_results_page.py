@@ -9,9 +9,9 @@ import pytest
 
 from normgrowth.commands import claims
 from normgrowth.io.documents import write_json
-from tests import planted
-from tests.planted import Run
-from tests.test_report import call
+from tests.report.test_page import call
+from tests.support import planted
+from tests.support.planted import Run
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs" / "results"))

@@ -10,7 +10,7 @@ import pytest
 
 from normgrowth.io.tables import read_table
 from tests.cluster.slurm import Slurm, why_not
-from tests.signals import HEEDED
+from tests.support.signals import HEEDED
 from tests.workflow.conftest import Tree
 
 TIMES = ("timing.parquet", "speed.parquet", "report.html")

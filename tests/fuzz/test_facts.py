@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from normgrowth.errors import NormgrowthError
 from normgrowth.facts.records import read_facts
 from normgrowth.lm.tokens import encode_with_target
-from tests import small_models
 from tests.fuzz.oracle import change_somewhere, encoded, fuzz, outcome
+from tests.support import small_models
 
 ZSRE = [
     {

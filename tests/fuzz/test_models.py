@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from normgrowth.errors import NormgrowthError
 from normgrowth.sources.loading import load_model
-from tests import small_models
 from tests.fuzz.oracle import change_somewhere, encoded, fuzz, outcome
+from tests.support import small_models
 
 PREFIXES = ("_orig_mod.", "base_model.model.", "module.", "model.", "transformer.", "x.")
 TRAP = "from pathlib import Path\nPath({!r}).touch()\nclass Trap: pass\n"

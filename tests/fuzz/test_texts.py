@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from normgrowth.errors import NormgrowthError
 from normgrowth.sources.text import windows
-from tests import small_models
 from tests.fuzz.oracle import encoded, fuzz, outcome
+from tests.support import small_models
 
 DOCUMENTS = [
     "It rained. " * 12,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from normgrowth.workflow import forks, processes
-from tests.signals import HEEDED
+from tests.support.signals import HEEDED
 from tests.workflow.conftest import Tree
 
 WAITING = """\

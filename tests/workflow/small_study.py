@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests import small_models
+from tests.support import small_models
 from tests.workflow.conftest import Tree
 
 EDITS, SEGMENT = 20, 10

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests import small_models
+from tests.support import small_models
 from tests.workflow.conftest import ROOT, Tree
 
 PAGE = (ROOT / "docs/adding-an-editor.md").read_text(encoding="utf-8")

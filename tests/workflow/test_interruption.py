@@ -34,7 +34,7 @@ def test_chains_killed_at_random_moments_end_in_the_same_bytes(tmp_path):
     assert len(commands) == 2
     (tmp_path / "commands.json").write_text(json.dumps({"commands": commands, "chain": chain}))
     trials = subprocess.run(
-        [sys.executable, "-m", "tests.interruption", str(tmp_path / "commands.json"), str(TRIALS), "0"],
+        [sys.executable, "-m", "tests.support.interruption", str(tmp_path / "commands.json"), str(TRIALS), "0"],
         cwd=tree.folder,
         env=os.environ | {"PYTHONPATH": f"{tree.folder / 'workflow'}{os.pathsep}{ROOT}"},
         capture_output=True,

@@ -8,8 +8,8 @@ import sys
 import pytest
 import yaml
 
-from tests import small_models
-from tests.web import REVISION, serving
+from tests.support import small_models
+from tests.support.web import REVISION, serving
 from tests.workflow.conftest import Tree
 
 FACTS = json.dumps(small_models.records()).encode()

@@ -1,0 +1,88 @@
+"""The report in a real browser: nothing wider than the window, pictures there, tables that sort, all of it in print."""
+
+import json
+import re
+import shutil
+import subprocess
+import zlib
+from html import escape
+
+import pytest
+
+from tests.report.test_page import page, results
+from tests.support import planted
+from tests.support.planted import Run
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+
+PROBE = """
+<script>
+addEventListener("load", () => {
+  // Rows of a grouped table stay in their group.
+  const tables = [...document.querySelectorAll("table.sortable")].filter(table => table.tBodies.length === 1);
+  const sorted = tables.map(table => {
+    const column = table.tHead.rows[0].cells.length - 1;
+    const button = table.tHead.rows[0].cells[column].querySelector("button");
+    const read = () => [...table.querySelectorAll("tbody tr:not(.group)")].map(row => row.cells[column].dataset.value);
+    button.click(); const once = read(); button.click(); const twice = read();
+    return {once, twice, announced: table.tHead.rows[0].cells[column].getAttribute("aria-sort")};
+  });
+  const pictures = [...document.images].map(image => image.naturalWidth);
+  const found = {
+    window: innerWidth, width: document.documentElement.scrollWidth, pictures, sorted,
+    claims: document.querySelectorAll("article.claim").length,
+    smallest: Math.min(...[...document.querySelectorAll("p, td")].map(e => parseFloat(getComputedStyle(e).fontSize)))
+  };
+  document.body.innerHTML = "";
+  document.body.textContent = "FOUND" + JSON.stringify(found) + "END";
+});
+</script>
+"""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    small = {"edits": 20, "checkpoints": (10, 20), "n_layers": 3, "cases": 20}
+    runs = [Run(editor=name, orders=orders, **small) for name, orders in (("ft", 1), ("r_rome", 3), ("memit", 1))]
+    runs.append(Run(editor="norm_restored-r_rome", growth=0.0, **small))
+    page(results(folder, *runs))
+    return folder / "report.html"
+
+
+def browse(*options: str, url: str) -> str:
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", *options, url]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+@pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
+def test_it_fits_the_window_and_works(report, tmp_path, width):
+    probed = tmp_path / "probed.html"
+    probed.write_text(report.read_text(encoding="utf-8").replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
+    dumped = browse(f"--window-size={width},900", "--virtual-time-budget=20000", "--dump-dom", url=probed.as_uri())
+    found = json.loads(re.search(r"FOUND(.*)END", dumped)[1].replace("&amp;", "&"))
+    assert found["width"] <= found["window"]
+    assert found["pictures"] and all(found["pictures"])
+    assert found["claims"] >= 10 and found["smallest"] >= 11
+    for table in found["sorted"]:
+        once, twice = ([float(v) for v in table[name] if v is not None] for name in ("once", "twice"))
+        assert once == sorted(once) or once == sorted(once, reverse=True)
+        assert twice == once[::-1] or len(set(once)) < len(once)
+        assert table["announced"] in ("ascending", "descending")
+
+
+def test_print_holds_what_the_screen_folds_away(report, tmp_path):
+    out = tmp_path / "report.pdf"
+    browse(f"--print-to-pdf={out}", "--virtual-time-budget=20000", url=report.as_uri())
+    data = out.read_bytes()
+    assert data.startswith(b"%PDF")
+    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", data, re.DOTALL)
+    drawn = sum(len(zlib.decompress(s)) for s in streams if s[:1] == b"\x78")
+    assert len(re.findall(rb"/Type\s*/Page\b", data)) >= 5 and drawn > 100_000
+
+
+def test_planted_runs_differ_in_their_orders(report):
+    assert "20 edits in sequence, 1 to 3 edit orders" in report.read_text(encoding="utf-8")
+    assert escape(planted.STUDY) in report.read_text(encoding="utf-8")
