@@ -17,7 +17,7 @@ def test_tasks_are_evaluated_at_every_checkpoint(tree):
     tree.change_config(ability={"tasks": ["hellaswag", "arc_easy"]})
     plan = tree.plan("--printshellcmds")
     assert plan.jobs == {"evaluate": EVALUATED} | DOWNSTREAM | SETTINGS_NOTED
-    assert "--tasks hellaswag arc_easy --few-shot 0 --limit 100 " in " ".join(plan.output.split())
+    assert "--tasks hellaswag arc_easy --limit 100 " in " ".join(plan.output.split())
 
 
 def test_fewer_evaluations_keep_the_end(tree):
@@ -36,7 +36,8 @@ def test_what_tasks_are_asked_reruns_them_alone(tree):
     run = tree.snakemake("--cores", "2")
     assert run.returncode == 0, run.stdout
     written = (tree.folder / "results/demo/measurements/world-gpt2/ft/order-0/after-50/ability.parquet").read_text()
-    assert "--tasks own --few-shot 0 --task-folder ../my tasks --device cpu" in written
+    assert "--tasks own --task-folder ../my tasks --out" in written and "--device cpu" in written
+    assert "--limit" not in written and "--few-shot" not in written  # no limit, and none solved beforehand: the defaults
     assert tree.plan().jobs == {}
 
     (folder / "__pycache__" / "own.pyc").write_text("")
