@@ -91,7 +91,7 @@ def finite_part(series: pd.DataFrame, column: str = "mean") -> Line:
 
 
 def thin(steps: Sequence[int] | np.ndarray) -> np.ndarray:
-    """At most `POINTS` of sorted steps, the first and last among them."""
+    """Sorted steps thinned to at most `POINTS`, the first and last among them."""
     every = np.asarray(steps)
     if len(every) <= POINTS:
         return every

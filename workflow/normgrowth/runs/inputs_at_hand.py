@@ -87,7 +87,7 @@ def read_inputs(files: Mapping[str, Sequence[Path]]) -> Inputs:
 
 
 def quality_of_model(path: Path, expected: str) -> object:
-    """What a trained model reaches, from a JSON file in its folder.
+    """Scores that a trained model reaches, from a JSON file in its folder.
 
     Args:
         expected: revision of the model in that folder.
