@@ -22,7 +22,7 @@ class Settings(SpreadSettings):
         "left out",
     )
     norm_weight: float | None = Field(
-        None, gt=0, description="L2: weight of the update's squared norm; relative to the second moment's trace when left out"
+        None, gt=0, description="L2: weight of the update's squared norm; scales with the second moment when left out"
     )
     remember: Remember = Field("after_edit", description="Keys of earlier edits that are protected too")
 

@@ -17,7 +17,7 @@ class Settings(LeastSquaresSettings):
     """Settings of EMMET. By default batches of 10, in one layer."""
 
     slack: float = Field(
-        0.1, ge=0, description="Slack added to the diagonal of the system solved for a batch of several facts; 0 is exact"
+        0.1, ge=0, description="Slack on the diagonal of the system that a batch of several facts solves; 0 is exact"
     )
 
     @classmethod

@@ -12,13 +12,12 @@ class Settings(memit.Settings):
     most_probable_stop: int = Field(
         3,
         ge=0,
-        description="Number of passes with the new object most probable under every context after which the search ends; "
-        "0: no such stop",
+        description="Passes with the new object most probable under every context after which the search ends; 0: no such stop",
     )
     norm_weight: float | None = Field(
         None,
         ge=0,
-        description="lambda_n: weight of the update's squared norm; relative to the second moment's trace when left out",
+        description="lambda_n: weight of the update's squared norm; scales with the second moment when left out",
     )
     remember: Remember = Field("before_edit", description="Keys of earlier edits that are protected too")
 

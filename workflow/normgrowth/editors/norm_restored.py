@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Settings(ControlSettings):
-    """Settings of this arm: the edits without the growth. If growth causes collapse, the arm should collapse later."""
+    """Settings of this arm: the edits without the growth. If growth causes collapse, it should collapse later."""
 
     @property
     def needs(self) -> frozenset[str]:

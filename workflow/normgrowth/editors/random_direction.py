@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Settings(ControlSettings):
-    """Settings of this arm: steps of equal size without meaning. If size causes collapse, the arm should collapse too."""
+    """Settings of this arm: steps of equal size without meaning. If size causes collapse, it should collapse too."""
 
     follows: ClassVar[bool] = True
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Settings(ControlSettings):
-    """Settings of this arm: the growth without the edits. If growth causes collapse, the arm should collapse too."""
+    """Settings of this arm: the growth without the edits. If growth causes collapse, it should collapse too."""
 
     follows: ClassVar[bool] = True
 

@@ -114,8 +114,8 @@ class SearchSettings(EditorSettings):
     most_probable_stop: int = Field(
         0,
         ge=0,
-        description="Number of passes with the new object most probable under every context after which the search ends "
-        "(ENCORE's early stopping); 0: no such stop",
+        description="Passes with the new object most probable under every context after which the search ends (ENCORE's early "
+        "stopping); 0: no such stop",
     )
 
 
