@@ -12,7 +12,7 @@ class Settings(memit.Settings):
     most_probable_stop: int = Field(
         3,
         ge=0,
-        description="Passes with the new object most probable under every context after which the search ends; 0: no such stop",
+        description="Passes with the new object most probable under every context that end the search; 0: no such stop",
     )
     norm_weight: float | None = Field(
         None,

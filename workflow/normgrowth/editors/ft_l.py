@@ -16,7 +16,7 @@ class Settings(ft.Settings):
     radius: float = Field(5e-4, gt=0, description="Farthest that any weight may move (L-infinity)")
     recentre: bool = Field(
         False,
-        description="Centre the ball on the weights before each call, not on the unedited ones, as published code does; "
+        description="Centre the ball on the weights before each call, not the unedited ones, as published code does; "
         "the drift of a run is then bounded by its number of calls alone",
     )
 

@@ -114,7 +114,7 @@ class SearchSettings(EditorSettings):
     most_probable_stop: int = Field(
         0,
         ge=0,
-        description="Passes with the new object most probable under every context after which the search ends (ENCORE's early "
+        description="Passes with the new object most probable under every context that end the search (ENCORE's early "
         "stopping); 0: no such stop",
     )
 
