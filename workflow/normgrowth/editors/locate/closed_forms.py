@@ -222,7 +222,7 @@ def _refuse_noise(products: torch.Tensor, keys: torch.Tensor, protected: torch.T
 def rome_update(
     mean_key: torch.Tensor, bare_key: torch.Tensor, residual: torch.Tensor, preserved: Preservation
 ) -> Change:
-    """ROME as published (arXiv 2202.05262, eq. 2): direction from the mean key, length from the bare prompt's key, which
+    """ROME as published (arXiv 2202.05262, eq. 2): direction from the mean key, length from the bare prompt's key, that
     is sent to its value.
 
     Δ = r uᵀ / (k_pᵀ u) with u = C⁻¹ k̄, for k̄ and k_p [d, 1] and r [o, 1]. Where k_pᵀ u is small, the update explodes
