@@ -36,7 +36,7 @@ def harmonic_mean(means: np.ndarray) -> np.ndarray:
 
 
 def final_scores(scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores of edited facts at the last step that every order has: moment `final` where measured, else `retention`."""
+    """Rows of table `scores` of edited facts at the last common step: moment `final`, or else `retention`."""
     kept = scores[scores["moment"].isin(["final", "retention"])]
     last = kept[kept["step"] == last_common_step(kept)]
     final = last[last["moment"] == "final"]
