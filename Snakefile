@@ -24,18 +24,18 @@ from normgrowth.fingerprint import read_all
 from normgrowth.workflow.code_edits import kept
 from normgrowth.workflow.snakemake_lock import lock_of
 
-# A graph is millions of small objects that stay: looking for garbage among them takes a quarter of the time.
+# A graph is millions of small objects that stay: collecting garbage among them takes a quarter of the time.
 gc.set_threshold(200_000, 50, 100)
 
 
-# As profiles/default does, for whoever runs without it.
+# Check that profiles/default makes too, for runs without it.
 check_command_line(more=[default_file()])
 
 
 configfile: default_file()
 
 
-# What Snakemake's own report opens with.
+# Opening text of Snakemake's own report.
 report: "workflow/report/workflow.rst"
 
 
@@ -63,7 +63,7 @@ if workflow.is_main_process and (notice := PLAN.notice):
     print(notice, file=sys.stderr)
 
 
-# A killed run's lock is taken over, and runs of other studies go on beside this one. What is edited meanwhile is told.
+# A killed run's lock is taken over, and runs of other studies go on beside this one. Files edited during the run are listed at its end.
 if workflow.is_main_process:
     read_all()
     FilePersistence.lock = lock_of(

@@ -1,4 +1,4 @@
-"""Base class of all settings: closed to keys that they do not know, and strict about numbers."""
+"""Base class of all settings: unknown keys are refused, and so are numbers that are none."""
 
 from collections.abc import Iterator
 from types import UnionType
@@ -7,12 +7,12 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 LARGEST = 2**63 - 1
-"""Largest whole number that files and libraries hold."""
+"""Largest integer that files and libraries can represent."""
 
 Seed = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Few = Annotated[int, Field(ge=1, le=1000)]
-"""Count of what the workflow plans or a job holds at once; more would be a slip, and take long to refuse."""
+"""A count of planned jobs or of objects in memory; a larger one would be a mistake, and slow to refuse."""
 
 Window = Annotated[int, Field(ge=2)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -46,7 +46,7 @@ def _kinds(annotation: Any) -> Iterator[Any]:
 
 
 def _check(value: Any, wanted: str) -> Any:
-    """The value itself, where every number in it can be held; `wanted` says in errors what it should be.
+    """The value itself, if every number in it can be represented; `wanted` describes the right type in errors.
 
     Raises:
         ValueError: naming what is wrong; pydantic adds the key.

@@ -55,17 +55,16 @@ COMMANDS = (
 )
 
 OUTPUTS = ("out", "out_json", "out_md", "chain")
-"""Fields of jobs that name what is written: a place where that cannot be is refused before any work."""
+"""Job fields that name outputs: a path that cannot be written is refused before any work."""
 
 READER_GONE = 128 + signal.SIGPIPE
-"""Exit code where what reads the output has ended first, as `| head` does: what a shell says of programs that the
-signal ends."""
+"""Exit code after the reader of the output ended first, as in `| head`: the shell's code for death by SIGPIPE."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code: 1, and one line on stderr, for an error that a user can act on.
 
-    Without `arguments`, it is the command that the process was started for, which a fork of another may run instead.
+    Without `arguments`, the command line of this process is run, if possible in a fork of the fork server.
     """
     if arguments is None:
         arguments = sys.argv[1:]
@@ -111,7 +110,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _job(arguments: list[str], command: str | None, module: ModuleType | None) -> "Job":
-    """What the words of the command line ask the command for.
+    """The job that the words of the command line describe.
 
     Raises:
         SystemExit: after help or the version was shown, and with code 2 for words that are no options.
@@ -139,7 +138,7 @@ def _job(arguments: list[str], command: str | None, module: ModuleType | None) -
 
 
 def _refuse_deep_json(arguments: list[str]) -> None:
-    """Refuse settings that are nested deeper than can be read; what is no JSON is left to whoever reads it."""
+    """Refuse settings nested too deeply for the JSON reader; text that is no JSON is left to the check of its field."""
     for name, value in pairwise(arguments):
         if value.startswith(("{", "[")):
             try:
@@ -151,13 +150,13 @@ def _refuse_deep_json(arguments: list[str]) -> None:
 
 
 def _flush() -> None:
-    # Here and not as the process ends, where a failure is only complained about.
+    # Flushed here: at interpreter exit, a failure would only print a warning.
     if sys.stdout is not None:
         sys.stdout.flush()
 
 
 def _give_up_broken_streams() -> None:
-    """Send what a stream cannot get rid of nowhere, so that the interpreter does not try again as it ends."""
+    """Redirect broken streams to the null device, so that the interpreter does not flush them again at exit."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
@@ -188,7 +187,7 @@ def _limit_threads(threads: int | None) -> None:
 
 
 def _tell_gpu_memory() -> None:
-    """Into the log, from where the report reads it; the workflow's own records know nothing of GPUs."""
+    """Print peak GPU memory to the log, where the report reads it; Snakemake's own records do not cover GPUs."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         most = sum(torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count()))

@@ -29,12 +29,12 @@ OPAQUE = frozenset(
         # one that it uses beside its command instead.
         "normgrowth.editors.registry",
         "normgrowth.figures.catalogue",
-        # Show how far a job has come, and change no result.
+        # Show progress, and change no result.
         "normgrowth.progress",
         "normgrowth.runs.status",
     }
 )
-"""Modules that a closure holds only where they are asked for."""
+"""Modules that a closure holds, and follows, only as its entries."""
 
 NUMERICS = ("torch", "transformers", "tokenizers", "numpy", "scipy")
 """Libraries that the results of a computation depend on."""
@@ -78,10 +78,10 @@ def closure(*entries: str) -> list[str]:
 
 
 def read_all() -> None:
-    """Read every module now, so that all fingerprints of a run are of one moment, whatever is edited while it goes on.
+    """Read every module now, so that all fingerprints of a run are of one moment, even if code is edited during the
+    run.
 
-    Modules that cannot be read are passed over: a file that is being written may belong to no rule, and `closure`
-    raises for those that do.
+    Unreadable modules are skipped: a half-written file may belong to no rule, and `closure` raises for those that do.
     """
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -150,7 +150,7 @@ def read_code(source: bytes, module: str, is_package: bool = False) -> Code:
 
 
 def _says_nothing(statement: ast.stmt) -> bool:
-    """True for a docstring, of whatever it follows, and for the package's version."""
+    """True for a docstring, of a constant too, and for the package's version."""
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
         return isinstance(statement.value.value, str)
     return isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__version__"
@@ -158,7 +158,7 @@ def _says_nothing(statement: ast.stmt) -> bool:
 
 @cache
 def _hash_of(module: str, path: Path) -> str:
-    """Hash of a module; the same as long as this process lives."""
+    """Hash of a module, fixed for the life of this process."""
     return _with_data(_code_of(module, path), path)
 
 

@@ -1,4 +1,4 @@
-"""Where every file of a study stands, and the names of its tables: the contract that rules, commands and readers share.
+"""Paths of all files of a study and names of its tables: the contract that rules, commands and readers share.
 
 Paths are templates, relative to the working directory, in which braces name what varies:
 `SEGMENT.format(study="demo", model="gpt2-xl", editor="rome", order=0, segment=1)`. Rules use them as they are, because
@@ -9,7 +9,7 @@ Snakemake's wildcards have the same form. Paths within a study's results have a 
 from pathlib import Path
 
 UNEDITED = "unedited"
-"""Name of the editor in paths and rows of the model before any edit."""
+"""Editor name that stands for the unedited model, in paths and in rows."""
 
 # Inputs, shared by all studies.
 MODEL = "resources/models/{model}"
@@ -49,9 +49,9 @@ VECTORS = f"{RESULTS}/{VECTORS_IN}"
 TABLES = f"{RESULTS}/{TABLES_IN}"
 TABLE = f"{RESULTS}/{TABLE_IN}"
 FIGURE = f"{RESULTS}/figures/{{figure}}"
-"""Without the ending: figures are written as PDF, SVG and PNG."""
+"""Path of a figure without its extension: figures are written as PDF, SVG and PNG."""
 CARD = f"{RESULTS}/cards/{{model}}/{{editor}}"
-"""Without the ending."""
+"""Path of the card of one run, without its extension."""
 CLAIMS_JSON = f"{RESULTS}/claims.json"
 CLAIMS_MARKDOWN = f"{RESULTS}/claims.md"
 PROVENANCE = f"{RESULTS}/provenance.json"

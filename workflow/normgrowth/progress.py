@@ -30,7 +30,7 @@ class Progress:
         on_terminal = sys.stderr.isatty()
         self._bar = tqdm(total=self.total, desc=self.label, leave=False, file=sys.stderr) if on_terminal else None
         if self._bar is None:
-            self._write()  # so that a log tells what began, however long the first step takes
+            self._write()  # so that a log shows the start, however long the first step takes
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-# Where inputs come from: synthetic worlds, models trained on them, the web, and local files.
+# Inputs: synthetic worlds, models trained on them, files of the web, and local files.
 
 
 localrules:
@@ -10,7 +10,7 @@ localrules:
     import_text,
 
 
-# Everything that takes a network, for machines whose jobs have none: `snakemake downloads` first.
+# All downloads, for machines whose jobs have no network: `snakemake downloads` first.
 rule downloads:
     input:
         expand(layout.MANIFEST, model=FILES.models_from("hub") & needed_models(STUDY)),
@@ -33,8 +33,8 @@ rule fetch_model:
         runtime=600,
     params:
         *closure("normgrowth.commands.fetch_model"),
-        # What the study reads is looked at once the model is there. As it is not compared, it fetches nothing again, nor
-        # has to: what is there is looked at before any job.
+        # The study's lengths are checked once the model is there. This parameter is not compared, so a change of it fetches
+        # nothing again: a model that is there is checked before any job.
         job=lambda w, output: words(
             FetchModel(
                 repo=source_of_model(w).repo,
@@ -68,7 +68,7 @@ rule fetch_file:
         mem_mb=500,
         runtime=120,
     params:
-        # No code stands here: the hash says what the file is, and fetching it again may take a network that is gone.
+        # No fingerprint of code: the hash identifies the file, and the network may no longer be there to fetch it again.
         job=lambda w, output: words(
             FetchFile(
                 url=every_download(STUDY)[w.sha256].url,
@@ -163,8 +163,8 @@ rule train:
         "normgrowth train {params.job} --threads {threads} > {log} 2>&1"
 
 
-# What a local file holds is compared, not where it is: a folder that was moved, or given through another link, makes
-# nothing anew.
+# Local files are compared by content, not by place: a folder that was moved, or is given through another link, reruns
+# nothing.
 rule import_model:
     output:
         manifest=layout.MANIFEST,

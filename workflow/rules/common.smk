@@ -1,7 +1,7 @@
-# What rules share: names, resources and parameters that follow from the study. No rule stands here.
+# Shared by all rules: names, resources and parameters that follow from the study. Contains no rule.
 #
-# A job's words are a parameter that is worked out with its inputs and outputs at hand, which Snakemake does not compare.
-# What a job must run again for stands beside them: code, and one string `name: value` for each setting.
+# A job's command-line words are a function of its inputs and outputs; Snakemake does not compare such parameters.
+# Compared parameters stand beside them: fingerprints of code, and one string `name: value` per setting.
 
 import json
 from functools import cache
@@ -65,12 +65,12 @@ TEXT = layout.TEXT.format(text=STUDY.text)
 HELDOUT = layout.TEXT.format(text=STUDY.heldout_text)
 CONTEXTS = layout.CONTEXTS.format(model="{model}", per_length=STUDY.contexts.per_length, seed=STUDY.seed)
 
-# What a job with a model runs on, and what fixes an edit order beside its number, as fields of jobs.
+# Fields of jobs: device of a job with a model, and settings that fix an edit order beside its number.
 DEVICE = {"device": STUDY.device, "gpus": STUDY.gpus, "precision": STUDY.precision}
 ORDER = {"seed": STUDY.seed, "unique_subjects": STUDY.unique_subjects, "reserved": STUDY.reserved_facts}
 
-# What jobs ask for beside time and memory. A GPU is asked for only where the study says cuda, so that other machines
-# need none; what a cluster's own file says goes to the scheduler and means nothing elsewhere.
+# Resources of jobs beside time and memory. A GPU is requested only where the study says cuda, so that other machines
+# need none; resources from a cluster's own file go to the scheduler and have no effect elsewhere.
 ON_CPU = SITE.resources(with_gpu=False)
 ON_DEVICE = {"gpu": STUDY.gpus, **SITE.resources(with_gpu=True)} if STUDY.device == "cuda" else ON_CPU
 
@@ -98,7 +98,7 @@ minutes_of_measuring = cache(lambda model: minutes_of_checkpoint(PLAN, model))
 
 
 def growing(amount):
-    """A resource of which each attempt gets more."""
+    """A resource that grows with each attempt."""
     return lambda wildcards, attempt: attempt * amount
 
 
@@ -144,7 +144,7 @@ def checkpoint_of(wildcards):
 
 
 def state_before(wildcards):
-    """The state that a checkpoint is after."""
+    """The last state before a checkpoint."""
     return FILES.state_at(wildcards.model, wildcards.editor, wildcards.order, int(wildcards.step))
 
 
@@ -170,7 +170,7 @@ def code_of_editor(model, name, command):
 
 
 def intervention_kind(wildcards):
-    """The kind of training, or that it is a comparison."""
+    """The kind of training, or the kind that stands for a comparison."""
     what = STUDY.interventions[wildcards.intervention]
     return getattr(what, "intervention", what.kind)
 
@@ -181,7 +181,7 @@ def evaluated_of(wildcards):
 
 
 def models_of(editor):
-    """Where a run is listed in the report: Snakemake offers a switch between two models only if both have every run."""
+    """Category of a run in the report: Snakemake offers a switch between two models only if both have every run."""
     everywhere = all(editor in PLAN.editors_of(model) for model in STUDY.models)
     return "Editors of every model" if everywhere else "Editors of some models"
 

@@ -233,7 +233,7 @@ rule edit:
         *closure(EDIT),
         *numerics(),
         *EDITOR_SETTINGS,
-        # The number of edits of the run is in the job alone, and so not compared: more of them only append segments.
+        # The run's number of edits stands in the job alone, so it is not compared: more edits only append segments.
         **ORDER_SETTINGS,
         **DEVICE_SETTINGS,
         job=lambda w, input, output: words(

@@ -71,8 +71,8 @@ rule draw:
         mem_mb=1000,
         runtime=20,
     params:
-        # The caption, for the report. What is worked out with the outputs at hand is no reason to run again, so that
-        # other words draw no figure anew; what has no name is not listed beside the figure.
+        # The caption, for the report. A function of the outputs is not compared, so a new caption redraws nothing; a
+        # parameter without a name is not listed beside the figure.
         lambda w, output: FIGURES[w.figure].caption,
         *DRAW_CODE,
         *versions("matplotlib"),

@@ -1,4 +1,4 @@
-# What a model still does after some of its edits; step 0 is measured once for all editors of a model and order.
+# Measurements of a model after some of its edits; step 0 is measured once for all editors of a model and order.
 
 
 rule measure:

@@ -1,1 +1,1 @@
-"""Numbers out of tables: effects with their intervals, collapse, scores of a run. No torch, and no verdicts."""
+"""Statistics of tables: effects with their intervals, collapse, scores of a run. No torch, and no verdicts."""

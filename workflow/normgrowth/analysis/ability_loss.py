@@ -12,7 +12,7 @@ from normgrowth.analysis.intervals import Interval
 from normgrowth.analysis.places import PLACES, at_place
 
 ACCURACIES = ("accuracy", "acc,none")
-"""Metrics that are shares of right answers: our own, and the harness's."""
+"""Metrics that are shares of right answers: of this library, and of the harness."""
 
 
 class Accuracy(NamedTuple):
@@ -24,7 +24,7 @@ class Accuracy(NamedTuple):
 
 
 def text_change(downstream: pd.DataFrame) -> pd.DataFrame:
-    """Rows of table `downstream` on the change of log perplexity, window by window the same text."""
+    """Rows of table `downstream` with the change of log perplexity, by the same windows in every row."""
     return downstream[downstream["metric"] == "log_perplexity_change"]
 
 
@@ -40,7 +40,7 @@ def perplexity_ratio(downstream: pd.DataFrame) -> Effect:
 
 
 def perplexity_ratio_of_runs(first: pd.DataFrame, second: pd.DataFrame) -> Effect:
-    """Perplexity of one run over another's at the same step, in the same orders, window by window the same text.
+    """Perplexity of one run over another's at the same step, orders and windows of text.
 
     Args:
         first, second: rows of table `downstream` of one run each, both measured after an edit.
@@ -70,7 +70,10 @@ def accuracies(downstream: pd.DataFrame) -> list[Accuracy]:
 def damage_by_editor(
     norms: pd.DataFrame, activations: pd.DataFrame, scores: pd.DataFrame, downstream: pd.DataFrame
 ) -> pd.DataFrame:
-    """Growth of the norm, and damage, of each editor in tables of one model: at the end, averaged over orders.
+    """Norm growth and damage of each editor of one model, at the end of the run, averaged over orders.
+
+    Args:
+        norms, activations, scores, downstream: rows of the tables of these names of one model.
 
     Returns:
         One row per editor. Columns: `log_norm` (mean over edited matrices of the log ratio), `log_perplexity`,
@@ -99,7 +102,7 @@ def _by_window(rows: pd.DataFrame) -> np.ndarray:
 
 
 def _at_end(rows: pd.DataFrame, value: str, infinite: bool) -> pd.Series:
-    """An editor's mean over orders at its last step; what is not finite counts as infinite where that is asked for."""
+    """Mean over orders of each editor at its last step; with `infinite`, non-finite values count as infinite."""
     rows = rows[(rows["step"] > 0) & (rows["step"] == rows.groupby("editor")["step"].transform("max"))]
     values = rows[value].astype(float)
     return (_or_infinite(values) if infinite else values).groupby(rows["editor"]).mean()

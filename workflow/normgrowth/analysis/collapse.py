@@ -1,6 +1,7 @@
-"""Collapse of runs: the editing score over a sliding window, and what is left of the model at the end.
+"""Collapse of runs: the editing score over a sliding window, and the state of the model at the end.
 
-These are measurements and no verdicts: they hold for control arms as for editors.
+S is the harmonic mean of ES, PS and NS (see `analysis.edit_scores`). These are measurements, not verdicts: they are
+made of control arms as of editors.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from normgrowth.analysis.places import PLACES, at_place, place_layer
 from normgrowth.layout import UNEDITED
 
 WINDOW = 20
-"""Edits over which S is taken: enough for a mean, few enough to see when it falls."""
+"""Edits per window of S: enough for a mean, few enough to date its fall."""
 
 FLOOR = 0.60
 """S below which a run counts as collapsed: chance is near 0.5."""
@@ -27,10 +28,10 @@ EARLY = 30
 
 @dataclass(frozen=True)
 class Collapse:
-    """One run. None is what was not measured; of `below_floor` and `below_half` also what did not happen.
+    """Collapse of one run. None stands for what was not measured, in `below_floor` and `below_half` also for no fall.
 
     `start` is S of the first window, `below_floor` and `below_half` the first edit at which S lies under `FLOOR` and
-    under half of `start`; a run of which they are None kept its score over all `edits` (censored).
+    under half of `start`; a run where they are None kept its score over all `edits` (censored).
     """
 
     model: str
@@ -110,7 +111,7 @@ def _run(run: tuple[str, str, int], tables: dict[str, pd.DataFrame]) -> Collapse
 
 
 def _norm_ratio(norms: pd.DataFrame) -> float | None:
-    """Geometric mean over the edited matrices at the last step; NaN where one is not finite."""
+    """Norm ratio at the last step, geometric mean over the edited matrices; NaN where one is not finite."""
     edited = norms[(norms["role"] == "edited") & (norms["step"] == norms["step"].max())]
     if edited.empty or not edited["step"].iloc[0]:
         return None

@@ -1,7 +1,8 @@
 """Scores of edited facts: at the end of a run, their change and trend along it, and differences between editors.
 
-ES (efficacy), PS (paraphrase) and NS (neighbourhood score) are shares of prompts on which the model prefers the right
-object; S is their harmonic mean. Columns `es`, `ps` and `ns` of table `scores` hold them, one row per scored fact.
+ES (efficacy), PS (paraphrase) and NS (neighbourhood score) are shares of prompts on which the right object is the more
+probable one: the new object on edit prompts and paraphrases, the true one on neighbours. S is their harmonic mean.
+Columns `es`, `ps` and `ns` of table `scores` hold them, one row per scored fact.
 """
 
 from collections.abc import Sequence
@@ -20,10 +21,10 @@ from normgrowth.editors.families import in_order
 PARTS_OF_S = ["es", "ps", "ns"]
 
 FEWEST_FACTS = 10
-"""Facts below which scores decide nothing."""
+"""Least number of facts for a verdict on scores."""
 
 RESAMPLED = 9999
-"""Random orders of calls that a trend is compared with, beside the one at hand."""
+"""Random orders of calls that a trend is compared with, beside the observed one."""
 
 
 def harmonic_mean(means: np.ndarray) -> np.ndarray:
@@ -35,7 +36,7 @@ def harmonic_mean(means: np.ndarray) -> np.ndarray:
 
 
 def final_scores(scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores of edited facts at the last step that every order has: moment `final` where measured, else `retention`."""
+    """Rows of table `scores` of edited facts at the last common step: moment `final`, or else `retention`."""
     kept = scores[scores["moment"].isin(["final", "retention"])]
     last = kept[kept["step"] == last_common_step(kept)]
     final = last[last["moment"] == "final"]
@@ -78,7 +79,7 @@ def by_call(immediate: pd.DataFrame, parts: list[str]) -> list[pd.Series]:
 
     Args:
         immediate: rows of table `scores` just after each fact's own edit.
-        parts: of `PARTS_OF_S`.
+        parts: scores to average, from `PARTS_OF_S`.
     """
     means = immediate[parts].astype(float).mean(axis=1)
     calls = means.groupby([immediate["order"], immediate["step"]]).mean().dropna()
@@ -95,7 +96,7 @@ def trend(immediate: pd.DataFrame, parts: list[str]) -> Effect:
 def trend_p(series: Sequence[pd.Series], rng: np.random.Generator, resamples: int = RESAMPLED) -> tuple[float, float]:
     """One-sided p-values of no trend, against one that falls and one that climbs.
 
-    They are how often random orders of the calls give as large a slope.
+    They are the shares of random orders of the calls that give as large a slope.
 
     Exact where a call's score does not depend on its place or on the scores before; never below 1 / (resamples + 1).
 

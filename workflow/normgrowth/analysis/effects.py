@@ -1,8 +1,8 @@
-"""Effects: an estimate with its interval, and p-values that the true value lies beyond a bound.
+"""Effects: estimates with intervals, and p-values that the true value lies beyond a bound.
 
-Which spread an interval holds depends on what varies. Windows of text are the same in every edit order, so the two
-cross: more orders do not average the spread of windows away. Facts differ from order to order: they are nested, and the
-spread between orders holds theirs.
+The spread in an interval depends on the design. Windows of text are the same in every edit order, so windows and orders
+are crossed: more orders do not average the spread of windows away. Facts differ from order to order: they are nested,
+and the spread between orders includes theirs.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from normgrowth.analysis.intervals import CONFIDENCE, Interval, bootstrap_draws,
 Tail = Callable[[float], float]
 
 UNSEEN = 0.2
-"""Sum of squares that a series of scores may hide: about that of one fact that fails in half of what is asked."""
+"""Sum of squares added to the residuals of a trend: about that of one fact that fails on half of its prompts."""
 
 ROUNDING = 1e-9
 """Difference below which effects of two orders are the same number."""
@@ -28,7 +28,7 @@ FEWEST_PAIRS = 5
 """Pairs below which a rank correlation has no interval."""
 
 MOST_PERMUTED = 8
-"""Pairs up to which the test of no rank correlation goes through every order: 40,320 of them."""
+"""Most pairs for which the test of no rank correlation tries every permutation: 40,320 of them."""
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ def of_trend(places: Sequence[float], scores: Sequence[float], facts: float = 1)
     The residual sum of squares is raised by `UNSEEN`, so that a series of equal scores has an interval too.
 
     Args:
-        places: of the scores along the series, ascending.
-        facts: whose mean each score is.
+        places: positions of the scores along the series, ascending.
+        facts: number of facts that each score is the mean of.
     """
     series, x = np.asarray(scores, dtype=float), along(places)
     n = len(series)
@@ -168,10 +168,10 @@ def along(places: Sequence[float]) -> np.ndarray:
 
 
 def crossed(values: np.ndarray) -> Effect:
-    """Mean of `values` [orders, windows], both of which are samples; of one order, over its windows alone.
+    """Mean of `values` [orders, windows], where both are samples; with a single order, over its windows alone.
 
-    variance = var(orders' means) / orders + (var(windows' means) - var(residuals) / orders) / windows: the spread that
-    orders and windows have together is in both, and counts once.
+    variance = var(orders' means) / orders + (var(windows' means) - var(residuals) / orders) / windows: the spread
+    of their interaction is in both, and counts once.
     """
     values = np.asarray(values, dtype=float)
     orders, windows = values.shape
@@ -189,7 +189,7 @@ def crossed(values: np.ndarray) -> Effect:
 def crossed_summaries(means: Sequence[float], deviations: Sequence[float], units: int) -> Effect:
     """Estimate of `crossed` from each order's mean and standard deviation over the same `units`.
 
-    What orders and units have together counts twice, which makes the interval a little too wide.
+    The interaction of orders and units counts twice, which makes the interval a little too wide.
     """
     of_orders, spreads = np.asarray(means, dtype=float), np.asarray(deviations, dtype=float)
     orders = len(of_orders)
@@ -202,8 +202,8 @@ def crossed_summaries(means: Sequence[float], deviations: Sequence[float], units
 def nested(parts: Sequence[Effect]) -> Effect:
     """Mean of one effect per edit order, whose units differ from order to order.
 
-    The spread between orders holds that of their units, so this is a t interval over orders. Orders that agree but for
-    rounding, as they do where no score changes, are as sure as their units are.
+    The spread between orders includes that of their units, so this is a t interval over orders. Where orders agree up
+    to rounding, as when no score changes, the units alone give the interval.
     """
     if len(parts) == 1:
         return parts[0]
@@ -240,13 +240,13 @@ def bootstrapped(values: np.ndarray, function: Callable[[np.ndarray], np.ndarray
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> Effect:
     """Spearman's rank correlation of independent pairs, with the standard error of Bonett and Wright (2000).
 
-    On Fisher's scale it is sqrt((1 + rho^2 / 2) / (n - 3)). That scale ends at correlations of 1, which are attained:
-    an interval around them is that around half the step to the next possible one. The test of no correlation is by
-    permutation (every one of few pairs, Student's approximation of it for more), and no p-value is below the share of
-    a single permutation. Pairs with a NaN are left out; infinite values rank first or last. Without interval for fewer
+    On Fisher's scale it is sqrt((1 + rho^2 / 2) / (n - 3)). That scale is infinite at a correlation of 1, which can
+    occur: its interval is taken half a step towards the next possible value. The test of no correlation is by
+    permutation (exact for few pairs, by Student's approximation for more), and no p-value is below the share of a
+    single permutation. Pairs with a NaN are left out; infinite values rank first or last. Without interval for fewer
     than five pairs or where one side does not vary.
     """
-    from scipy import stats  # takes a second to import, which planning and drawing need not wait for
+    from scipy import stats  # takes a second to import; kept out of planning and drawing
 
     first, second = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     there = ~(np.isnan(first) | np.isnan(second))
@@ -271,7 +271,7 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> Effect:
 
 
 def _no_correlation(x: np.ndarray, y: np.ndarray) -> float:
-    """Share of all orders of `y` whose rank correlation with `x` is as large as the one at hand."""
+    """Share of all permutations of `y` whose rank correlation with `x` is at least the observed one."""
     n, x, y = len(x), x - x.mean(), y - y.mean()
     if n <= MOST_PERMUTED:
         return float((y[np.array(list(permutations(range(n))))] @ x >= x @ y - ROUNDING).mean())
@@ -280,11 +280,11 @@ def _no_correlation(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _two_sources(mean: float, between: float, orders: int, within: float, units: int) -> Effect:
-    """Mean with two independent parts of its variance: of orders, and of what is left to units.
+    """Mean whose variance has two independent parts: of orders, and of units.
 
     The squares of both parts' half-widths add up, each with its own degrees of freedom: few orders make for a wide
-    interval only as far as orders matter. (Degrees of freedom by Satterthwaite would rest on the ratio of the two,
-    which three orders tell too badly: 92% of such intervals hold the truth.)
+    interval only as far as orders matter. (Satterthwaite's degrees of freedom would rest on the ratio of the two,
+    which three orders estimate too poorly: only 92% of such intervals cover the truth.)
     """
     variance = between + within
     if not np.isfinite(variance):

@@ -15,11 +15,11 @@ RESAMPLES = 4000
 """Draws of a bootstrap."""
 
 _COUNTS_PER_PASS = 4_000_000
-"""Most counts of units held in memory at once."""
+"""Most resampling counts in memory at once."""
 
 
 class Interval(NamedTuple):
-    """An estimate, the bounds of its interval (NaN where there is none) and the number of things it rests on."""
+    """An estimate, the bounds of its interval (NaN where there is none) and its sample size."""
 
     estimate: float
     low: float
@@ -33,7 +33,7 @@ class Interval(NamedTuple):
 
     @classmethod
     def bare(cls, estimate: float = np.nan, n: float = 0) -> "Interval":
-        """An estimate without bounds; by default not even that."""
+        """An estimate without bounds; NaN by default."""
         return cls(float(estimate), np.nan, np.nan, int(n))
 
     def map(self, function: Callable[[float], float]) -> "Interval":
@@ -60,7 +60,7 @@ def percentile_interval(estimate: float, draws: np.ndarray, n: int, confidence: 
     """Percentile interval of bootstrap draws, expanded for small samples.
 
     The plain percentile interval is too narrow by sqrt((n-1)/n) and by the normal quantile standing for Student's; the
-    tail is chosen so that both are made up for (Hesterberg 2015, "What teachers should know about the bootstrap",
+    tail is chosen to correct for both (Hesterberg 2015, "What teachers should know about the bootstrap",
     section 5.3). `n` is the number of independent things resampled.
     """
     draws = draws[np.isfinite(draws)]
@@ -115,7 +115,7 @@ def two_sided_p(draws: np.ndarray) -> np.ndarray:
 
 
 def median_time(times: Sequence[float], happened: Sequence[bool]) -> Interval:
-    """Kaplan and Meier's median time to an event, with its interval; `inf` where too few runs had it to tell.
+    """Kaplan and Meier's median time to an event, with its interval; `inf` where survival stays above one half.
 
     Args:
         times: of the event, or of the end of observation where it had not `happened` by then (censored).
@@ -138,6 +138,6 @@ def median_time(times: Sequence[float], happened: Sequence[bool]) -> Interval:
         warnings.simplefilter("ignore", RuntimeWarning)  # of points where the bounds do not exist: they are set below
         bounds = survival.confidence_interval(CONFIDENCE, method="log-log")
     curves = [bound.probabilities for bound in bounds]
-    # Where the curve stands at 1 or 0 its bounds do not exist: it is as sure there as it can be.
+    # Where the curve is 1 or 0 its bounds do not exist; they are set to the curve.
     low, high = (np.where(np.isnan(curve), survival.probabilities, curve) for curve in curves)
     return Interval(median, first_at_half(low), first_at_half(high), len(ends))

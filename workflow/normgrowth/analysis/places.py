@@ -35,7 +35,7 @@ PLACES = (
     Place("MLP output, last layer, text", "last", "mlp_output", "text", "all"),
     Place("attention output, last layer, text", "last", "attention_output", "text", "all"),
 )
-"""Places that figures and tables of the report show; the first stands for the whole model."""
+"""Places that figures and the report's tables show; the first one represents the model."""
 
 SITES = {
     "residual": "residual stream",
@@ -44,14 +44,14 @@ SITES = {
     "mlp_key": "MLP key",
 }
 DEPTHS = {"last": "last layer", "edited": "last edited layer", "middle": "halfway to the last layer"}
-"""A layer at two depths goes by the first of them."""
+"""Labels of depths; a layer at two depths has the first label."""
 
 BEFORE_THE_EDIT = ("attention_output", "mlp_key")
-"""Sites that a layer computes before its own MLP output: an edit of that layer cannot reach them."""
+"""Sites that a layer computes before its MLP output: an edit of that layer does not change them."""
 
 
 def judged_places(norms: pd.DataFrame, activations: pd.DataFrame, sites: tuple[str, ...]) -> list[Place]:
-    """The places of one model and editor that claims are judged at: each layer once, those that edits can reach."""
+    """Places of one model and editor at which claims are judged: each layer once, and only if edits can change it."""
     edited = edited_layers(norms)
     found, seen = [], set()
     for site in sites:

@@ -2,7 +2,7 @@
 
 If the norm's growth does the damage, then holding the norm while editing on must spare the model (the arm
 `norm_restored`), and the same growth without any edit must harm it (`scale_only`). Where only one holds, the growth is
-at most part of the cause. Damage is told by perplexity on held-out text, which every arm has.
+at most part of the cause. Damage is measured by perplexity on held-out text, which every arm has.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ RESTORED, SCALED, RANDOM = "norm_restored", "scale_only", "random_direction"
 """Kinds of control arms."""
 
 LOST = 0.02
-"""Loss of S beyond which a spared model was spared by undoing its edits."""
+"""Loss of S beyond which protection of the model is put down to undone edits."""
 
 
 def restoring_protects(evidence: EditingEvidence, rule: Rule) -> Verdict:
@@ -36,10 +36,10 @@ def norm_alone_harms(evidence: EditingEvidence, rule: Rule) -> Verdict:
 def imbalance_harms(evidence: EditingEvidence, rule: Rule) -> Verdict:
     """Joint verdict on two questions: does holding the norm protect, and does growth alone harm?
 
-    Where both have the same answer about the effect it is the verdict's, else nothing is decided.
+    The verdict is the common answer of both; where they differ nothing is decided.
 
     Args:
-        rule: of holding the norm; that of growth alone is its mirror image.
+        rule: rule of the first question; that of the second is its mirror image.
 
     Raises:
         ValueError: when the rule has one side only.
@@ -56,7 +56,7 @@ def imbalance_harms(evidence: EditingEvidence, rule: Rule) -> Verdict:
     if len(measured) == 1:
         return Verdict(Status.UNDECIDED, f"{reading} One of the two arms is missing.", measures, edits, orders)
     agreed = protects.status is harms.status and protects.status in DIRECT
-    # Both must hold, so the larger p-value is that of the two together.
+    # Both must hold, so the joint p-value is the larger one.
     tests = None if protects.tests is None or harms.tests is None else protects.tests.joint(harms.tests)
     return Verdict(protects.status if agreed else Status.UNDECIDED, reading, measures, edits, orders, tests=tests)
 
@@ -133,7 +133,7 @@ def _scaled(evidence: EditingEvidence, arm: EditingEvidence, rule: Rule) -> Verd
 
 
 def _when(run: EditingEvidence) -> str:
-    """Edits at which the score of each order fell under the floor, in words."""
+    """Words on the edit at which the score of each order fell below the floor."""
     times = [first_below(sliding_s(part), FLOOR) for _, part in run.scores.groupby("order")]
     fell = [time for time in times if time is not None]
     if not fell:

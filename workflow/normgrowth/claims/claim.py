@@ -1,7 +1,7 @@
 """Claims, and the evidence that each is judged on.
 
 A claim about editing is judged on the tables of one model and editor, a claim about training on the norms of one
-intervention: a whole model that was trained on.
+intervention, the further training of a whole model.
 """
 
 from collections.abc import Callable
@@ -32,9 +32,9 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class EditingEvidence(Evidence):
-    """Rows of one model and editor (`ALL` for all its editors) in the tables of these names.
+    """Rows of one model and editor (`ALL` for all its editors) in the tables that the fields name.
 
-    `seed` is that of every resampling on them, `arms` the evidence on the editor's control arms by their kind.
+    `seed` is the seed of every resampling, `arms` the evidence on the editor's control arms by kind.
     """
 
     activations: pd.DataFrame
@@ -45,7 +45,7 @@ class EditingEvidence(Evidence):
     arms: "dict[str, EditingEvidence]" = field(default_factory=dict)
 
     def rng(self, *purpose: str) -> np.random.Generator:
-        """Generator of the resampling for one purpose, the same whenever it is asked for."""
+        """Generator of the resampling for one purpose; every call returns the same stream."""
         return np.random.default_rng(seeds.derive(self.seed, "claims", self.model, self.editor, *purpose))
 
 
@@ -57,10 +57,10 @@ TrainingMeasure = Callable[[Evidence, Rule], Verdict]
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """Words and rule of a claim.
+    """Text and rule of a claim.
 
-    `effect` is what the rule compares with its margins. `special` says in words what the rule does beside that. `needs`
-    is what a study without any verdict on the claim lacks.
+    `effect` names the quantity that the rule compares with its margins, `special` further conditions of the rule, and
+    `needs` the data that a study without a verdict on the claim lacks.
     """
 
     id: str
@@ -85,8 +85,8 @@ class Claim:
 class EditingClaim(Claim):
     """A claim about editing.
 
-    It is judged on each editor of `family` (None: of any) that has one of the control arms `arms` (none named: with or
-    without), or, `of_models`, on all editors of a model together.
+    It is judged on each editor of `family` (None: any) that has one of the control arms `arms` (empty: none needed),
+    or, with `of_models`, on all editors of a model together.
     """
 
     measure: EditingMeasure
@@ -102,7 +102,7 @@ class EditingClaim(Claim):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingClaim(Claim):
-    """A claim about training a whole model, judged on interventions of one kind."""
+    """A claim about further training of a whole model, judged on interventions of one kind."""
 
     measure: TrainingMeasure
     intervention: str

@@ -1,6 +1,6 @@
-"""Growth of norms: of the edited matrices, edit by edit, beside the others, and when a whole model is trained on.
+"""Growth of norms: of the edited matrices, edit by edit, against other matrices, and in training of a whole model.
 
-Norms are exact, so what one run ends with needs no interval; intervals are over edit orders, or training runs.
+Norms are exact, so the final norm of one run needs no interval; intervals are over edit orders, or training runs.
 """
 
 import re
@@ -21,13 +21,13 @@ UNTRAINED = 1e-6
 """Largest relative change of a matrix's norm that counts as none in training: such a matrix was not updated."""
 
 FEWEST_CALLS = 6
-"""Calls below which even rises alone are no sure tendency: 2 * 0.5^6 = 0.03."""
+"""Fewest calls of the editor that can show a tendency: six rises alone have p = 2 * 0.5^6 = 0.03."""
 
 FEWEST_OTHERS = 2
-"""Layers that are not edited below which nothing tells how far layers differ among themselves."""
+"""Fewest unedited layers that show how far layers differ among themselves."""
 
 ROSE = 1.01
-"""Rise of the ratio to other layers below which edited layers stood out before any edit."""
+"""Least rise of the ratio to other layers; below it, edited layers stood out before any edit."""
 
 
 def growth(evidence: Evidence, rule: Rule) -> Verdict:
@@ -56,7 +56,7 @@ def growth(evidence: Evidence, rule: Rule) -> Verdict:
         f"After {count(edits, 'edit')} the norm of the edited matrices is {with_interval(mean.interval)} times the "
         f"unedited {scope(orders)}."
     )
-    # Any of several matrices may seem to shrink by chance, so each is held to its share of the 5%.
+    # Any of several matrices may seem to shrink by chance, so the 5% are divided among them (Bonferroni).
     shrank: dict[str, float | None] = {}
     for name, effect in each.items():
         word, found = decide(effect, rule)
@@ -74,7 +74,7 @@ def growth(evidence: Evidence, rule: Rule) -> Verdict:
 def rises_edit_by_edit(evidence: Evidence, rule: Rule) -> Verdict:
     """The share of the editor's calls after which the norm had risen, of those that changed it: an exact sign test.
 
-    Calls are the units, those of all orders together: it speaks of the calls of these runs, not of other orders.
+    Calls of all orders are the units: the verdict is about the calls of these runs, not about other orders.
     """
     edited = evidence.norms[evidence.norms["role"] == "edited"]
     if edited[edited["step"] > 0].empty:
@@ -104,7 +104,7 @@ def rises_edit_by_edit(evidence: Evidence, rule: Rule) -> Verdict:
 
 
 def localized(evidence: Evidence, rule: Rule) -> Verdict:
-    """Edited matrices grow while every control matrix keeps its norm exactly. Nothing here is estimated."""
+    """Growth of edited matrices while every control matrix keeps its norm exactly. Nothing here is estimated."""
     norms = evidence.norms
     control = norms[norms["role"] == "control"].reset_index(drop=True)
     if control[control["step"] > 0].empty:
@@ -139,7 +139,8 @@ def localized(evidence: Evidence, rule: Rule) -> Verdict:
 def imbalance(evidence: Evidence, rule: Rule) -> Verdict:
     """Norm of the edited matrices at the end over the largest and smallest of the same kind in other layers.
 
-    Supported only where they came to stand out: where the ratio to the others' mean also surely rose beyond `ROSE`.
+    Supported only where they stand out because of the edits: where the ratio to the others' mean also surely rose
+    beyond `ROSE`.
     """
     norms = evidence.norms.assign(kind=evidence.norms["matrix"].map(_kind))
     edited, broken_at = _finite(norms[norms["role"] == "edited"])

@@ -25,8 +25,8 @@ def judge(tables: dict[str, pd.DataFrame], seed: int = 0, conditions: Conditions
     Args:
         tables: frames of `layout.CLAIM_TABLES`, and of `interventions` where there are any, under the schemas of
             `io.schemas`; frames may be empty.
-        seed: of every resampling.
-        conditions: under which the study ran, to set it beside published numbers.
+        seed: seed of every resampling.
+        conditions: conditions of the study, for the comparison with published numbers.
     """
     tables = {name: frame[frame["editor"] != UNEDITED] for name, frame in tables.items()}
     runs = _runs(tables)
@@ -166,7 +166,7 @@ def _corrected(found: list[tuple[Evidence, Verdict]]) -> list[tuple[Evidence, Ve
 
 
 def _range(verdicts: list[dict]) -> dict | None:
-    """Least and largest effect of the runs that still gave numbers, and their unit; None where there are none."""
+    """Least and largest effect over the runs with finite numbers, and their unit; None without such runs."""
     sound = [
         v for v in verdicts if v["status"] not in (Status.COLLAPSED, Status.NOT_MEASURED) and v["effect"] is not None
     ]
@@ -212,5 +212,5 @@ def _numbers(interval: Interval) -> dict:
 
 
 def _short(value: float) -> float | None:
-    # Six digits: enough for any reader, few enough that the last bits of different machines' libraries do not show.
+    # Six digits: enough for any reader, and few enough to hide rounding differences between machines.
     return float(f"{value:.6g}") if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Verdicts as Markdown, for reading in a terminal or on a code host, and how numbers and tables are written."""
+"""Verdicts as Markdown, for a terminal or a code host, and the formats of numbers and tables."""
 
 from collections.abc import Collection, Iterable
 
@@ -11,7 +11,7 @@ def as_markdown(judged: dict) -> str:
     """Verdicts of a study: an overview, then each claim with its rule and its verdicts.
 
     Args:
-        judged: what `claims.judge.judge` gives.
+        judged: result of `claims.judge.judge`.
     """
     overview = [
         [
@@ -41,12 +41,12 @@ def as_markdown(judged: dict) -> str:
 
 
 def in_words(counts: dict[str, int]) -> str:
-    """`15 supported, 2 negligible`."""
+    """Counts as words: `15 supported, 2 negligible`."""
     return ", ".join(f"{number} {word}" for word, number in in_order(counts))
 
 
 def in_order(counts: dict[str, int]) -> list[tuple[str, int]]:
-    """Statuses and how often each occurs, in the order in which they are told; JSON does not keep it."""
+    """Counts of statuses in their fixed order, which JSON does not keep."""
     return [(status.value, counts[status]) for status in Status if status in counts]
 
 
@@ -69,7 +69,7 @@ def probability(p: float | None) -> str:
 
 
 def interval(row: dict) -> str:
-    """`0.91 to 0.97`, `exact` or `none`."""
+    """An interval as text: `0.91 to 0.97`, `exact` or `none`."""
     if row["low"] is None or row["high"] is None:
         return "none"
     if row["low"] == row["high"]:
@@ -123,7 +123,7 @@ def _comparisons(comparisons: list[dict]) -> list[str]:
 
 
 def _published(rows: list[dict]) -> list[str]:
-    """Published numbers beside ours; of those that no run can be set beside, only their number."""
+    """Published numbers beside ours; those without a comparable run are only counted."""
     compared = [row for row in rows if row["ours"] is not None]
     lines = ["", "## Published numbers beside ours", ""]
     lines.append(f"{len(compared)} of {len(rows)} published numbers were measured under their conditions.")
@@ -140,7 +140,7 @@ def _published(rows: list[dict]) -> list[str]:
 
 
 def _measures(claim: dict) -> list[str]:
-    """Measures that stand beside those that decide."""
+    """Measures that are reported beside the deciding ones."""
     rows = [
         (v["model"], v["editor"], v["where"] or "–", m["name"], number(m["effect"]), interval(m), f"{m['n']:,}")
         for v in claim["verdicts"]

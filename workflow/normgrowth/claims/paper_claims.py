@@ -1,9 +1,9 @@
-"""Claims of the paper, and questions it leaves open: what is said, what is measured for it, and the rule that decides,
-fixed before a study runs. Why margins are what they are, and which changed after results were seen:
-docs/measurements.md.
+"""Claims of the paper, and questions it leaves open: text, measure and rule of each, fixed before a study runs.
+
+Reasons for the margins, and those that changed after results were seen: docs/measurements.md.
 
 Source: "Norm Growth and Stability Challenges in Localized Sequential Knowledge Editing", arXiv 2502.19416. The claims
-are told in our words. Where the abstract does not carry a claim, its source says so.
+are paraphrased. Where a claim is not in the abstract, its source says so.
 """
 
 from normgrowth.claims.causes import RESTORED, SCALED, imbalance_harms, norm_alone_harms, restoring_protects
@@ -20,16 +20,16 @@ ABSTRACT = "arXiv 2502.19416, abstract"
 SUMMARIES = "summaries of arXiv 2502.19416; not in its abstract"
 
 GROWTH = Rule(UP, 1.01, 1 / 1.01)
-"""A norm that ends within one per cent of its start has not grown."""
+"""Rule for growth: a norm that ends within one per cent of its start has not grown."""
 
 TRAINING = Rule(UP, 1.0, 1.0, zone=(1 / 1.01, 1.01))
-"""All that the paper says of a whole model's training is that norms grow, not by how much: the direction decides."""
+"""Rule for training of whole models: the paper says that norms grow, not by how much, so the direction decides."""
 
 HARM = Rule(UP, 1.1, 1 / 1.1)
-"""A factor of perplexity that shows: a tenth."""
+"""Rule for harm: perplexity rises by a tenth."""
 
 PROTECTION = Rule(DOWN, 1 / 1.1, 1.1)
-"""The same factor, saved."""
+"""Rule for protection: perplexity is lower by the same factor as in `HARM`."""
 
 PLACES = (
     "On running text, at every site of the model (residual stream, MLP output, attention output, MLP key) and three "

@@ -22,19 +22,19 @@ from normgrowth.claims.claim import EditingEvidence
 from normgrowth.claims.verdict import Measure, Rule, Status, Verdict, count, decide, scope, with_interval
 
 WRITTEN = ["es", "ps"]
-"""Columns of the scores of what an edit wrote."""
+"""Columns of the scores of edited facts themselves, neighbours aside."""
 
 LEAST_IMMEDIATE = 0.1
-"""Mean score just after the edits below which edits did not take, so that there is nothing to lose."""
+"""Least mean score just after the edits; below it the edits failed, and there is nothing to lose."""
 
 FEWEST_CALLS = 6
-"""Calls of the editor in an order below which there is no trend to tell."""
+"""Fewest calls of the editor per order for a trend."""
 
 
 def edits_are_lost(evidence: EditingEvidence, rule: Rule) -> Verdict:
     """Mean of ES and PS of the edited facts at the end of the run, minus that just after each was written.
 
-    NS stands beside it: it is about facts that were not edited, and may rise while the edits are lost.
+    NS is reported beside it: it is about facts that were not edited, and may rise while edits are lost.
     """
     scores = evidence.scores
     final = final_scores(scores)
@@ -82,9 +82,9 @@ def editing_gets_worse(evidence: EditingEvidence, rule: Rule) -> Verdict:
     """The trend of scores just after facts' own edit, from the first call of the editor to the last.
 
     Facts of one call share the weights that it left, so calls are the units: the mean of a call's facts at the step of
-    the call. Which facts a call gets is random, so calls drawn in another order tell how large a trend chance alone
-    gives: a test that a call's score does not depend on its place, which decides about the direction in a single edit
-    order. Several orders are decided by the interval over them.
+    the call. Facts are assigned to calls at random, so permuted calls show how large a trend chance alone gives. This
+    test, that a call's score does not depend on its place, decides the direction in a single edit order; with several
+    orders the interval over them decides.
     """
     immediate = evidence.scores[evidence.scores["moment"] == "immediate"]
     if immediate.empty:

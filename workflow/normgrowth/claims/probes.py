@@ -13,7 +13,7 @@ from normgrowth.claims.verdict import Measure, Rule, Status, Verdict, count, dec
 
 
 class Beside(NamedTuple):
-    """A quantity that stands beside one that is judged: columns of table `activations` with its mean and deviation."""
+    """A quantity reported beside a judged one: columns of table `activations` with its mean and deviation."""
 
     name: str
     mean: str
@@ -21,7 +21,7 @@ class Beside(NamedTuple):
 
 
 class Quantity(NamedTuple):
-    """A quantity of activations that is judged: columns of mean and deviation, unit, and a sentence on its value."""
+    """A judged quantity of activations: columns of mean and deviation, unit, and a sentence on its value."""
 
     mean: str
     deviation: str
@@ -56,7 +56,7 @@ UNEDITED_MEAN = Centre(
 
 
 class At(NamedTuple):
-    """A place of the model and the checkpoint that is judged there."""
+    """A place in the model, and the checkpoint judged there."""
 
     place: Place
     step: int
@@ -65,8 +65,8 @@ class At(NamedTuple):
 def norm_falls(evidence: EditingEvidence, rule: Rule) -> list[Verdict]:
     """The mean norm of activations over that of the same ones in the unedited model, at each site and depth.
 
-    The mean of single activations' ratios stands beside the ratio of means: small activations that grow raise it even
-    where the norm falls.
+    The mean of single activations' ratios is reported beside the ratio of means: growth of small activations raises it
+    even where the norm falls.
     """
     return _at_each_place(evidence, rule, NORM)
 

@@ -1,4 +1,4 @@
-"""Numbers that papers print, beside ours: compared where a study meets the conditions they were measured under.
+"""Published numbers beside ours, compared where a study meets the conditions of their measurement.
 
 The numbers, their conditions and what counts as agreement are data: `published.yaml`.
 """
@@ -54,7 +54,7 @@ def _file() -> dict:
 
 
 class Quantity(NamedTuple):
-    """A printed number: what it is of, its value, and the kind that says which difference is tolerated."""
+    """A published number: its name, its value, and its kind, which sets the tolerance."""
 
     name: str
     value: float
@@ -107,7 +107,7 @@ def _frobenius(entry: dict, norms: pd.DataFrame, conditions: Conditions) -> tupl
 
 
 def _scores(entry: dict, scores: pd.DataFrame, conditions: Conditions) -> tuple[dict[str, float], str]:
-    """Our scores in percent under the published conditions, or what is missing of these."""
+    """Our scores in percent under the published conditions, and a note on conditions that are not met."""
     wanted = _file()["conditions"][entry["source"]]
     remembers = entry["editor"] in wanted["remembering"]
     needs = f"{entry['model']}, {entry['editor']}, {wanted['edits']:,} edits of {wanted['facts']}"

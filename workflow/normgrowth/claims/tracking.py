@@ -1,4 +1,4 @@
-"""Norm growth and damage together over the editors of a model; what goes together need not cause each other."""
+"""Correlation of norm growth and damage over the editors of a model; it shows no cause."""
 
 import numpy as np
 import pandas as pd
@@ -21,15 +21,15 @@ DAMAGE = {
 """Kinds of damage, by their columns of `damage_by_editor`."""
 
 FEWEST_FAMILIES = 3
-"""Families below which their correlation is 1 or -1 whatever they do."""
+"""Fewest families for a correlation: of two it is always 1 or -1."""
 
 
 def growth_tracks_damage(evidence: EditingEvidence, rule: Rule) -> Verdict:
     """Rank correlation of the norm's growth with damage; each editor is one pair, its edit orders averaged.
 
-    Editors of one family are variants of each other, and count as independent here. The same correlation over families,
-    each counted once by its mean, stands beside it; where three or more point the other way nothing is decided. What is
-    not finite ranks as the largest: an editor that breaks the model is no missing value.
+    Editors of one family are variants of each other, but count as independent here. The same correlation over families,
+    each counted once by its mean, is reported beside it; where that of three or more has the other sign nothing is
+    decided. Values that are not finite rank as the largest: an editor that breaks the model is no missing value.
     """
     table = damage_by_editor(evidence.norms, evidence.activations, evidence.scores, evidence.downstream)
     broken = sorted(table.index[np.isinf(table[["log_norm", "log_perplexity"]]).any(axis=1)])

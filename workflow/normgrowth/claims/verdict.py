@@ -2,9 +2,9 @@
 
 A claim has a direction, a margin on either side of no effect, and a zone of effects that are too small to count. Where
 the effect surely lies beyond the margin on the claimed side the claim is supported; beyond that of the other side, the
-opposite holds. Where neither is sure and the effect surely lies within the zone, it is negligible; where nothing is
-sure the run leaves the claim undecided. A sure direction comes first, so that more data never take it away; where the
-zone is wider than the margins, an effect may be sure in its direction and still small, which its size tells.
+opposite holds. Where neither is sure and the effect surely lies within the zone, it is negligible; otherwise the claim
+is undecided. A sure direction comes first, so that more data never take it away: where the zone is wider than the
+margins, an effect may be sure in its direction and still small, which its size shows.
 """
 
 from dataclasses import dataclass, field, replace
@@ -36,7 +36,7 @@ class Status(StrEnum):
 
 
 DIRECT = frozenset({Status.SUPPORTED, Status.OPPOSITE, Status.NEGLIGIBLE})
-"""Outcomes that say something about the effect."""
+"""Outcomes that decide about the effect."""
 
 
 class Rule(NamedTuple):
@@ -44,7 +44,7 @@ class Rule(NamedTuple):
 
     `margin` is on the claimed side of no effect, `other` on the other side; without `other` the effect has one side
     only. `zone` holds the effects that are too small to count; by default all between the two margins. With a wider
-    zone, runs that cannot tell a small effect's direction still say that it is small.
+    zone, runs too short for a small effect's direction can still show that it is small.
     """
 
     direction: str
@@ -77,7 +77,7 @@ class Rule(NamedTuple):
 
 
 class Tests(NamedTuple):
-    """Two-sided p-values of the three things that an effect may surely be: beyond a margin, or small."""
+    """Two-sided p-values of the three tests: beyond the margin, beyond the other margin, negligible."""
 
     supported: float
     opposite: float
@@ -89,7 +89,7 @@ class Tests(NamedTuple):
         return cls(min(1.0, 2 * supported), min(1.0, 2 * opposite), min(1.0, 2 * negligible))
 
     def joint(self, other: "Tests") -> "Tests":
-        """Tests that two effects both are what is tested: the larger p-value of each pair."""
+        """Tests that a hypothesis holds for two effects: the larger p-value of each pair."""
         return Tests(
             max(self.supported, other.supported),
             max(self.opposite, other.opposite),
@@ -136,7 +136,7 @@ class Verdict:
     """The outcome of one claim for one model and editor, at one place where the claim is judged at several.
 
     The effect and interval are those of the first measure, which decides; the others stand beside it. `tests` decided
-    the status; they are None where nothing was tested, or where something else than they decided.
+    the status; they are None where nothing was tested, or where something else decided.
     """
 
     status: Status
@@ -159,7 +159,7 @@ class Verdict:
 
 
 def decide(effect: Effect, rule: Rule) -> tuple[Status, Tests | None]:
-    """Outcome of a claim by its effect, and the tests that decide it; no tests of an exact number, or of no interval.
+    """Outcome of a claim by its effect, and the deciding tests; None for an exact effect or one without interval.
 
     An effect without an interval comes from too few units: the run is too short.
     """
@@ -175,8 +175,8 @@ def decide(effect: Effect, rule: Rule) -> tuple[Status, Tests | None]:
 def corrected(verdicts: list[Verdict]) -> list[Verdict]:
     """Verdicts of one claim at one place, p-values adjusted for the number of runs (Holm).
 
-    Tests of direction are one family and tests of a negligible effect another: a direction that the correction leaves
-    unsure takes nothing from the sureness that the effect is small.
+    Tests of direction are one family and tests of a negligible effect another: a direction that becomes unsure by the
+    correction leaves the test of a small effect as it is.
     """
     tested = [verdict.tests for verdict in verdicts if verdict.tests is not None]
     directions = holm([tests.direction for tests in tested])

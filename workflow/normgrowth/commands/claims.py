@@ -12,14 +12,14 @@ from normgrowth.layout import CLAIM_TABLES, INTERVENTIONS
 
 
 class RunConditions(Checked):
-    """What a run does that published numbers depend on."""
+    """Properties of a run that published numbers depend on."""
 
     batch: int = Field(1, description="facts edited in one call of the editor")
     remembers: bool = Field(False, description="whether keys of earlier edits are protected")
 
 
 class StudyConditions(Checked):
-    """What a study ran, in the words that published results use."""
+    """Facts, models and runs of a study, in the terms of `claims/published.yaml`."""
 
     facts: str | None = Field(None, description="published set of facts")
     models: dict[str, str] = Field({}, description="published name by the study's name")

@@ -10,7 +10,7 @@ from normgrowth.sources.manifest import revision
 
 
 class Contexts(OnModel):
-    """How many templates, and of which model."""
+    """A model, and the number of context templates to sample from it."""
 
     seed: int = Field(description="seed of the study")
     per_length: int = Field(10, description="continuations at each of two lengths")

@@ -19,7 +19,7 @@ class Evaluate(AtCheckpoint):
 
 
 def run(job: Evaluate) -> None:
-    """Replay the run's states on the unedited model, and write what the tasks say of it."""
+    """Replay the run's states on the unedited model, and write the scores on the tasks."""
     # torch: kept out of planning and of --help
     from normgrowth.io.tables import write_table
     from normgrowth.measure.harness import evaluate

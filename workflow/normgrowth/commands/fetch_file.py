@@ -18,5 +18,5 @@ class FetchFile(Job):
 
 
 def run(job: FetchFile) -> None:
-    """Fetch it, or go on with what an earlier run had to leave."""
+    """Fetch the file, or resume a download that was cut off."""
     download(job.url, job.out, job.sha256, job.bytes)

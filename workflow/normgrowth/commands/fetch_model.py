@@ -13,7 +13,7 @@ from normgrowth.sources.model_config import layers_in, read_config
 
 
 class FetchModel(Job):
-    """A model on the Hub, and what the study takes it for."""
+    """A model on the Hub, and the properties that the study expects of it."""
 
     repo: str = Field(description="repository, as owner/name")
     revision: str = Field(description="full hash of the commit")

@@ -16,7 +16,7 @@ class ImportModel(Job):
 
 
 def run(job: ImportModel) -> None:
-    """Check and link what loading needs."""
+    """Check the files that loading needs, link them and write the manifest."""
     # torch: kept out of planning and of --help
     from normgrowth.sources.loading import link_model
 

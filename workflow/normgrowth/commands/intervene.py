@@ -38,7 +38,7 @@ class Intervene(OnModel, OfRun):
     out: Path = Field(description="table to write")
 
     def data(self) -> Path:
-        """What is trained on.
+        """The training data: a text, or facts.
 
         Raises:
             StudyError: when neither text nor facts are named.
@@ -59,7 +59,7 @@ def run(job: Intervene) -> None:
     fixed = {"model_revision": revision(job.model), "kind": job.kind, "seed": job.seed}
     run = Run(job.study, job.model_name, job.editor_name, job.order, fixed)
     of = run.identity | fixed
-    # Whatever may be missing is asked for before the work.
+    # Missing inputs are found before the work.
     if job.result:
         metadata = provenance(**of, result_revision=revision(job.result))
         rows = compare_checkpoints(job.model, job.result)
@@ -68,7 +68,7 @@ def run(job: Intervene) -> None:
         metadata = provenance(**of, settings=job.settings.model_dump(), data=file_sha256(data))
         rows = _trained(job)
     frame = run.identify(rows.assign(kind=job.kind))
-    # Training runs of other seeds stand where other edit orders stand in other tables.
+    # Column `order` numbers the training runs, which differ in their seed.
     frame["order"] += frame.pop("run") if "run" in frame else 0
     write_table(job.out, frame, "interventions", metadata)
 
@@ -81,7 +81,7 @@ def _trained(job: Intervene) -> "pd.DataFrame":
     settings = job.settings
     seeds = [derive(job.seed, "training run", k) if k else job.seed for k in range(settings.seeds)]
     what = f"{job.editor_name} of {job.model_name}, steps"
-    unedited = job.load()  # each run starts from it; a model that is refused is so before progress is told
+    unedited = job.load()  # each run starts from it; loaded first, so that a refusal comes before the progress bar
     with Progress(settings.seeds * settings.steps, what) as progress:
         parts = []
         for number, seed in enumerate(seeds):

@@ -8,7 +8,7 @@ from normgrowth.jobs.job import Job
 
 
 class NullSpaces(Job):
-    """Second moments, and what counts as unused."""
+    """Second moments, and the eigenvalue below which a direction counts as unused."""
 
     model: Path = Field(description="folder of the model that they are of")
     layers: tuple[int, ...] = Field(description="layers that they are of")

@@ -52,7 +52,7 @@ def _table(rows: Sequence[Cost]) -> list[str]:
 
 
 def _fit(rows: Sequence[Cost], room: float, gpus: int) -> list[str]:
-    """What does not fit into so many GPUs, and what it would take."""
+    """Lines on the rows that exceed `gpus` GPUs of `room` gigabytes each, and on hardware that would hold them."""
     space = f"{room:g} GB" if gpus == 1 else f"{gpus} GPUs of {room:g} GB"
     too_large = [row for row in rows if row.memory > room * gpus]
     if not too_large:

@@ -14,7 +14,7 @@ NOT_STATED = "-"
 
 
 class Presets(Job):
-    """What to show of the published hyperparameters."""
+    """A view of the published hyperparameters: sources, settings or differences, of an editor and a model."""
 
     what: Annotated[Literal["list", "show", "diff"], Positional()] = Field(
         description="sources; an editor's settings; their differences"

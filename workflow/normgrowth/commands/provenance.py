@@ -11,7 +11,7 @@ from normgrowth.io.provenance import file_sha256, provenance
 from normgrowth.jobs.job import Job, parsed
 
 LOCK = "envs/lock.txt"
-"""Name under which the list of packages is recorded, wherever the repository is."""
+"""Path of the package list as recorded, relative to the repository."""
 
 ROLES = ("facts", "text", "heldout", "contexts", "statistics", "null_spaces", "hypernetwork", "data")
 """Inputs whose hashes tables record, by the name under which they do."""
@@ -39,7 +39,7 @@ class Provenance(Job):
 
 
 def run(job: Provenance) -> None:
-    """Write settings, hashes of inputs and versions; no times and no places, so that equal work is equal bytes."""
+    """Write settings, hashes of inputs and versions; no times or paths, so that equal work gives equal bytes."""
     # torch and pandas: kept out of planning and of --help
     from normgrowth.runs.inputs_at_hand import quality_of_model, read_inputs, require_made_from, verified_models
 

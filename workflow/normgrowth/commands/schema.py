@@ -10,7 +10,7 @@ from normgrowth.study.reference import REFERENCE_FILE, SCHEMA_FILE, reference_te
 
 
 class Schema(Job):
-    """Whether the schema is shown or written."""
+    """Choice between showing the schema and writing it."""
 
     write: bool = Field(False, description="write workflow/schemas and docs of the repository in this folder")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROWS_PER_BATCH = 32
 SUMS = "sums of second moments"
 SECONDS_BETWEEN_COPIES = 120.0
-"""Time between two copies of the sums so far: what a killed job may lose."""
+"""Seconds between two checkpoints of the sums: the most work that a killed job loses."""
 
 
 class Statistics(OnModel):
@@ -37,7 +37,7 @@ class Statistics(OnModel):
 def run(job: Statistics) -> None:
     """Run the model up to the topmost layer over packed text and write each layer's second moment.
 
-    The sums so far are kept beside the output now and then; a job that was killed goes on from them.
+    The sums so far are saved beside the output at intervals; a restarted job continues from them.
     """
     # torch: kept out of planning and of --help
     from normgrowth.editors.moments import Sums, gather_second_moments

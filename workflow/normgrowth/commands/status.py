@@ -20,7 +20,7 @@ class Status(OfStudy):
 
 
 def run(job: Status) -> None:
-    """Read what the runs have left so far, and print a line for each."""
+    """Read the files that the runs have written so far, and print a line for each run."""
     # pyarrow: kept out of --help
     from normgrowth.runs.status import StudyRuns, chains, line_of
 

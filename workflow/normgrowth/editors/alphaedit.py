@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Settings(SpreadSettings):
-    """Batches of 10, clamp 0.75; the null space and the weights in the model's own units."""
+    """Settings of AlphaEdit. By default batches of 10, clamp 0.75; threshold and norm weight scale with the model."""
 
     null_space_threshold: float | None = Field(
         None,
@@ -22,7 +22,7 @@ class Settings(SpreadSettings):
         "left out",
     )
     norm_weight: float | None = Field(
-        None, gt=0, description="L2: weight of the update's squared norm; in the model's own units when left out"
+        None, gt=0, description="L2: weight of the update's squared norm; scales with the second moment when left out"
     )
     remember: Remember = Field("after_edit", description="Keys of earlier edits that are protected too")
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Settings(LeastSquaresSettings):
-    """Batches of 10 in one layer."""
+    """Settings of EMMET. By default batches of 10, in one layer."""
 
     slack: float = Field(
-        0.1, ge=0, description="Added to the diagonal of the small system of a batch of several facts; 0 is exact"
+        0.1, ge=0, description="Slack on the diagonal of the system that a batch of several facts solves; 0 is exact"
     )
 
     @classmethod

@@ -7,18 +7,17 @@ from normgrowth.editors.settings import Remember
 
 
 class Settings(memit.Settings):
-    """MEMIT's, and those that make it ENCORE; each of these is a setting of its relatives too."""
+    """Settings of ENCORE: MEMIT's, with early stopping, norm penalty and protected keys on by default."""
 
     most_probable_stop: int = Field(
         3,
         ge=0,
-        description="The search ends once the new object has been the most probable one under every context so often; "
-        "0 never",
+        description="Passes with the new object most probable under every context that end the search; 0: no such stop",
     )
     norm_weight: float | None = Field(
         None,
         ge=0,
-        description="lambda_n: weight of the update's squared norm; in the model's own units when left out",
+        description="lambda_n: weight of the update's squared norm; scales with the second moment when left out",
     )
     remember: Remember = Field("before_edit", description="Keys of earlier edits that are protected too")
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Settings(EditorSettings):
-    """Defaults are those of the ROME and MEMIT code: 25 Adam steps of 5e-4, no weight decay."""
+    """Settings of FT. Defaults are those of the ROME and MEMIT code: 25 Adam steps of 5e-4, no weight decay."""
 
     steps: int = Field(25, ge=1, description="Most Adam steps for one call")
     learning_rate: float = Field(5e-4, gt=0, description="Adam step")

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 class Settings(ft.Settings):
-    """FT's, and a ball; 5e-4 is the ROME code's radius for GPT2-XL."""
+    """Settings of FT-L: FT's, and the ball that weights must stay in; radius 5e-4 is the ROME code's for GPT2-XL."""
 
     radius: float = Field(5e-4, gt=0, description="Farthest that any weight may move (L-infinity)")
     recentre: bool = Field(
         False,
-        description="Take the weights before each call for the start, as published code does: then the drift of a run "
-        "is bounded by its number of calls alone",
+        description="Centre the ball on the weights before each call, not the unedited ones, as published code does; "
+        "the drift of a run is then bounded by its number of calls alone",
     )
 
 

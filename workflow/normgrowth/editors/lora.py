@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 
 class Settings(EditorSettings):
-    """Those of EasyEdit's LoRA editor, on the down-projections and with a plain adapter."""
+    """Settings of LoRA. Defaults are those of EasyEdit's LoRA editor, on the down-projections, with a plain adapter."""
 
     libraries: ClassVar[tuple[str, ...]] = ("peft",)
 
     rank: int = Field(8, ge=1, description="Rank of the adapter")
-    alpha: float = Field(32.0, gt=0, description="The adapter's product counts alpha / rank")
+    alpha: float = Field(32.0, gt=0, description="Numerator of the adapter's scale, alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1, description="Share of the adapter's inputs left out in training")
     steps: int = Field(50, ge=1, description="Most Adam steps for one call")
     learning_rate: float = Field(5e-3, gt=0, description="Adam step")
     stop_loss: float = Field(
         1e-2,
         ge=0,
-        description="Training ends when the batch's loss falls below this; at 0 never early, as in EasyEdit",
+        description="Training ends when the batch's loss falls below this; 0: no early end, as in EasyEdit",
     )
 
 

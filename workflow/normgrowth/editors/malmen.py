@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Settings(HypernetworkSettings):
-    """It edits MLP down-projections, as published."""
+    """Settings of MALMEN, which edits MLP down-projections, as published."""
 
     initial_rate: float = Field(
         1e-2, gt=0, description="Size of an update before training, which learns one for each layer (published: 1e-6)"
@@ -20,7 +20,7 @@ class Settings(HypernetworkSettings):
 
     @classmethod
     def layers_by_depth(cls, n_layers: int) -> tuple[int, ...]:
-        """Up to the last six layers, but not all."""
+        """The last six layers; in a shallow model, all but the first."""
         return tuple(range(max(1, n_layers - 6), n_layers))
 
 

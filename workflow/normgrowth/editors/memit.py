@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Settings(LeastSquaresSettings):
-    """Batches of 10, clamp 0.75."""
+    """Settings of MEMIT. By default batches of 10, clamp 0.75."""
 
 
 def build(settings: Settings) -> "Editor":

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 class Settings(HypernetworkSettings):
-    """It edits MLP down-projections only, so that its norms compare with other editors'; published MEND edits the MLPs'
-    other matrices too."""
+    """Settings of MEND. It edits MLP down-projections only, so that its norms compare with other editors';
+    published MEND edits the other MLP matrices too."""
 
     initial_rate: float = Field(
         1e-2, gt=0, description="Size of an update before training, which learns one for each layer (published: 1e-4)"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Settings(alphaedit.Settings):
-    """AlphaEdit's, and the anchor's."""
+    """Settings of NAS: AlphaEdit's, and those of the norm anchor."""
 
     pilot_facts: int = Field(
         1000, ge=1, description="Facts whose values are searched on the unedited model for the anchor"

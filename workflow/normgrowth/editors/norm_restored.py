@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Settings(ControlSettings):
-    """The edits without the growth: if the norm is the cause of collapse, this arm should live longer."""
+    """Settings of this arm: the edits without the growth. If growth causes collapse, it should collapse later."""
 
     @property
     def needs(self) -> frozenset[str]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Settings(LeastSquaresSettings):
-    """The PMET code's for GPT-J: 30 passes, divergence weighed 1."""
+    """Settings of PMET. Defaults are those of its code for GPT-J: 30 search passes, divergence weighed 1."""
 
     steps: int = Field(30, ge=1, description="Forward passes of the search; one gradient step fewer is taken")
     kl_factor: float = Field(1.0, ge=0, description="Weight of the divergence on the prompt '<subject> is a'")

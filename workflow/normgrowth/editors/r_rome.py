@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Settings(rome.Settings):
-    """Those of ROME."""
+    """Settings of R-ROME, the same as ROME's."""
 
 
 def build(settings: Settings) -> "Editor":

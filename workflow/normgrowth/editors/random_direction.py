@@ -1,4 +1,4 @@
-"""Control arm: random low-rank steps of the sizes of another editor's steps."""
+"""Control arm: random low-rank steps, each as large as the step of another editor's run."""
 
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Settings(ControlSettings):
-    """The drift without the meaning: if the size of changes is the cause of collapse, this arm should collapse too."""
+    """Settings of this arm: steps of equal size without meaning. If size causes collapse, it should collapse too."""
 
     follows: ClassVar[bool] = True
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Settings(SearchSettings, OneAtATime):
-    """The search's own defaults: 20 passes, clamp 4."""
+    """Settings of ROME. By default 20 search passes, clamp 4."""
 
     use_second_moment: bool = Field(
         True, description="Protect the second moment of keys; false takes all directions alike (Llama presets)"
@@ -19,7 +19,7 @@ class Settings(SearchSettings, OneAtATime):
 
     @property
     def needs(self) -> frozenset[str]:
-        """The second moment, unless it is left out of account."""
+        """The second moment of keys, where `use_second_moment` is on."""
         return frozenset({SECOND_MOMENTS} if self.use_second_moment else ())
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Settings(ControlSettings):
-    """The growth without the edits: if the norm is the cause of collapse, this arm should collapse too."""
+    """Settings of this arm: the growth without the edits. If growth causes collapse, it should collapse too."""
 
     follows: ClassVar[bool] = True
 

@@ -1,7 +1,9 @@
 """Hyperparameters that editors share, by family; each editor's own file adds or overrides some.
 
 Published values are for published models; they come from presets. A value left out (None) is chosen to fit the model:
-layers by depth, and whatever has a scale in units of what it acts on. Free of torch: planning a study reads settings.
+layers by depth, steps and weights in units of the vectors or matrices that they act on.
+
+Free of torch: planning a study reads settings.
 """
 
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -17,7 +19,7 @@ Remember = Literal["nothing", "before_edit", "after_edit"]
 
 SECOND_MOMENTS, NULL_SPACES = "second_moments", "null_spaces"
 HYPERNETWORK, TRAJECTORY = "hypernetwork", "trajectory"
-"""Names of what an editor may need gathered before its first edit, beside contexts."""
+"""Names of resources that an editor may need before its first edit, beside contexts and second moments."""
 
 FILLED_IN = frozenset({"kind", "settings", "layers", "batch"})
 """Settings of a control arm that come from the editor it controls."""
@@ -27,7 +29,7 @@ class EditorSettings(Checked):
     """Settings of every editor: the layers it changes and the number of facts it takes in one call."""
 
     libraries: ClassVar[tuple[str, ...]] = ()
-    """Libraries whose version decides its results, beside those that every computation uses."""
+    """Libraries whose versions the editor's results depend on, beside those that every computation uses."""
 
     layers: Layers | None = Field(
         None, description="Layers whose MLP down-projection is edited, ascending; chosen by depth when left out"
@@ -42,7 +44,7 @@ class EditorSettings(Checked):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Resources to gather before the first edit, beside contexts: names among those at the top of this file."""
+        """Names of resources to gather before the first edit, beside contexts: constants at the top of this file."""
         return frozenset()
 
     @property
@@ -52,7 +54,7 @@ class EditorSettings(Checked):
 
     @classmethod
     def layers_by_depth(cls, n_layers: int) -> tuple[int, ...]:
-        """Layers for a model of `n_layers` blocks that nothing else names: a quarter of the way up.
+        """Default layers for a model of `n_layers` blocks: here one, a quarter of the way up.
 
         Published choices for single-layer editors lie between 0.16 (Llama) and 0.35 (GPT2-XL) of the depth.
         """
@@ -60,17 +62,17 @@ class EditorSettings(Checked):
 
     @property
     def edited_layers(self) -> tuple[int, ...]:
-        """The layers, once they are filled in.
+        """The edited layers.
 
         Raises:
-            ValueError: when they are not.
+            ValueError: when they are not filled in yet (see `resolved`).
         """
         if self.layers is None:
             raise ValueError("the editor's layers are left out, and not chosen by depth yet: see `resolved`")
         return self.layers
 
     def resolved(self, n_layers: int) -> Self:
-        """These settings with layers filled in for a model of `n_layers` blocks.
+        """A copy with layers filled in for a model of `n_layers` blocks.
 
         Raises:
             ValueError: when a layer lies beyond the model.
@@ -96,7 +98,7 @@ class OneAtATime(EditorSettings):
 class SearchSettings(EditorSettings):
     """Settings of the search for the value that makes the model say the new object.
 
-    Defaults are those of the ROME code for GPT2-XL (arXiv 2202.05262, appendix E.5), its step aside.
+    Defaults are those of the ROME code for GPT2-XL (arXiv 2202.05262, appendix E.5), except for the learning rate.
     """
 
     steps: int = Field(20, ge=1, description="Forward passes of the search; one gradient step fewer is taken")
@@ -112,8 +114,8 @@ class SearchSettings(EditorSettings):
     most_probable_stop: int = Field(
         0,
         ge=0,
-        description="The search ends once the new object has been the most probable one under every context so often; "
-        "0 never (ENCORE's early stopping)",
+        description="Passes with the new object most probable under every context that end the search (ENCORE's early "
+        "stopping); 0: no such stop",
     )
 
 
@@ -125,7 +127,7 @@ class SpreadSettings(SearchSettings):
 
     @classmethod
     def layers_by_depth(cls, n_layers: int) -> tuple[int, ...]:
-        """Up to five layers that end a quarter of the way up."""
+        """The five layers that end a quarter of the way up, fewer in a shallow model."""
         last = n_layers // 4
         return tuple(range(max(0, last - 4), last + 1))
 
@@ -150,7 +152,7 @@ class LeastSquaresSettings(SpreadSettings):
 
 
 class HypernetworkSettings(EditorSettings):
-    """A network that turns an edit's gradient into an update, trained once on the unedited model.
+    """Settings of a hypernetwork that turns an edit's gradient into an update, trained once on the unedited model.
 
     Defaults are for small models. Published training of MEND: rank 1920, Adam 1e-6, up to a million steps of ten
     accumulated batches, patience 20,000 steps; of MALMEN: rank 1920, Adam 1e-5, one epoch of 512 to 1,024 joint edits.
@@ -195,17 +197,17 @@ class ControlSettings(EditorSettings):
 
     @property
     def controlled_kind(self) -> str:
-        """Kind of the controlled editor, once it is filled in.
+        """Kind of the controlled editor.
 
         Raises:
-            ValueError: when it is not.
+            ValueError: when it is not filled in yet (see `around`).
         """
         if self.kind is None:
             raise ValueError("the control arm names no kind of editor yet: see `around`")
         return self.kind
 
     def around(self, editor: str, kind: str, settings: EditorSettings) -> Self:
-        """These settings for a controlled editor with its own."""
+        """A copy filled in for a controlled editor: its name, kind, settings, layers and batch."""
         return self.model_copy(
             update={
                 "editor": editor,

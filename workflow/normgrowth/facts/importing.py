@@ -2,8 +2,8 @@
 
 A record of zsRE, as MEND published it (arXiv 2110.11309), holds a question about a subject (`src`), its rephrasing, the
 true answers and an alternative answer (`alt`). The edit is the counterfactual one: the alternative becomes the new
-target and the first answer is the true one, so that a score compares two answers and the true one really is true. (The
-code of MEMIT and its descendants edits in `answers` and compares with nothing.) Question templates stand for relations.
+target and the first answer is the true one, so that a score compares two answers, one of them true. (The code
+of MEMIT and its descendants edits in `answers` and compares with nothing.) Question templates stand for relations.
 The questions of a record's locality part (`loc`) have answers of their own, whereas a fact's neighbours share its true
 answer, so a fact of zsRE has no neighbours.
 """
@@ -22,7 +22,7 @@ TEXT_FIELDS = ("subject", "src", "alt")
 
 
 class Imported(NamedTuple):
-    """Records in CounterFact's schema, and how many others were left out for which reason."""
+    """Records in CounterFact's schema, and the number of records left out, by reason."""
 
     records: list[dict]
     left_out: Counter[str]
@@ -48,7 +48,7 @@ def take_facts(path: Path | str, schema: str, limit: int | None) -> Imported:
 
 
 def subjects_in(path: Path | str, schema: str, limit: int | None) -> list[str]:
-    """The subjects of the facts that `take_facts` takes; of CounterFact's records nothing else is checked.
+    """Subjects of the facts that `take_facts` takes; nothing else of CounterFact's records is checked.
 
     Raises:
         FactError: when the file is no list of records, or one has no subject.
@@ -115,7 +115,7 @@ def _hint(raw: dict) -> str:
 
 
 def _question(raw: dict) -> Question | None:
-    """Subject and question, in composed Unicode form if they are written in different ones; None if it is not in it."""
+    """Subject and question, in composed form if their Unicode forms differ; None if the question lacks the subject."""
     subject, text = stripped(raw["subject"]), raw["src"]
     if subject not in text:
         subject, text = (unicodedata.normalize("NFC", part) for part in (subject, text))

@@ -7,7 +7,7 @@ from normgrowth.seeds import derive
 
 
 def reserved_facts(facts: list[Fact], seed: int, count: int) -> list[Fact]:
-    """Seeded choice of `count` facts that stand in no edit order: hypernetworks are trained on them."""
+    """Seeded choice of `count` facts, left out of every edit order: hypernetworks are trained on them."""
     return subset(facts, count, seed, "reserved")
 
 

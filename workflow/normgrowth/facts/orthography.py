@@ -44,10 +44,10 @@ _LETTER = r"[\w\p{N}]"
 _BEGINS_WORD = regex.compile(_LETTER)
 # A vowel written behind its consonant belongs to it, though Thai and Lao encode it as a letter; so do small kana.
 _TAIL = r"[[\p{InSC=Vowel_Dependent}--\p{InPC=Visual_Order_Left}]\p{M}ぁぃぅぇぉゃゅょゎァィゥェォャュョヮ]"
-# Unicode's own rule sees one word in "Oslo's", where Oslo is said, so it decides only where a script without blanks is.
+# Unicode's own rule takes "Oslo's" for one word, though it says Oslo; so it decides only in scripts without blanks.
 _BY_UNICODE = rf"(?w:\b)(?:(?={UNSPACED})|(?<={UNSPACED}\p{{M}}*))"
 _NO_LETTER_AFTER = rf"(?!{_TAIL})(?:(?!{_LETTER})|{_BY_UNICODE})"
-# Unicode sees one word in "Oslo's" and in "1.5"; here Oslo is said in the first, as no letter follows it.
+# Unicode takes "Oslo's" and "1.5" for one word each; here the first says Oslo, since no letter follows it.
 _WORD_START = rf"(?:(?<!{_LETTER})|(?w:\b))"
 _WORD_END = rf"(?!{_TAIL})(?:(?!{_LETTER})|(?w:\b))"
 _WORD = regex.compile(rf"(?V1)(?:(?!{UNSPACED}){_LETTER})+|(?:(?!\s)\X)")
@@ -57,7 +57,7 @@ def stripped(text: str) -> str:
     """A text without blanks at its ends: white space of any width, zero included, and characters without ink."""
     text = text.strip()
     if _is_plain(text[:1]) and _is_plain(text[-1:]):
-        return text  # at once: facts files hold hundreds of thousands of texts
+        return text  # fast path: facts files hold hundreds of thousands of texts
     return _AT_END.sub("", _AT_START.sub("", text))
 
 

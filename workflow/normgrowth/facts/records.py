@@ -19,7 +19,7 @@ from normgrowth.facts.orthography import (
 
 SUBJECT_SLOT = "{}"
 LARGEST_CASE_ID = 2**63 - 1
-"""Largest number of a table's column of whole numbers."""
+"""Largest integer of a table column."""
 
 V = TypeVar("V")
 
@@ -58,7 +58,7 @@ class Fact:
 
 
 def read_facts(path: Path | str) -> list[Fact]:
-    """Read a JSON list of CounterFact records.
+    """Facts of a JSON list of CounterFact records.
 
     Raises:
         FactError: naming the record and the field at fault.
@@ -133,9 +133,9 @@ def _fact(record: dict, where: str) -> Fact:
 
 
 def _without_blanks_around(prompt: str, subject: str) -> tuple[str, str]:
-    """Take the blanks at a subject's ends into the prompt, where they keep words apart and there are none yet.
+    """Move the blanks at a subject's ends into the prompt, where they separate words and the prompt has none yet.
 
-    One before the subject stays unless it begins the prompt; one behind it stays before a letter, not before a sign.
+    A blank before the subject is kept unless it begins the prompt; one after it is kept before a letter, not a sign.
     """
     before, after = prompt.split(SUBJECT_SLOT)
     leading, trailing = ends_of(subject)
@@ -147,7 +147,7 @@ def _without_blanks_around(prompt: str, subject: str) -> tuple[str, str]:
 
 
 def _targets_bring_a_blank(new: str, true: str, prompts: Iterable[str], where: str) -> bool:
-    """Test for targets that begin with a blank which would not follow their prompts without it.
+    """Test for targets that begin with a blank that `joined` would not put there.
 
     Raises:
         FactError: when only one of the two does, so that they would be compared behind different texts.

@@ -94,7 +94,10 @@ def _ratios(rows: pd.DataFrame, editors: list[str], layers: list[int]) -> pd.Dat
 
 
 def ratios_by_layer(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean and interval by layer at the last checkpoint; empty where that has collapsed or does not exist."""
+    """Columns `mean`, `low`, `high` by layer at the last checkpoint of rows of one editor and place.
+
+    Empty where that checkpoint has collapsed or does not exist.
+    """
     step = last_common_step(rows)
     last = rows[rows["step"] == step]
     if last.empty or not np.isfinite(last["ratio_of_norms"]).all():

@@ -1,7 +1,7 @@
 """One run by itself, small: norm, perplexity, scores and activations of one editor on one model.
 
-Colour stands for the editor, as everywhere. Of several lines in a panel the one that sums up has it; the others are
-grey, told apart by shade, dash and marker.
+Colour stands for the editor, as everywhere. In a panel with several lines the summary has the colour; the others are
+grey, distinguished by shade, dash and marker.
 """
 
 from typing import Any
@@ -100,7 +100,7 @@ def _perplexity(ax: Axes, downstream: pd.DataFrame, look: Look) -> bool:
 
 
 def _scores(ax: Axes, scores: pd.DataFrame, look: Look) -> None:
-    """Each score as a line over the last edits, each just after it was made, and as points of what is kept of all."""
+    """Draw each score just after the edits, as a line over a sliding window, and of all edits so far, as points."""
     ax.set_ylabel("editing score")
     longest = int(scores["step"].max())
     window = sliding_scores(scores[scores["order"] == scores["order"].min()])

@@ -13,7 +13,7 @@ SUBJECTS = {
     **dict.fromkeys(("activations", "subspaces", "coordinates", "cka"), "Activations"),
     **dict.fromkeys(("scores", "single_edits", "downstream"), "Knowledge and ability"),
 }
-"""Subjects of tables, and of the figures that are drawn from them first of all."""
+"""Subjects of tables; a figure has the subject of its first table."""
 
 
 class FigureEntry(NamedTuple):

@@ -59,7 +59,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
 
 
 def arms_by_model(norms: pd.DataFrame, style: Style) -> dict[str, dict[str, list[str]]]:
-    """For each model that has control arms, each controlled editor, and that editor (where it ran) with its arms.
+    """Controlled editors by model, each with the editors of its panels: itself, where it ran, and its arms.
 
     Raises:
         ArtefactError: when there is no control arm.

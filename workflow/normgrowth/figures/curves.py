@@ -25,7 +25,7 @@ TITLES = (
 )
 
 ASIDE = 0.006
-"""Distance of one editor's points from the next, as a share of the run, where panels are split by family."""
+"""Horizontal shift between editors' points, as a share of the run, in panels of one family."""
 
 
 class Activity(NamedTuple):
@@ -43,7 +43,7 @@ class Activity(NamedTuple):
 class Quantity(NamedTuple):
     """Quantity that one row of panels shows.
 
-    `rows` holds `value` by model, editor, order and step. The grey line stands at `level`, or else at the mean of step
+    `rows` has columns `model, editor, order, step, value`. The grey line stands at `level`, or else at the mean of step
     0. With `log` None the values decide whether the axis is logarithmic.
     """
 
@@ -131,7 +131,7 @@ def draw_places(tables: dict[str, pd.DataFrame], style: Style, activity: Activit
 
 
 def draw_mean(ax: Axes, line: Line, look: Look, thinly: bool, every: tuple[int, int] | None = None) -> None:
-    """A mean with its band, and the cross of a collapse; `thinly` the bare mean.
+    """Draw a mean with its band, and a cross at a collapse; with `thinly` the mean alone.
 
     Args:
         every: which points carry a marker; all when left out.
@@ -148,9 +148,9 @@ def draw_mean(ax: Axes, line: Line, look: Look, thinly: bool, every: tuple[int, 
 
 
 def draw_line(ax: Axes, line: Line, look: Look, thinly: bool = False, aside: float = 0.0) -> None:
-    """One editor's line with its interval, and the cross of a collapse; `thinly` the bare line.
+    """Draw one editor's line with its interval, and a cross at a collapse; with `thinly` the line alone.
 
-    All points but those of the unedited model stand `aside`.
+    All points but those of the unedited model are shifted by `aside`.
     """
     values = line.values
     if thinly:

@@ -1,4 +1,4 @@
-"""General ability, which the edits are not about, against edits."""
+"""General ability, on text and facts that no edit is about, against edits."""
 
 import pandas as pd
 from matplotlib.figure import Figure

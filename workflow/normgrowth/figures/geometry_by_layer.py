@@ -1,6 +1,6 @@
 """Norm, alignment and subspace of the residual stream side by side, by layer, at the end of the run.
 
-CKA does not see scale, the norm sees nothing else, and the subspace does not see what happens inside it.
+CKA is blind to scale, the norm shows nothing else, and the subspace is blind to changes inside it.
 """
 
 import numpy as np

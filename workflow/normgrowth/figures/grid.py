@@ -1,6 +1,6 @@
 """Layouts: panels for lines of several quantities, models and editors.
 
-Few editors share a panel. Many are told apart by splitting panels: each model is a block of rows, one row per quantity
+A few editors share a panel. Many are split over panels: each model is a block of rows, one row per quantity
 and one column per family of editors. Panels of a row share their y axis, so that families compare.
 """
 
@@ -22,7 +22,7 @@ MANY = 8
 """Most editors whose lines can be told apart in one panel."""
 
 CROWD = 5
-"""Editors beyond which a family's panels are wider than the others'."""
+"""Number of editors beyond which a family's panels are wider than the others'."""
 
 PAGE_WIDTH = 10.8  # inches: the report shows a wider figure smaller than it is
 NAME_HEIGHT = 0.3  # inches, of a model's name over its block
@@ -137,8 +137,8 @@ def lay_out(style: Style, labels: Sequence[str], rows: pd.DataFrame, few: Few, *
     """Panels for each quantity and model of a table.
 
     Args:
-        labels: of the quantities' y axes.
-        rows: of edited runs; columns `model` and `editor` say which there are.
+        labels: labels of the quantities' y axes.
+        rows: rows of edited runs, with columns `model` and `editor`.
         few: makes the figure and its panels by (number of label, model) where all editors share a panel, from style,
             labels, models and options.
         options: `sharey=True` where all panels have the same y axis.

@@ -29,7 +29,7 @@ MOST_NUMBERS = 8
 
 BROKEN = "#4A4A4A"
 STRONGEST = (1.25, 1.5, 2.0, 5.0, 10.0)
-"""Ratios at which colours may saturate; the numbers go on."""
+"""Ratios at which colours may saturate; written numbers do not."""
 
 
 class Colours(NamedTuple):
@@ -76,7 +76,7 @@ def draw(ax: Axes, numbers: pd.DataFrame, edited: dict[str, set[int]], colours: 
     """A panel of numbers [editors, layers]; `edited` are the layers that each editor edits."""
     values = numbers.to_numpy(dtype=float)
     rows, columns = values.shape
-    # Narrow cells would drown in lines around them: rows alone are set apart.
+    # Lines around narrow cells would hide them: only rows are separated.
     written = columns <= MOST_NUMBERS
     lines: dict[str, Any] = {"edgecolors": "white", "linewidth": 0.6} if written else {}
     edges = np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5

@@ -1,4 +1,4 @@
-"""Norm of every matrix while a whole model is trained on: a panel per model and intervention."""
+"""Norm of every matrix in further training of a whole model: a panel per model and intervention."""
 
 import re
 

@@ -71,7 +71,7 @@ def _by_blocks(norms: pd.DataFrame, runs: dict[str, list[str]], style: Style) ->
 
 
 def _title(start: str, end: str, longest: float) -> str:
-    """Both parts in one line, or in two where they are too long for the panel."""
+    """Title of two parts, in two lines where one is too long for the panel."""
     return start + end if len(start + end) <= longest else f"{start.rstrip(' ·')}\n{end}"
 
 
@@ -90,7 +90,7 @@ def _run_panels(places: np.ndarray, norms: pd.DataFrame, editors: list[str], sty
 
 
 def kind_of(matrix: str) -> str:
-    """A matrix's name without the number of its layer: what it is in its block."""
+    """A matrix's name without the number of its layer: its role in the block."""
     return re.sub(r"\.\d+\.", ".", matrix, count=1)
 
 
@@ -118,7 +118,7 @@ def _panel(ax: Axes, summary: pd.DataFrame, colour: str) -> None:
         ours = kind in edited_kinds
         end = moment == "end"
         if not ours and not end:
-            continue  # controls that did not move halfway and at the end would only hide each other
+            continue  # unchanged controls would only hide each other
         ax.plot(
             line["layer"],
             line["ratio"],

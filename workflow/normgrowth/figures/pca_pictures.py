@@ -19,7 +19,7 @@ MOST_CLOUDS = 4
 """Checkpoints drawn, the last among them: more would hide each other."""
 
 ROOM = 1.0
-"""Reach of panels beyond the unedited cloud, in units of its own width."""
+"""Margin of panels around the unedited cloud, in units of its width."""
 
 
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:

@@ -27,7 +27,7 @@ def draw(name: str, tables: dict[str, pd.DataFrame], style: Style, **chosen: str
     """Draw figure `name` of this folder.
 
     Args:
-        chosen: what else the figure's own `draw` asks for.
+        chosen: further arguments of the figure's own `draw`.
 
     Raises:
         ArtefactError: when its tables hold nothing to draw.
@@ -40,7 +40,7 @@ def draw(name: str, tables: dict[str, pd.DataFrame], style: Style, **chosen: str
 
 @contextmanager
 def _only(style: Style) -> Iterator[None]:
-    """The style on top of matplotlib's defaults, whatever the reader has set."""
+    """Apply the style over matplotlib's defaults, ignoring the user's own settings."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(style.rc)
@@ -54,7 +54,7 @@ def save(figure: Figure, prefix: Path | str, style: Style, study: str = "") -> N
         ArtefactError: when the disk is full or the place cannot be written.
     """
     with _only(style):
-        # Places are found once: each format would find its own again, which takes longer than drawing.
+        # The layout is computed once: each format would compute it again, which takes longer than drawing.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         name = figure_identity(Path(prefix).name, study)

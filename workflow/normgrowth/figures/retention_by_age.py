@@ -43,7 +43,11 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
 
 
 def by_age(run: pd.DataFrame) -> pd.DataFrame:
-    """Mean ES and S of one run's facts at its last checkpoint, in at most `BINS` bins of equal numbers by age."""
+    """Columns `es` and `s` by mean age of edits: one run's last checkpoint in at most `BINS` bins of equal size.
+
+    Args:
+        run: rows of table `scores` of one run, edited facts at checkpoints.
+    """
     step = last_common_step(run)
     last = run[run["step"] == step].drop_duplicates(["order", "case_id"], keep="last")
     last = last.assign(age=step - last["edited_at"].astype(int))

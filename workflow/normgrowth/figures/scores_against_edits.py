@@ -1,4 +1,4 @@
-"""Editing scores along the run: what is kept at each checkpoint, beside what each edit achieved at once."""
+"""Editing scores along the run: of all edits so far at each checkpoint, and of each edit just after it was made."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -68,6 +68,9 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
 
 def retained(scores: pd.DataFrame) -> list[pd.DataFrame]:
     """ES, PS, NS and S of the unedited model and of edited facts at each checkpoint.
+
+    Args:
+        scores: rows of table `scores` of one model and editor.
 
     Returns:
         One frame per score, in the order of `NAMES`: columns `mean`, `low` and `high` by step.

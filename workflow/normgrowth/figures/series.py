@@ -12,7 +12,7 @@ from normgrowth.errors import ArtefactError
 from normgrowth.layout import UNEDITED
 
 POINTS = 300
-"""Most points of one line: more would not be seen, and would make files large."""
+"""Most points of one line: more would not be visible, and would make files large."""
 
 
 class Line(NamedTuple):
@@ -41,10 +41,16 @@ def edited_layers(norms: pd.DataFrame, model: str) -> dict[str, set[int]]:
 
 
 def over_orders(frame: pd.DataFrame, value: str, log: bool = False) -> pd.DataFrame:
-    """Mean of `value` over edit orders by step, with bounds `low`, `high` where there are several orders.
+    """Mean of a column over edit orders by step, with bounds where there are several orders.
 
     Steps that some order did not reach are left out. Bounds are 95% t intervals from three orders on and the range of
     two; with `log`, mean and interval are taken of the logarithm.
+
+    Args:
+        frame: columns `order`, `step` and the one named by `value`.
+
+    Returns:
+        Columns `mean`, `low` and `high` by step.
     """
     table = frame.pivot(index="step", columns="order", values=value)
     forward, back = (np.log, np.exp) if log else (np.asarray, np.asarray)
@@ -61,7 +67,7 @@ def over_orders(frame: pd.DataFrame, value: str, log: bool = False) -> pd.DataFr
 
 
 def per_step(rows: pd.DataFrame, value: str) -> pd.DataFrame:
-    """Mean of a column by model, editor, order and step, as `value`; NaN where one of its parts is."""
+    """Columns `model, editor, order, step` and `value`, the mean of a column; NaN where one of its parts is."""
     keys = ["model", "editor", "order", "step"]
     return rows.groupby(keys)[value].agg(lambda values: values.mean(skipna=False)).rename("value").reset_index()
 
@@ -83,7 +89,7 @@ def along_edits(rows: pd.DataFrame, mean: str, deviation: str) -> Line:
 
 
 def finite_part(series: pd.DataFrame, column: str = "mean") -> Line:
-    """Rows before the first whose `column` is not finite."""
+    """Rows, indexed by step, before the first whose `column` is not finite."""
     sound = np.isfinite(series[column].to_numpy(dtype=float))
     if sound.all():
         return Line(series)
@@ -91,7 +97,7 @@ def finite_part(series: pd.DataFrame, column: str = "mean") -> Line:
 
 
 def thin(steps: Sequence[int] | np.ndarray) -> np.ndarray:
-    """At most `POINTS` of sorted steps, the first and last among them."""
+    """Sorted steps thinned to at most `POINTS`, the first and last among them."""
     every = np.asarray(steps)
     if len(every) <= POINTS:
         return every

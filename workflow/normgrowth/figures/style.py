@@ -1,8 +1,8 @@
 """Style of all figures: colours that colour-blind readers can tell apart, one look per editor everywhere.
 
-An editor is told by colour, marker and dash together, so that print without colour still works. Dashes tell families:
-solid locates and edits, dashed fine-tunes, dotted is a hypernetwork. A control arm has the colour of the editor it
-controls, and the marker and dash of its kind. The workflow reads the settings when it starts: no heavy imports here.
+An editor is identified by colour, marker and dash together, so that print without colour works. Dashes show families:
+solid for locate-then-edit, dashed for fine-tuning, dotted for hypernetworks. A control arm has the colour of the editor
+it controls, and the marker and dash of its kind. The workflow reads the settings when it starts: no heavy imports here.
 """
 
 import hashlib
@@ -79,7 +79,7 @@ class Style:
     """The style under given settings, for a figure that draws certain editors.
 
     Args:
-        editors: all that are drawn; looks are given out so that no two of them are alike.
+        editors: all editors of the figure; no two of them get the same look.
     """
 
     def __init__(self, settings: StyleSettings | None = None, editors: Iterable[str] = ()) -> None:
@@ -94,7 +94,7 @@ class Style:
         return Style(self.settings, editors)
 
     def look(self, editor: str) -> Look:
-        """The look of an editor: fixed by its name, unless a spare look that its name picks is another's."""
+        """The look of an editor: fixed by its name, unless another editor of the figure has that spare look."""
         if is_control(editor):
             marker, dash = ARMS[kind_of(editor)]
             return Look(self.look(controlled_editor(editor) or "unnamed").colour, marker, dash)

@@ -1,8 +1,8 @@
-"""Digests by which a file is known to be what was written: inside tables and tensors, beside text and JSON.
+"""Digests that show whether a file is as it was written: inside tables and tensors, beside text and JSON.
 
 A table or tensor file holds the SHA-256 of all its bytes in its own metadata, counted with zeros in the digest's place,
 so that a changed bit anywhere is found, headers included. Text and JSON have a small file beside them, `NAME.sha256`,
-in the format of `sha256sum --check`. A file that has changed is named and moved aside, so that the graph makes it anew.
+in the format of `sha256sum --check`. A changed file is named and moved aside, so that the workflow makes it again.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ class Span(NamedTuple):
 
 
 Metadata = Callable[[BinaryIO, int], Span | None]
-"""Finds the metadata of a file of one format, given the open file and its size; None where the file has another one."""
+"""Function from an open file and its size to the span of its metadata; None where the file has another format."""
 
 UNSEALED = "it holds no digest of its own bytes: another version of the package wrote it, or it is damaged"
 
@@ -97,7 +97,7 @@ def seal_fault(path: Path | str, metadata: Metadata) -> str | None:
 
 
 def stated_digest(path: Path | str, metadata: Metadata) -> str:
-    """The digest that a file carries, not compared with its bytes: readers of the file see to that.
+    """The digest that a file carries, not compared with its bytes: readers of the file do that.
 
     Raises:
         ArtefactError: when the file cannot be read or carries none.
@@ -119,7 +119,7 @@ def safetensors_header(file: BinaryIO, size: int) -> Span | None:
 
 
 def _place_of_digest(file: BinaryIO, metadata: Metadata) -> Span | str:
-    """Span of the digest in an open file's metadata, or in words why there is none (several count as none)."""
+    """Span of the digest in an open file's metadata, or the reason why there is none (several count as none)."""
     span = metadata(file, os.fstat(file.fileno()).st_size)
     if span is None:
         return _FOREIGN
@@ -156,7 +156,7 @@ def beside(path: Path | str) -> Path:
 
 
 def write_beside(path: Path | str, digest: str) -> None:
-    """Write the digest that a file has or is about to have, with the file's name and a check of the line itself."""
+    """Write a file's digest beside it, before or after the file, with its name and a checksum of the line itself."""
     line = f"{digest}  {Path(path).name}"
     check = hashlib.sha256(line.encode()).hexdigest()
     with whole_or_not_at_all(beside(path)) as partial:
@@ -211,7 +211,7 @@ def check_beside(path: Path | str) -> str:
 def damaged(path: Path | str, why: Exception | str) -> ArtefactError:
     """Move a damaged file aside; returns the error to raise.
 
-    A file that could not be read at all, as on a file system that is gone for a while, stays where it is.
+    A file that could not be read at all, as on an unavailable file system, stays where it is.
     """
     path, reason = Path(path), " ".join(str(why).split())
     if isinstance(why, OSError) and why.errno is not None:

@@ -12,7 +12,7 @@ from normgrowth.io.digests import check_beside, damaged, unreadable, write_besid
 from normgrowth.io.provenance import file_sha256
 
 DOWNLOADS = "downloads"
-"""Folder of downloads; stated here, since every job would otherwise run again when any path of `layout` changes."""
+"""Folder of downloads; not taken from `layout`, or every job would run again when any path there changes."""
 
 
 def write_json(path: Path | str, value: object) -> None:
@@ -39,14 +39,14 @@ def with_digest(path: Path | str) -> Iterator[Path]:
     """
     with whole_or_not_at_all(path) as partial:
         yield partial
-        # Before the file appears: one that is there has its digest, whenever the process is killed.
+        # Before the file appears, so that a file has its digest whenever the process is killed.
         write_beside(path, file_sha256(partial))
 
 
 def intact(path: Path | str) -> Path:
-    """Path of a file that the workflow wrote, once its bytes are found to be those that were written.
+    """Path of a file that the workflow wrote, after a comparison of its bytes with its digest.
 
-    Commands declare it as the type of arguments that name such files, so that each is checked before any work.
+    Fields of jobs have it in their type (`jobs.job.Intact`), so that each file is checked before any work.
 
     Raises:
         ArtefactError: when the file or its digest is missing, or it has changed, be it by a single bit; a changed file
@@ -57,7 +57,7 @@ def intact(path: Path | str) -> Path:
 
 
 def as_named(path: Path | str) -> Path:
-    """Path of a file; of a download once its bytes are found to have the SHA-256 that is its name.
+    """Path of a file; of a download, after a comparison of its bytes with the SHA-256 that is its name.
 
     Downloads stand under their SHA-256 in a folder `downloads`; any other file is a user's own and is taken as it is.
 

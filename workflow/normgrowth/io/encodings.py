@@ -1,4 +1,4 @@
-"""Users' text files: read in the Unicode encoding that they declare, or refused with what they seem to be."""
+"""Users' text files: read in the Unicode encoding that they declare, or refused with a guess of what they are."""
 
 import codecs
 from pathlib import Path
@@ -35,7 +35,7 @@ def read_unicode(path: Path | str, kind: str, fault: type[NormgrowthError]) -> s
         fault: type of the errors to raise.
 
     Raises:
-        fault: when the file cannot be read or is something else, with what it seems to be and the remedy.
+        fault: when the file cannot be read or is in another encoding, with a guess of it and the remedy.
     """
     try:
         data = Path(path).read_bytes()

@@ -1,4 +1,4 @@
-"""Comparison of what a file says of itself with what it should hold, so that none stands in for another."""
+"""Comparison of a file's own metadata with its expected identity, so that no file is taken for another."""
 
 import html
 import re
@@ -31,7 +31,7 @@ class Named(dict[str, V]):
 
 
 def require(path: Path | str, found: Mapping, expected: Mapping, remedy: str = AGAIN) -> None:
-    """Refuse a file whose metadata say something else than expected, or lack it.
+    """Refuse a file whose metadata differ from the expected ones, or lack them.
 
     Args:
         found: the file's metadata.
@@ -60,7 +60,7 @@ def require_rows(
 
     Args:
         frame: has the columns named by `identity`, and `step` where `steps` is given.
-        said: the table's metadata. A table without rows must say there what it is of.
+        said: the table's metadata. A table without rows must state its identity there.
         identity: expected values of identity columns.
         steps: first and last step that rows may be of.
 

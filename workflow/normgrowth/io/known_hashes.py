@@ -1,6 +1,6 @@
-"""Memory of the digests that this machine has confirmed: a large file is hashed once, and again when it changes.
+"""Cache of digests that this machine has confirmed: a large file is hashed once, and again when it changes.
 
-The memory stands in the user's cache, one small file per large one: `$XDG_CACHE_HOME/normgrowth/verified`, or
+The cache stands in the user's cache, one small file per large one: `$XDG_CACHE_HOME/normgrowth/verified`, or
 `~/.cache/normgrowth/verified`. `NORMGROWTH_VERIFY=always` hashes always.
 """
 
@@ -17,14 +17,14 @@ from normgrowth.io.atomic import whole_or_not_at_all
 from normgrowth.io.provenance import file_sha256
 
 LARGE = 512 * 2**20
-"""Size in bytes from which a file's digest is remembered: smaller ones are hashed faster than a cache is worth."""
+"""Size in bytes from which a file's digest is cached: hashing smaller ones is fast enough."""
 
 VARIABLE, ALWAYS = "NORMGROWTH_VERIFY", "always"
 """Environment variable, and its value with which every file is hashed."""
 
 
 class _Identity(TypedDict):
-    """Properties of a file that stay the same as long as it does."""
+    """Properties of a file that stay the same as long as its content does."""
 
     host: str
     path: str
@@ -50,7 +50,7 @@ def confirmed(path: Path | str, expected: str, work_out: Callable[[], str] | Non
     if note is not None and _remembered(note) == known:
         return expected
     digest = file_sha256(path) if work_out is None else work_out()
-    # Only a digest that was expected is remembered, so a cache that says something wrong is never believed.
+    # Only an expected digest is cached, so a wrong entry is never believed.
     if note is not None and digest == expected and _identity(path) == before:
         _remember(note, known)
     return digest

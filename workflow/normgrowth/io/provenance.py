@@ -1,4 +1,4 @@
-"""Provenance of files: hashes, settings and versions, and no time or place, so that equal work is equal bytes."""
+"""Provenance of files: hashes, settings and versions; no time or path, so that equal work gives equal bytes."""
 
 import hashlib
 from importlib.metadata import PackageNotFoundError, version
@@ -9,7 +9,7 @@ from normgrowth import __version__
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pandas", "pyarrow")
 
 UNKNOWN = "unknown"
-"""Version of a library of whose installation there is no record."""
+"""Version of a library without installation metadata."""
 
 
 def file_sha256(path: Path | str) -> str:

@@ -180,7 +180,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 
 WITHOUT_TIMES = {"edits": ("edit_seconds",)}
-"""Columns that a segment's own file leaves out, so that equal work is equal bytes; tables hold them."""
+"""Columns that a segment's own file leaves out, so that equal work gives equal bytes; tables hold them."""
 
 
 def segment_schema(name: str) -> pa.Schema:
@@ -196,5 +196,5 @@ def segment_schema(name: str) -> pa.Schema:
 
 
 def vector_schema(width: int) -> pa.Schema:
-    """Schema of activations themselves at one site: a vector is a fixed-size list of `width` float32 numbers."""
+    """Schema of raw activations at one site: a vector is a fixed-size list of `width` float32 numbers."""
     return _schema(*_WHERE, ("number", pa.int32()), ("vector", pa.list_(pa.float32(), width)))

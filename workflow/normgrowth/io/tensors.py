@@ -50,7 +50,7 @@ def read_tensors(
         ArtefactError: when the file is missing, of another kind or damaged, be it by a single bit.
     """
     with _opened(path, kind) as (file, metadata):
-        # Copied, because a tensor of the mapped file is aligned as the header's length has it, and how a sum is rounded
+        # Copied, because a tensor in the mapped file is aligned by the header's length, and the rounding of sums
         # depends on the alignment.
         tensors = {name: file.get_tensor(name).clone() for name in sorted(file.keys())}
     return Named(path, {name: tensor.to(device) for name, tensor in tensors.items()}), metadata

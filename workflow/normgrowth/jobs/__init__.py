@@ -1,1 +1,1 @@
-"""Jobs as typed models: what a command is given, declared once for the command line, the workflow and the command."""
+"""Jobs as typed models: arguments of commands, declared once for the command line, the workflow and the command."""

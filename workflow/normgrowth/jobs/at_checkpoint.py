@@ -28,7 +28,7 @@ class AtCheckpoint(OnModel, InOrder):
     segments: int = Field(0, description="segments that lead to the step")
 
     def run(self) -> "Run":
-        """The run with what decided its edits, its editor aside."""
+        """The run with the inputs that decided its edits, the editor's own aside."""
         # torch: kept out of planning and of --help
         from normgrowth.runs.segment import Run
 
@@ -52,7 +52,7 @@ class AtCheckpoint(OnModel, InOrder):
         return self.chain
 
     def digest_of_state(self) -> str | None:
-        """The digest that the state carries which the checkpoint is after; None for the unedited model."""
+        """Digest inside the state file that the checkpoint stands after; None for the unedited model."""
         if not self.segments:
             return None
         return stated_digest(segment_folder(self.run_folder(), self.segments) / STATE_FILE, safetensors_header)
@@ -65,10 +65,10 @@ class Measuring(AtCheckpoint):
     settings: Annotated[Measure, from_json(Measure)] = Field(description="what to measure, as JSON")
 
     def material(self, run: "Run", heldout: Path | None = None) -> tuple["Material", dict[str, Any]]:
-        """What the checkpoint is measured on, and the metadata of files made from it.
+        """The material that the checkpoint is measured on, and the metadata of files made from it.
 
         Args:
-            run: what `run` gives.
+            run: the return value of `run`.
             heldout: text for perplexity, where that is measured.
         """
         # torch: kept out of planning and of --help
@@ -80,7 +80,7 @@ class Measuring(AtCheckpoint):
             **run.identity,
             **run.fixed,
             step=self.step,
-            measure=self.settings.model_dump(mode="json", exclude_unset=True),  # what was asked for
+            measure=self.settings.model_dump(mode="json", exclude_unset=True),  # only keys that were given
             text=file_sha256(self.text),
             heldout=file_sha256(heldout) if heldout else None,
             device=pick_device(self.device),

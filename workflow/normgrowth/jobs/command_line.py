@@ -28,7 +28,7 @@ AnyJob = TypeVar("AnyJob", bound=Job)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says in one line what is wrong, and ends with exit code 2."""
+    """A parser that reports a mistake in one line and ends with exit code 2."""
 
     def error(self, message: str) -> NoReturn:
         """End the program, as argparse does, without the list of all options."""
@@ -54,7 +54,7 @@ def add_options(parser: argparse.ArgumentParser, kind: type[Job]) -> None:
 
 
 def read(kind: type[AnyJob], given: Mapping[str, object]) -> AnyJob:
-    """The job that the words of its options make, once the files that it names are found to be whole.
+    """The job that the words of its options describe, after a check of the files that it names.
 
     Args:
         given: a text, a list of texts or True, by the name of the field.
@@ -71,7 +71,7 @@ def read(kind: type[AnyJob], given: Mapping[str, object]) -> AnyJob:
 
 
 def parse(kind: type[AnyJob], words: Sequence[str]) -> AnyJob:
-    """The job that these words of the command line make.
+    """The job that these words of the command line describe.
 
     Raises:
         SystemExit: with code 2, when an option is missing or unknown.
@@ -83,7 +83,7 @@ def parse(kind: type[AnyJob], words: Sequence[str]) -> AnyJob:
 
 
 def words(job: Job) -> str:
-    """A job as words of a shell's command line, without what is at its default: `parse` makes the same job of them."""
+    """A job as words of a shell's command line, defaults left out; `parse` turns them into the same job."""
     kind = type(job)
     positions, options = [], []
     for name, field in kind.model_fields.items():
@@ -100,7 +100,7 @@ def words(job: Job) -> str:
 
 
 def as_json(value: BaseModel | Mapping[str, object]) -> str:
-    """Settings as JSON, those that were never set left out: they are at their defaults."""
+    """Settings as JSON; those never set are left out, as they are at their defaults."""
     plain = value.model_dump(mode="json", exclude_unset=True) if isinstance(value, BaseModel) else value
     return json.dumps(plain, sort_keys=True, separators=(",", ":"))
 
@@ -108,7 +108,7 @@ def as_json(value: BaseModel | Mapping[str, object]) -> str:
 def _worded(flag: str, value: object) -> Iterator[str]:
     several = isinstance(value, tuple)
     texts = [_text(part) for part in value] if isinstance(value, tuple) else [_text(value)]
-    if any(text.startswith("-") for text in texts):  # which would be taken for an option by itself
+    if any(text.startswith("-") for text in texts):  # a text that would be taken for an option itself
         yield from (f"{flag}={quote(text)}" for text in texts)
     elif several or texts:
         yield " ".join([flag, *map(quote, texts)])

@@ -1,6 +1,6 @@
 """The base of every command's job, and the types of its fields.
 
-Rules build jobs while a study is planned, when no file exists yet, so files are looked at only where a job is read from
+Rules build jobs while a study is planned, when no file exists yet, so files are checked only when a job is read from
 the command line. This module is imported whenever the workflow is parsed, so it must stay free of heavy imports.
 """
 
@@ -16,13 +16,13 @@ from normgrowth.checked import Checked
 from normgrowth.io.documents import as_named, intact
 
 READING = {"reading": True}
-"""Validation context under which a job is read from the command line, and the files that it names are looked at."""
+"""Validation context under which a job is read from the command line, and the files that it names are checked."""
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class Job(Checked):
-    """What one command is given: its fields are the options of the command line, their descriptions the help."""
+    """Arguments of one command: its fields are the command-line options, their descriptions the help."""
 
     # `model_name` is a field of many; validators are built once, when `Checked` has added its own
     model_config = ConfigDict(protected_namespaces=(), defer_build=True)
@@ -84,5 +84,5 @@ def parsed(value: object) -> object:
 
 
 def reason(message: str) -> str:
-    """Pydantic's words for a fault, without those that say nothing."""
+    """Pydantic's message for a fault, without its boilerplate."""
     return message.removeprefix("Value error, ").removeprefix("Input ")

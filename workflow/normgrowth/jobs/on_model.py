@@ -1,4 +1,4 @@
-"""Jobs that run a language model: which one, on what, and how it is loaded."""
+"""Jobs that run a language model: its folder, its device, and loading it."""
 
 import os
 from dataclasses import replace
@@ -47,5 +47,5 @@ def make_repeatable(threads: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
-    # Nothing here reads what it has not written.
+    # Filling would cost time; no code here reads uninitialised memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch does not declare it

@@ -49,7 +49,7 @@ class WithEditor(Job):
 
 
 class WithGathered(OnModel):
-    """What was gathered for an editor before its first edit, on the model that it edits."""
+    """Resources gathered for an editor before its first edit, and the model that it edits."""
 
     facts: Intact = Field(description="facts file, a JSON list of CounterFact records")
     seed: int = Field(description="seed of the study")
@@ -60,11 +60,11 @@ class WithGathered(OnModel):
 
     @property
     def made_on(self) -> dict[str, object]:
-        """What each of the files must say that it was made for."""
+        """Metadata that each of the files must carry: the model and seed that it was made for."""
         return {"model": revision(self.model), "seed": self.seed}
 
     def trained_with(self, settings: EditorSettings) -> dict[str, object]:
-        """What a hypernetwork for these settings must say that it was trained with, beside model and seed."""
+        """Metadata that a hypernetwork for these settings must carry, beside model and seed."""
         raise NotImplementedError(f"{type(self).__name__} edits with no hypernetwork")
 
     def templates_by_set(self) -> dict[str, list[str]]:
@@ -144,12 +144,12 @@ class EditingInOrder(WithGathered, InOrder, WithEditor):
 
     @property
     def run_seed(self) -> int:
-        """The seed of what the editor itself draws, which differs between models, editors and orders."""
+        """Seed of the editor's own random draws; it differs between models, editors and orders."""
         return derive(self.seed, "edit", self.model_name, self.editor_name, self.order)
 
     @property
     def inputs(self) -> dict[str, object]:
-        """What decides the edits beside the editor: hashes and settings, as states and tables record them."""
+        """Inputs that decide the edits, the editor aside: hashes and settings, as states and tables record them."""
         return {
             "model_revision": revision(self.model),
             "seed": self.seed,

@@ -45,7 +45,7 @@ class Projection:
 
     @property
     def is_transposed(self) -> bool:
-        """Storage of the parameter as [inputs, outputs], as Conv1D has it."""
+        """True where the parameter is stored as [inputs, outputs], as in Conv1D."""
         return isinstance(self.module, Conv1D)
 
 
@@ -78,7 +78,7 @@ class Anatomy:
 
     @property
     def home(self) -> torch.device:
-        """Device of the input embeddings; where blocks lie on several, all but their own work is done on this one."""
+        """Device of the input embeddings; where blocks lie on several devices, all other work is done on this one."""
         return weight_of(self.trunk.get_input_embeddings()).device
 
 

@@ -1,15 +1,15 @@
-"""Context length of models, and the settings that ask for more of it. Free of heavy imports, for the workflow."""
+"""Context length of models, and settings that exceed it. Free of heavy imports, for the workflow."""
 
 from collections.abc import Iterable, Mapping
 
 KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
-"""Keys of the context length in models' configurations. Rotary positions allow more, which was never learnt."""
+"""Keys of the context length in models' configurations. Rotary positions allow more, without training for it."""
 
 LEAST = 16
-"""Fewest tokens of a context in which a prompt fits behind a context template, which takes ten."""
+"""Least context length: a prompt must fit after a context template of ten tokens."""
 
 Asked = Mapping[str, int]
-"""Tokens that a model has to read at once, in a window of text or after a prompt, by key of the study."""
+"""Lengths in tokens that a study requires, of a window or a continuation, by key of the study."""
 
 
 def context_length(config: Mapping) -> int | None:
@@ -20,7 +20,7 @@ def context_length(config: Mapping) -> int | None:
 
 
 def too_long(asked: Asked, length: int | None, model: str) -> list[str]:
-    """Faults of settings that ask for more than the context of `model` holds, a line each; none if it is not known."""
+    """Faults of settings that exceed the context of `model`, a line each; none if its length is not known."""
     if length is None:
         return []
     if length < LEAST:

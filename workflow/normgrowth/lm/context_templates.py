@@ -1,8 +1,8 @@
 """Context templates: short generated texts, put before a fact's prompt so that keys and targets hold in more than one
 context.
 
-Earlier code samples them without a seed and never saves them, so that two runs differ from the first edit on. Here they
-are sampled once from the unedited model under a seed and are data like any other.
+Published code samples them without a seed and does not save them, so that two runs differ from the first edit on. Here
+they are sampled once, from the unedited model under a seed, and saved.
 """
 
 from collections.abc import Sequence

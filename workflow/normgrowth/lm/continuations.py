@@ -13,10 +13,10 @@ from normgrowth.lm.tokens import EncodedTarget, encode_with_target
 
 @dataclass(frozen=True)
 class Continuations:
-    """Prompts with their objects, as the rows that a model must read to predict every object's tokens.
+    """Prompts with their objects, as rows from which a model predicts every object's tokens.
 
-    A row ends before its object's last token. Objects of one prompt share a row where the text of one begins that of
-    the other: two objects of a single token need the prompt once.
+    A row ends before its object's last token. Objects share a row where the text of one is a prefix of the other's: two
+    objects of a single token need the prompt once.
     """
 
     count: int  # objects
@@ -50,7 +50,7 @@ def lay_out(lm: LanguageModel, encoded: Sequence[EncodedTarget]) -> Continuation
         ModelError: when a row is longer than the model's context.
     """
     texts = sorted({ids[:-1] for ids, _ in encoded})
-    # Sorted, a text stands right before those that begin with it; attention looks back only, so they say all it would.
+    # Sorted, a text comes right before those it is a prefix of; attention is causal, so their rows predict it too.
     rows = [text for text, after in zip(texts, [*texts[1:], ()], strict=True) if after[: len(text)] != text]
     number: list[int] = []
     row: list[int] = []

@@ -16,12 +16,12 @@ ROWS_PER_PASS = 64
 def go_on(
     lm: LanguageModel, prompts: Sequence[Sequence[int]], length: int, top_k: int = 1, seed: int = 0
 ) -> list[list[int]]:
-    """Continuations of prompts by `length` tokens, each drawn from the `top_k` most probable ones (1: greedily).
+    """Continuations of prompts by `length` tokens, each token drawn from the `top_k` most probable ones (1: greedily).
 
     Args:
         prompts: token ids of each.
-        seed: with a prompt's place in `prompts`, decides its draws; which others run beside it changes nothing but
-            rounding.
+        seed: decides the draws of a prompt, together with its place in `prompts`; the other prompts of its batch
+            change rounding only.
 
     Raises:
         ModelError: when a prompt and what follows it are longer than the model's context.

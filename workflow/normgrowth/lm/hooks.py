@@ -2,9 +2,9 @@
 
 A place is (layer, site). Sites: `residual` (a block's output), `mlp_output` and `attention_output` (outputs of the
 MLP's down-projection and of attention's output projection), `mlp_key` (input of the down-projection). The outputs are
-what is written to the residual stream, save where a block norms them on the way (Gemma 2 and 3): there they stand
-before that norm, since an edit decides what the projection gives and not what the norm makes of it. Where blocks lie on
-several devices, activations are handed over on the one that tokens enter by.
+what is written to the residual stream, except where a block norms them first (Gemma 2 and 3): there they are taken
+before that norm, since an edit decides the output of the projection, not that of the norm. Where blocks lie on several
+devices, activations are handed over on the device of the embeddings.
 
 To read the input of layer 1's down-projection and the residual stream above it, run the model inside the block:
 

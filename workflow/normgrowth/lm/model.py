@@ -23,7 +23,7 @@ class LanguageModel:
     anatomy: Anatomy
     post_norms: tuple[PostNorm | None, ...]  # by layer: the norm between MLP and residual stream, where there is one
     precision: torch.dtype = torch.float32
-    """Precision of matrix products in forward passes. Weights, and what is written to them, are float32 in any case."""
+    """Precision of matrix products in forward passes. Weights and their changes are always float32."""
 
     @property
     def device(self) -> torch.device:
@@ -106,7 +106,7 @@ def language_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
 
 
 def _fuse_activations(model: PreTrainedModel) -> None:
-    """Replace the GELU of GPT-2, eight operations in transformers, by torch's, which is one."""
+    """Replace GPT-2's GELU, eight operations in transformers, by torch's single one."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, NewGELUActivation):
@@ -115,7 +115,8 @@ def _fuse_activations(model: PreTrainedModel) -> None:
 
 @torch.no_grad()
 def _check_parts(lm: LanguageModel) -> None:
-    """Refuse a model that is not causal, or whose logits are not its head's, as two rows show that differ in a token.
+    """Refuse a model that is not causal, or whose logits are not its head's, by a pass over two rows that differ in a
+    token.
 
     Raises:
         ModelError: naming the kind of model.

@@ -1,8 +1,8 @@
-"""Norms between MLP and residual stream, which some families have (Gemma 2 and 3, OLMo 2).
+"""Norms between MLP and residual stream, as some families have (Gemma 2 and 3, OLMo 2).
 
-There an MLP whose down-projection gives y writes n = g y / rms(y) to the stream: the direction of y counts, its length
-does not, and what a layer can write is the ellipsoid of all g u with rms(u) = 1. An editor that wants the stream to be
-somewhere has to aim at points of it.
+There an MLP whose down-projection gives y writes g y / rms(y) to the stream: the direction of y counts, its length does
+not. A layer can write only points of the ellipsoid of all g u with rms(u) = 1, so an editor with a target in the stream
+must aim at points of it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ from normgrowth.errors import ModelError
 from normgrowth.lm.anatomy import Anatomy, weight_of
 
 BISECTIONS = 100
-"""Halvings of the multiplier's bracket, enough for the precision of float64."""
+"""Bisection steps for the multiplier, enough for float64."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,16 @@ def rms(values: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Reach:
-    """Effect on the stream of offsets δ that an MLP has to write through its norm N, where its outputs y are known.
+    """Effect on the stream of offsets δ written through the norm N behind an MLP with outputs y.
 
-    It is N(y + s δ) - N(y), with s = rms(y) / rms(g), so that small offsets keep their size on the mean.
+    It is N(y + s δ) - N(y), with s = rms(y) / rms(g), so that small offsets keep their size on average.
     """
 
     norm: PostNorm
     values: torch.Tensor  # y [rows, o]
 
     def select(self, rows: torch.Tensor) -> "Reach":
-        """The same for these rows alone."""
+        """The reach of these rows alone."""
         return Reach(self.norm, self.values[rows])
 
     def of(self, offsets: torch.Tensor) -> torch.Tensor:
@@ -82,8 +82,8 @@ class Reach:
 def looking_behind_mlps(anatomy: Anatomy) -> Iterator[dict[int, nn.Module]]:
     """Find, by layer, the module between MLP and residual stream, from any forward pass made inside the block.
 
-    It is the child of a block with a weight of the residual width that reads the very tensor that the down-projection
-    gave.
+    It is the child of a block that has a weight of the residual width and reads the output tensor of the
+    down-projection itself.
     """
     given: dict[int, torch.Tensor] = {}
     behind: dict[int, nn.Module] = {}

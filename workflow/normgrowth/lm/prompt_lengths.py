@@ -1,4 +1,4 @@
-"""Checks before the work that a model can read facts and windows: by its context's length and its tokenizer."""
+"""Early checks of context length and tokenizer: can the model read the facts and windows?"""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -11,7 +11,7 @@ from normgrowth.lm.tokens import SLOT, encode, encode_with_target
 
 TOKENS_PER_BYTE = 4
 SPECIAL_TOKENS = 16
-"""Bounds that tokenizers keep but for rare signs: a text that fits the context by them need not be encoded."""
+"""Most special tokens per text, for a fast bound: a text that fits by it need not be encoded."""
 
 
 def require_windows(lm: LanguageModel, asked: Asked) -> None:
@@ -48,7 +48,8 @@ def require_scored(lm: LanguageModel, fact: Fact) -> None:
     pairs = [(prompt, target) for prompt in _scored(fact) for target in (fact.target_new, fact.target_true)]
     require_prompts(lm, fact, (joined(*pair) for pair in pairs))
     for prompt, target in pairs:
-        if prompt == fact.question or not separator(prompt, target):  # only across no blank may a token reach
+        # A token can span prompt and target only where no blank separates them.
+        if prompt == fact.question or not separator(prompt, target):
             try:
                 encode_with_target(lm.tokenizer, prompt, target)
             except FactError as error:

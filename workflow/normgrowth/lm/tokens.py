@@ -1,8 +1,8 @@
 """Tokens of texts: where the subject ends, where the target begins, what stands before both.
 
 Positions come from the tokenizer's character offsets on the whole text, special tokens from the tokenizer
-itself; nothing is inferred from a model's name. Encoding pieces apart and adding up their lengths, as earlier code
-does, breaks with tokenizers that add a start token or mark word starts.
+itself; nothing is inferred from a model's name. Encoding pieces separately and adding their lengths, as published
+code does, fails with tokenizers that add a start token or mark word starts.
 """
 
 import unicodedata
@@ -42,7 +42,7 @@ class EncodedTarget(NamedTuple):
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> Encoded:
     """Encode a text with the special tokens the tokenizer adds, without any it would put at the end.
 
-    Blanks at the text's end are left out: most tokenizers give them to the word after, which is not there.
+    Blanks at the text's end are left out: most tokenizers join them to the next word, which is not there.
 
     Raises:
         ModelError: when the tokenizer gives no offsets (not a fast one).
@@ -109,7 +109,7 @@ def _normalised_alike(decoded: str, target: str) -> bool:
 def fill(template: str, text: str, span: tuple[int, int]) -> tuple[str, tuple[int, int]]:
     """Put `text` into a context template at {}; return the whole text, and the place of `span` in it.
 
-    Of the blanks before the slot and those that the text begins with, the template's stay.
+    Where both have blanks at the slot, the template's are kept.
     """
     before, after = template.split(SLOT, 1)
     if before[-1:].isspace():
@@ -133,5 +133,5 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int, device: str | torch.device) 
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """An id to fill up rows with; the attention mask hides it, so any will do."""
+    """Padding id; the attention mask hides it, so any id will do."""
     return next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)

@@ -21,7 +21,7 @@ ROWS_PER_PASS = 16
 """Windows in one forward pass."""
 
 CHOICES = 8
-"""Most objects to choose from in one item of the cloze."""
+"""Most objects to choose from in a cloze item."""
 
 ITEMS_PER_PASS = 16
 """Items of the cloze in one forward pass."""
@@ -104,7 +104,7 @@ def cloze_items(facts: Sequence[Fact], all_facts: Sequence[Fact], seed: int) -> 
 
 @torch.no_grad()
 def cloze_rows(lm: LanguageModel, items: Sequence[Item]) -> list[dict]:
-    """Rows of table `downstream`: share of items whose true object has the highest mean log-probability; by chance."""
+    """Rows of table `downstream`: share of items whose true object has the highest mean log-probability, and chance."""
     if not items:
         return []
     right = []
@@ -132,7 +132,7 @@ def ability(lm: LanguageModel, windows: torch.Tensor, unedited: Reading, items: 
 
     Args:
         windows: held-out text [count, length].
-        unedited: what `read_text` gives for the unedited model on the same windows.
+        unedited: result of `read_text` for the unedited model on the same windows.
 
     Returns:
         Table `downstream` without the names of the run: `task, metric, value, stderr, n, by_window`.

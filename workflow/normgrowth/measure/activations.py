@@ -1,8 +1,8 @@
 """Internal activations on fixed probes, in memory and as rows of Parquet.
 
 Probes are prompts of facts, measured at the subject's last and at the last token, and windows of running text, measured
-at a few positions of each, and as the mean over a window (never at the first token, where many models keep an outlier
-of their own).
+at a few positions of each, and as the mean over a window (never at the first token, where many models have
+an outlier).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from normgrowth.lm.tokens import encode, last_token_of
 POSITIONS_PER_WINDOW = 4
 ROWS_PER_PASS = 64
 MEMORY = 2**31
-"""Bytes of activations held at once: models too deep for it are measured a few layers at a time."""
+"""Most bytes of activations in memory: deep models are measured a few layers at a time."""
 
 
 class Where(NamedTuple):
@@ -44,7 +44,7 @@ class Where(NamedTuple):
 
 
 Activations = dict[Where, torch.Tensor]
-"""Vectors [n, width] in float32, by where they are from."""
+"""Vectors [n, width] in float32, by place and probes."""
 
 
 @dataclass(frozen=True)
@@ -97,21 +97,20 @@ def activations_on(
         each = torch.arange(len(rows), device=lm.device)
         last = torch.tensor([len(row) - 1 for row in rows], device=lm.device)
         subject_last = torch.tensor(probes.subject_last[start : start + ROWS_PER_PASS], device=lm.device)
-        for place, activation in run(*lm.pad(rows)).items():
+        for place, activation in run(*lm.pad(rows)).items():  # [rows, tokens, width]
             keep("facts", "subject_last", place, activation[each, subject_last])
             keep("facts", "last", place, activation[each, last])
     spread = torch.linspace(0, probes.text.shape[1] - 1, POSITIONS_PER_WINDOW + 1)[1:].long()
     for ids in probes.text.split(ROWS_PER_PASS):
         ids = ids.to(lm.device)
-        for place, activation in run(ids, torch.ones_like(ids)).items():
+        for place, activation in run(ids, torch.ones_like(ids)).items():  # [windows, tokens, width]
             keep("text", "all", place, activation[:, spread.to(lm.device)].flatten(0, 1))
             keep("text", "mean", place, activation[:, 1:].mean(dim=1))
     return {where: torch.cat(vectors) for where, vectors in parts.items()}
 
 
 def layers_named(lm: LanguageModel, layers: Sequence[int]) -> list[int]:
-    """Layers counted from the first, ascending; a negative one is given from the end, and one that the model lacks is
-    left out."""
+    """Layer numbers, ascending: negative ones count from the end, ones that the model lacks are left out."""
     depth = lm.anatomy.n_layers
     return sorted({layer % depth for layer in layers if -depth <= layer < depth})
 

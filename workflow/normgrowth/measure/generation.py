@@ -25,7 +25,7 @@ ENTROPY_WEIGHTS = {2: 2 / 3, 3: 4 / 3}
 """Weights of the entropies of 2-grams and 3-grams in their mean, as in ROME's evaluation."""
 
 ROOM = 4
-"""Tokens beyond the object's own that a match may take: other pieces of the same words."""
+"""Tokens generated beyond the object's own number: the model may split the same words into more pieces."""
 
 
 def generation_scores(lm: LanguageModel, facts: Sequence[Fact], tokens: int, seed: int) -> pd.DataFrame:
@@ -43,7 +43,7 @@ def matches(lm: LanguageModel, facts: Sequence[Fact]) -> list[float]:
     encoded = [encode_with_target(lm.tokenizer, fact.question, fact.target_new) for fact in facts]
     prompts = [ids[:first] for ids, first in encoded]
     followed = go_on(lm, prompts, max((len(ids) - first for ids, first in encoded), default=0) + ROOM)
-    # The object in the form that the tokenizer brings text to is the one that the model can say.
+    # The object is compared in the tokenizer's normal form, the only one that the model can generate.
     wanted = _continuations(lm, prompts, [list(ids[first:]) for ids, first in encoded])
     return [float(begins_with(*both)) for both in zip(_continuations(lm, prompts, followed), wanted, strict=True)]
 
@@ -89,7 +89,7 @@ def _entropy(sequence: list[str], n: int) -> float:
 
 
 def _continuations(lm: LanguageModel, prompts: list[tuple[int, ...]], followed: list[list[int]]) -> list[str]:
-    """The text that each continuation adds to its prompt: pieces may only read right behind what they follow."""
+    """The text that each continuation adds to its prompt; both are decoded together, since spacing depends on both."""
     texts = []
     for prompt, tokens in zip(prompts, followed, strict=True):
         before, whole = lm.tokenizer.batch_decode(

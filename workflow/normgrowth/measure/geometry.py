@@ -1,9 +1,9 @@
 """Norm, direction, subspace and alignment of activations, compared with those of the unedited model.
 
-One pass over the layers makes four tables, so that no model is run twice and activations never pile up.
+One pass over the layers makes four tables, so that no model is run twice and few activations are in memory.
 
-Alignment is linear centred kernel alignment (CKA; Kornblith et al. 2019, arXiv 1905.00414). It is 1 for sets that a
-rotation and a scaling turn into each other, so it is blind to growth and shrinking: it belongs beside the norm. The
+Alignment is linear centred kernel alignment (CKA; Kornblith et al. 2019, arXiv 1905.00414). It is 1 for sets that
+differ by a rotation and a scaling, so it is blind to growth and shrinking: read it beside the norm. The
 plain form is biased towards 1 where there are fewer probes than dimensions; the one used here replaces HSIC by its
 unbiased estimator (Song et al. 2012; Nguyen et al. 2020, arXiv 2010.15327, eq. 3), whose CKA is near 0 for unrelated
 sets.
@@ -82,7 +82,7 @@ def compare_norms(
         now, before: the activations [n, width] of the model and of the unedited one; those of one unit are consecutive.
         residual: the residual stream [n, hidden] of the model at the same layer and tokens.
     """
-    norm, norm_before = now.norm(dim=1), before.norm(dim=1)
+    norm, norm_before = now.norm(dim=1), before.norm(dim=1)  # [n], as ratio and cosine
     ratio = norm / norm_before
     ratio_of_means = norm.mean() / norm_before.mean()
     cosine = torch.nn.functional.cosine_similarity(now, before, dim=1)
@@ -132,16 +132,19 @@ def _columns_of(left: Departure) -> dict[str, int | float | list[float]]:
 
 
 def _coordinates(now: torch.Tensor, before: torch.Tensor) -> pd.DataFrame:
-    """Both principal coordinates of each vector, in the unedited model's plane, and the plane's shares of variance.
+    """Principal coordinates of vectors `now` [n, d] in the plane of `before` [n, d], the unedited model's vectors.
 
-    Fewer than three vectors span no plane: the coordinates that are missing are 0.
+    Fewer than three vectors span no plane: missing coordinates are 0.
+
+    Returns:
+        One row per vector: `number, pc1, pc1_share, pc2, pc2_share`; shares are of the variance of `before`.
     """
     now, before = now.double(), before.double()
     centred = before - before.mean(dim=0)
     plane = principal(before, 2)
-    plane = torch.cat([plane, plane.new_zeros(len(plane), 2 - plane.shape[1])], dim=1)
+    plane = torch.cat([plane, plane.new_zeros(len(plane), 2 - plane.shape[1])], dim=1)  # [d, 2]
     shares = (centred @ plane).square().sum(dim=0) / centred.square().sum()
-    placed = (now - before.mean(dim=0)) @ plane
+    placed = (now - before.mean(dim=0)) @ plane  # [n, 2]
     columns: dict[str, object] = {"number": range(len(now))}
     for i, name in enumerate(("pc1", "pc2")):
         columns |= {name: placed[:, i].tolist(), f"{name}_share": shares[i].item()}

@@ -20,8 +20,8 @@ SEED = 1234
 """Seed of the harness: its own default, so that few-shot examples are those of published numbers."""
 
 ROWS_PER_PASS = 8
-"""Requests in one forward pass. Fixed, and not what fits the device: padding, and with it rounding, must not differ
-between runs."""
+"""Requests per forward pass. Fixed, whatever fits the device: padding, and with it rounding, must not differ between
+runs."""
 
 RESAMPLES = 1000
 """Bootstrap draws for standard errors that have no closed form."""
@@ -106,7 +106,7 @@ def _require_known(task: str, known: list[str], version: str, task_folder: Path 
 def _rows(results: dict) -> Iterator[dict]:
     for task, metrics in results["results"].items():
         leaves = _leaves(task, results["group_subtasks"])
-        # Greedy choices among NaNs look like an answer, the first one.
+        # The argmax over NaNs is an index all the same, and would look like an answer.
         broken = any(_holds_nan(sample["resps"]) for leaf in leaves for sample in results["samples"][leaf])
         n = sum(results["n-samples"][leaf]["effective"] for leaf in leaves)
         for key, value in metrics.items():
@@ -125,7 +125,7 @@ def _rows(results: dict) -> Iterator[dict]:
 
 
 def _leaves(task: str, subtasks: dict[str, list[str]]) -> list[str]:
-    """The tasks that a group is made of, itself where it is none."""
+    """The tasks of a group; a task that is no group is its own only one."""
     children = subtasks.get(task, [])
     return [leaf for child in children for leaf in _leaves(child, subtasks)] or [task]
 

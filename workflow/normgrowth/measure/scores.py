@@ -1,4 +1,4 @@
-"""ES, PS and NS: does the model say the new object where it should, and the true one where it should not have changed.
+"""ES, PS and NS: is the new object preferred on edited prompts, and the true one on prompts that should not change?
 
 For a prompt p and an object o, the loss is the mean over o's tokens of -log p(token | p, tokens before), teacher forced
 (ROME, arXiv 2202.05262, section 3.4). On a fact's prompt (ES) and paraphrases (PS) the new object should have the lower
@@ -20,7 +20,7 @@ from normgrowth.lm.tokens import EncodedTarget as Encoded
 from normgrowth.lm.tokens import encode_with_target
 
 UNASKED = {"generation_match": None, "entropy": None}
-"""Columns of table `scores` that only free texts fill, as they are where none were asked for."""
+"""Columns of table `scores` that only free generation fills, with their values where none was asked for."""
 
 TOKENS_PER_PASS = 8192
 """Padded tokens in one forward pass: bounds memory; results do not depend on it beyond rounding."""
@@ -108,7 +108,7 @@ def score_single_edits(lm: LanguageModel, editor: Editor, memory: Memory, facts:
     """Scores of each fact after its own edit on the unedited model; the parameters end bit for bit as before.
 
     Args:
-        memory: what the editor remembers before its first edit; it is not changed.
+        memory: the editor's memory before its first edit; it is not changed.
 
     Returns:
         The columns of `score_facts`, and `delta_frobenius`, the norm of the edit's change over all edited matrices

@@ -1,7 +1,7 @@
 """Leading singular values of watched matrices, and how far their leading singular subspaces have turned.
 
-Growth of the norm and rotation of the dominant directions are rival accounts of why edited models fail, so both are
-measured on the same matrices: those that are edited, and those that are not.
+Growth of the norm and rotation of the dominant directions are rival explanations of why edited models fail, so both are
+measured on the same matrices, edited ones and others.
 """
 
 from collections.abc import Collection, Iterable
@@ -15,7 +15,7 @@ from normgrowth.lm.model import LanguageModel
 from normgrowth.seeds import derive
 
 OVERSAMPLING = 8
-"""Columns of the random block beyond the triples wanted."""
+"""Columns of the random block beyond the wanted triples."""
 
 PASSES = 20
 """Multiplications by W^T W: Krylov subspaces converge with the square root of the gap, so few are needed even where
@@ -50,7 +50,7 @@ def leading(matrix: torch.Tensor, k: int, seed: int = 0) -> Leading:
         return Leading(values[:k], left[:, :k], right[:k].T)
     generator = torch.Generator().manual_seed(derive(seed, "spectra", *matrix.shape))
     directions = torch.randn(matrix.shape[1], block, generator=generator, dtype=torch.float64).to(matrix.device)
-    directions = torch.linalg.qr(directions).Q
+    directions = torch.linalg.qr(directions).Q  # [n, block]
     blocks = [directions]
     for _ in range(PASSES):
         directions = torch.linalg.qr(matrix.T @ (matrix @ directions)).Q

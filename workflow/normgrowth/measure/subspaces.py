@@ -62,7 +62,7 @@ def principal(vectors: torch.Tensor, k: int) -> torch.Tensor:
     if len(vectors) < vectors.shape[1]:
         squares, left = torch.linalg.eigh(centred @ centred.T)
         components = centred.T @ left[:, -k:].flip(1)
-        # Directions beyond the vectors' rank are noise: they must not be blown up to unit length.
+        # Directions beyond the vectors' rank are noise and must not be scaled to unit length.
         least = squares[-1].clamp(min=torch.finfo(squares.dtype).tiny) * 1e-14
         components = components / squares[-k:].flip(0).clamp(min=least).sqrt()
     else:
@@ -75,13 +75,13 @@ def departure(now: torch.Tensor, before: torch.Tensor, k: int, groups: int = 1) 
     """Departure of activations now [n, d] from the principal subspace of those before, of the same probes.
 
     Args:
-        k: principal components; at most a third of each half of the probes is taken, so that halves can tell.
+        k: principal components; at most a third of a half's number of probes, so that both halves determine them.
         groups: consecutive rows that belong together (one window's): they fall into the same half, and are one unit.
     """
     now, before = now.double(), before.double()
     n, width = before.shape
     k = max(1, min(k, n // 6, width - 1))
-    half = (torch.arange(n) // groups) % 2 == 0
+    half = (torch.arange(n) // groups) % 2 == 0  # [n]
     if n < 4 or half.all() or not bool(torch.isfinite(now).all() and torch.isfinite(before).all()):
         return _no_number(n, n // groups, width, k)
     centred = _cross_fitted(now, before, k, half, about_unedited_mean=False)
@@ -127,7 +127,7 @@ def _cross_fitted(
     influences = torch.empty(2, len(now), dtype=torch.float64)
     for held_out in (half, ~half):
         others = before[~held_out]
-        basis = principal(others, k)
+        basis = principal(others, k)  # [d, k]
         found = []
         for influence, vectors in zip(influences, (now[held_out], before[held_out]), strict=True):
             share, influence[held_out] = _explained(vectors, basis, others.mean(dim=0) if about_unedited_mean else None)
@@ -155,20 +155,20 @@ def _spread(influence: torch.Tensor, groups: int) -> float:
 def principal_angles(first: torch.Tensor, second: torch.Tensor) -> list[float]:
     """Principal angles in degrees, ascending, of subspaces with orthonormal bases [d, k] (Bjorck and Golub 1973)."""
     cosines = torch.linalg.svdvals(first.T @ second).clamp(max=1.0)
-    # Small angles are lost in their cosine: they come from the sine of what is left outside.
+    # The cosine of a small angle loses its digits, so small angles come from the sine of the part outside.
     sines = torch.linalg.svdvals(second - first @ (first.T @ second)).clamp(max=1.0).flip(0)
     angles = torch.where(cosines.square() < 0.5, cosines.acos(), sines[: len(cosines)].asin())
     return torch.rad2deg(angles).tolist()
 
 
 def _explained(vectors: torch.Tensor, basis: torch.Tensor, origin: torch.Tensor | None) -> tuple[float, torch.Tensor]:
-    """Share of the vectors' variance inside `basis`, and each vector's influence on it (mean zero).
+    """Share of the variance of vectors [n, d] inside `basis` [d, k], and each vector's influence on it [n] (mean zero).
 
     Args:
         origin: point about which variance is taken; the vectors' own mean by default.
     """
     centred = vectors - (vectors.mean(dim=0) if origin is None else origin)
-    inside, whole = (centred @ basis).square().sum(dim=1), centred.square().sum(dim=1)
+    inside, whole = (centred @ basis).square().sum(dim=1), centred.square().sum(dim=1)  # [n]
     total = whole.mean()
     if total == 0:
         return float("nan"), torch.full_like(whole, torch.nan)

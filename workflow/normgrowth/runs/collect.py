@@ -1,4 +1,4 @@
-"""A table of a study, put together from the small files that its jobs wrote."""
+"""A table of a study, collected from the small files that its jobs wrote."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class Names(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A small file, and what its rows must be of."""
+    """A small file, and the identity that its rows must have."""
 
     path: Path
     identity: Mapping[str, object]  # study, model, editor and mostly order
@@ -151,12 +151,12 @@ def _read(table: str, part: Part, digest_of: Callable[[Path], str | None]) -> tu
         if frame[keys].to_numpy().tolist() != times[keys].to_numpy().tolist():
             raise ArtefactError(f"{timing.path} holds times of other edits than {part.path} beside it; {AGAIN}")
         frame = frame.merge(times[[*keys, *WITHOUT_TIMES[table]]], on=keys, how="left")
-    # Columns without a value in one file must not decide the type of the others.
+    # Empty columns of one file must not decide the type of those of the others.
     return frame[SCHEMAS[table].names].astype(object), said
 
 
 def _checked(table: str, part: Part, digest_of: Callable[[Path], str | None]) -> tuple[pd.DataFrame, Provenance]:
-    """The rows of a file and its provenance, once both are found to be what the part says."""
+    """The rows of a file and its provenance, after a check of both against the part."""
     frame, said = read_table_and_provenance(part.path, table)
     require_rows(part.path, frame, said, part.identity, part.steps)
     if part.state and (digest := digest_of(part.state)) is not None:

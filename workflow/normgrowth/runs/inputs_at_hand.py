@@ -1,4 +1,4 @@
-"""The inputs at hand, compared with what the tables of a study record that they were made from."""
+"""Comparison of the inputs at hand with the hashes that a study's tables record."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ KINDS = {"statistics": SECOND_MOMENTS, "null_spaces": NULL_SPACES, "hypernetwork
 """Kinds of tensor files, by the name under which tables record their hash."""
 
 MADE_FROM_A_MODEL = frozenset({"contexts", *KINDS})
-"""Roles of inputs that were made from a model and say from which."""
+"""Roles of inputs that were made from a model and record its revision."""
 
 SHOWN = 12
 """Characters of a hash in messages."""
@@ -27,14 +27,14 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class Models:
-    """Model folders whose files were found to be those of their manifest."""
+    """Model folders whose files match their manifest."""
 
     revisions: dict[str, str]  # by the folder's name
     manifests: dict[str, str]  # SHA-256 by path
 
 
 def verified_models(folders: Sequence[Path]) -> Models:
-    """The models in these folders, once every file is hashed and compared with the manifest.
+    """The models in these folders, after a comparison of every file with the manifest.
 
     Raises:
         ModelError: when a file differs, is missing or is left over.
@@ -52,10 +52,10 @@ class Inputs:
     """The other inputs of a study."""
 
     hashes: dict[str, dict[str, str]]  # SHA-256 by path, by the name under which tables record it
-    made_from: dict[Path, object]  # what files that were made from a model say of its revision
+    made_from: dict[Path, object]  # revision of the model that a file was made from
 
     def require_models(self, models: Models) -> None:
-        """Refuse files that were made from no model at hand.
+        """Refuse files that were made from a model that is not at hand.
 
         Raises:
             ArtefactError: naming the first such file and the remedy.
@@ -75,7 +75,7 @@ def read_inputs(files: Mapping[str, Sequence[Path]]) -> Inputs:
         files: by the name under which tables record their hash.
 
     Raises:
-        ArtefactError: naming the first file that has changed, or is not what its role says.
+        ArtefactError: naming the first file that has changed or is of another kind than its role.
     """
     hashes: dict[str, dict[str, str]] = {}
     made_from: dict[Path, object] = {}
@@ -87,13 +87,13 @@ def read_inputs(files: Mapping[str, Sequence[Path]]) -> Inputs:
 
 
 def quality_of_model(path: Path, expected: str) -> object:
-    """What a trained model reaches, from a JSON file in its folder.
+    """Scores that a trained model reaches, from a JSON file in its folder.
 
     Args:
         expected: revision of the model in that folder.
 
     Raises:
-        ArtefactError: when the file has changed, or says that it is of another model.
+        ArtefactError: when the file has changed, or is of another model.
     """
     figures = read_json(path)
     of = figures.get("model") if isinstance(figures, dict) else None
@@ -150,10 +150,10 @@ def shortened(digest: object) -> str:
 
 
 def _model_of(path: Path, role: str) -> object:
-    """The revision of the model that a file says it was made from.
+    """The revision of the model in a file's own metadata.
 
     Raises:
-        ArtefactError: when the file has changed, or holds something else than its role says.
+        ArtefactError: when the file has changed, or is of another kind than its role.
     """
     said = read_metadata(path, KINDS[role]) if role in KINDS else read_json(path)
     return said.get("model") if isinstance(said, dict) else None

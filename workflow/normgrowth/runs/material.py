@@ -20,7 +20,7 @@ class Material:
 
     facts: list[Fact]
     order: list[Fact]  # the run's edit order
-    text: Path  # that probes are cut from
+    text: Path  # source of the probes' windows
     heldout: Path | None  # text for perplexity; None where that is not measured
     seed: int
     measure: Measure  # the study's section `measure`
@@ -48,7 +48,7 @@ class Material:
         return windows(self.heldout, lm.tokenizer, length, count, self.seed, "perplexity")
 
     def untouched(self, step: int) -> list[Fact]:
-        """Facts at the end of the order: the same at every step that has not reached them."""
+        """Facts at the end of the order: the same at every step before they are edited."""
         wanted = self.measure.untouched_facts
         return self.order[max(step, len(self.order) - wanted) :] if wanted else []
 

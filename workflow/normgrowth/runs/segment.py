@@ -1,8 +1,9 @@
 """Driving an editor along an edit order, one segment at a time.
 
 A segment is N consecutive edits. It starts from the replayed states of the segments before it and leaves its own state,
-the norms after every step, the edit log and the scores of each fact just after its edit. Nothing in it depends on where
-segments begin: contexts, second moments and targets follow from the weights, and batches are counted along the order.
+the norms after every step, the edit log and the scores of each fact just after its edit. The result does not depend on
+segment boundaries: contexts, second moments and targets follow from the weights, and batches are counted along the
+order.
 """
 
 import math
@@ -33,7 +34,7 @@ from normgrowth.runs.telemetry import NormTelemetry
 
 @dataclass(frozen=True)
 class Run:
-    """The names of a run (identity columns) and what its states must carry to be continued."""
+    """The names of a run (identity columns), and the metadata that its states must carry to be continued."""
 
     study: str
     model: str
@@ -163,7 +164,7 @@ class _Log:
         self.load, self.edit, self.telemetry, self.score = _Timer(), _Timer(), _Timer(), _Timer()
 
     def add(self, call: Call, trace: Trace, norms: list[dict], scores: pd.DataFrame) -> None:
-        """Note what a call of the editor, the last one timed, has done."""
+        """Add rows for one call of the editor, the one timed last."""
         self.norms += norms
         seconds = self.edit.last / len(call.facts)
         for i, record in enumerate(trace.records):
@@ -200,7 +201,7 @@ class _Log:
 
 
 class _Start(NamedTuple):
-    """Everything that the first edit of a segment finds, beside the weights."""
+    """Objects that a segment starts with, beside the weights."""
 
     telemetry: NormTelemetry
     memory: Memory

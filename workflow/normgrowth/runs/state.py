@@ -1,10 +1,9 @@
-"""A segment's saved state, and the weights it stands for.
+"""A segment's saved state, and the weights that it encodes.
 
 A state holds what its own segment changed: the factors of each step's change where the editor knows them, or else the
 changed matrices themselves and their biases; beside them the editor's memory. Weights are rebuilt by replaying the
 chain of states from the unedited model, with the operations that made them, so they come out bit for bit. Each state
-names its run and segment, the hash of the one it grew from, the model and the settings; one that does not fit is
-refused.
+names its run and segment, the hash of the previous state, the model and the settings; one that does not fit is refused.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +22,7 @@ from normgrowth.layout import STATE_FILE, segment_folder
 from normgrowth.lm.model import LanguageModel
 
 STATE = "state"
-"""Kind of file that a state is."""
+"""Kind of the tensor file of a state."""
 
 DENSE, FACTORS = "dense", "factors"
 """Forms of a state: changed matrices themselves, or factors of each step's change."""
@@ -89,7 +88,8 @@ def restore(lm: LanguageModel, chain: Path | str, segments: int, expected: Mappi
         expected: metadata that every state must carry (names of the run, model revision, settings, seed, ...).
 
     Raises:
-        ArtefactError: when a state is missing, damaged, of another run or segment, or did not grow from the one before.
+        ArtefactError: when a state is missing, damaged, of another run or segment, or does not continue the previous
+        one.
     """
     memory: Memory = {}
     parent = None
@@ -117,7 +117,7 @@ def _require_of_run(path: Path, metadata: dict, number: int, expected: Mapping[s
 
 
 class EditedModel:
-    """A model after some of its edits that can go back to before them.
+    """A model after some of its edits that can be switched back to the unedited one.
 
     Only the edited matrices and their biases are kept twice. `projections` are the edited matrices; none where the
     model is the unedited one.
@@ -140,7 +140,7 @@ class EditedModel:
 
     @contextmanager
     def undone(self) -> Iterator[None]:
-        """Inside the block the model is the unedited one."""
+        """Restore the unedited model inside the block."""
         self._set(self._unedited)
         try:
             yield

@@ -1,4 +1,4 @@
-"""Progress of a study's runs: what a job leaves while it edits a segment, and what `status` makes of it.
+"""Progress of a study's runs: the file that a job writes while it edits a segment, and the lines of `status`.
 
 While a segment is edited, a small file beside its folder counts the edits done. A finished segment has its state
 instead, and its wall times in table `speed`.
@@ -55,7 +55,7 @@ def chains(runs: StudyRuns, folder: Path) -> list[ChainStatus]:
 
 
 def line_of(status: ChainStatus) -> str:
-    """One line that says how far a run has come."""
+    """One line on the progress of a run."""
     name = f"{status.model} {status.editor} order {status.order}"
     parts = [f"{status.done:,}/{status.total:,} edits"]
     if status.done == status.total:
@@ -90,7 +90,7 @@ def _seconds(segment: Path) -> float:
 
 
 class SegmentProgress:
-    """The file that says how many edits of a segment are done, while it is being edited.
+    """The file that counts the edits of a segment while it is being edited.
 
     It is written every few seconds at most, and never makes the job fail. It stays where a job failed or was killed;
     the job that edits the segment again writes it anew.

@@ -9,12 +9,12 @@ from normgrowth.lm.anatomy import Projection, frobenius
 from normgrowth.lm.model import LanguageModel
 
 RECOUNT = 50
-"""Edits between measurements of controls that nothing is known to have written to."""
+"""Edits between measurements of controls without a known write."""
 
 
 @dataclass
 class _Control:
-    """A matrix that should not move, with its norm since something last wrote to it."""
+    """A matrix that should not change, with its norm after the last write to it."""
 
     projection: Projection
     norm: float
@@ -22,7 +22,7 @@ class _Control:
 
     @classmethod
     def of(cls, projection: Projection) -> "_Control":
-        """The control as it is now."""
+        """The control in its current state."""
         return cls(projection, frobenius(projection.matrix), _written(projection))
 
 
@@ -32,7 +32,7 @@ class NormTelemetry:
     The editor's layers' down-projections are `edited`; all other watched matrices are `control`: they should not move,
     and are measured whenever something has written to them and every `RECOUNT` edits. No copies of controls are kept:
     their drift is the change of their norm, which is a lower bound, and zero to the last bit only if nothing moved.
-    What is told of a step follows from the weights alone, so that a split run tells the same.
+    Rows of a step follow from the weights alone, so that a split run gives the same rows.
     """
 
     def __init__(self, lm: LanguageModel, edited_layers: tuple[int, ...]) -> None:
@@ -48,7 +48,7 @@ class NormTelemetry:
         self._difference = {p.name: torch.empty_like(self._original[p.name]) for p in self._edited}
 
     def rebase(self) -> None:
-        """Take the weights of now for those that the next step changes."""
+        """Take the current weights as the start of the next step."""
         for projection in self._edited:
             self._previous[projection.name].copy_(projection.matrix)
 
@@ -70,7 +70,7 @@ class NormTelemetry:
         return rows
 
     def recount(self, step: int) -> None:
-        """Measure controls that nothing is known to have written to; a run calls it at its end too.
+        """Measure controls without a known write; also called at the end of a run.
 
         Raises:
             EditError: when one has moved unseen.
@@ -101,7 +101,7 @@ class NormTelemetry:
         )
 
     def _distance(self, projection: Projection, other: torch.Tensor) -> float:
-        difference = self._difference[projection.name]  # made once: a new one costs more than to subtract
+        difference = self._difference[projection.name]  # a buffer made once: allocation costs more than the subtraction
         return frobenius(torch.sub(projection.matrix, other, out=difference))
 
     def _control_row(self, control: _Control, step: int) -> dict:

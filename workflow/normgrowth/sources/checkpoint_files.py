@@ -1,6 +1,6 @@
-"""Files of a checkpoint: which of a folder are loaded, and which tensors they say they hold.
+"""Files of a checkpoint: those of a folder that are loaded, and the tensors in their headers.
 
-Only names, links and headers are read, without torch: it is cheap enough to be asked before any work.
+Only names, links and headers are read, without torch: cheap enough to do before any work.
 """
 
 import json
@@ -34,7 +34,7 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 MERGE = "merge it into its model (peft: merge_and_unload, then save_pretrained) and give the merged model"
 
 WRAPPERS = ("_orig_mod", "module", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-"""Parts of tensors' names that torch.compile, distributed training and activation checkpointing put in between."""
+"""Parts that torch.compile, distributed training and activation checkpointing insert into tensors' names."""
 
 _SHARD = re.compile(r".*-\d+-of-\d+\.safetensors")
 _INDEX_OF_BLOCK = re.compile(r"(?:^|\.)(\d+)\.")
@@ -235,10 +235,10 @@ def _refuse_broken_links(folder: Path) -> None:
 
 
 def again(folder: Path | str, changed: Path | None = None) -> str:
-    """Instruction by which a model folder is made again.
+    """Instruction, for a message, to make a model folder again.
 
     Args:
-        changed: the file whose bytes are others than they were; None where something else is amiss.
+        changed: the file whose bytes have changed; None for another fault.
     """
     folder = Path(folder)
     candidates = (folder / CONFIG, *folder.glob("*"))

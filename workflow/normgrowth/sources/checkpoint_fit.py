@@ -1,8 +1,8 @@
 """Check that a checkpoint is the model that its configuration describes: every tensor of the model is in the files.
 
-transformers fills what a file lacks with random numbers and passes over what it does not know. Here the model is made
-without memory (on torch's meta device) and loaded from the headers alone, by transformers' own rules of names, so
-that what is missing or left over is known before weights are read.
+transformers fills missing tensors with random numbers and ignores unknown ones. Here the model is made without memory
+(on torch's meta device) and loaded from the headers alone, by transformers' own rules of names, so that missing and
+superfluous tensors are known before weights are read.
 """
 
 import json
@@ -31,7 +31,7 @@ HOW_IT_RUNS = frozenset(
         *("experts_implementation", "_experts_implementation", "_experts_implementation_internal"),
         # The weights are float32 whatever they were saved as.
         *("torch_dtype", "dtype"),
-        # What a pass gives back.
+        # Outputs of a pass.
         *("use_cache", "return_dict", "output_attentions", "output_hidden_states", "torchscript"),
         # Empty: others are refused.
         *QUANTISATION_KEYS,
@@ -40,14 +40,14 @@ HOW_IT_RUNS = frozenset(
         *("_name_or_path", "name_or_path"),
     }
 )
-"""Keys of a configuration that say how a model is run or where it is from, not what it is: they are left out."""
+"""Keys of a configuration, left out, that say how a model is run or where it comes from, not what it is."""
 
 GENERATION = "generation_config.json"
 MOST_LAYERS = 1000
 FLOATS = ("F64", "F32", "F16", "BF16")
 
 OUTER = ("base_model", "model", "transformer", "language_model", "lm", "net", "student")
-"""First parts of all names of a model that was saved as a part of something else."""
+"""Name prefixes of a model that was saved as a part of another module."""
 
 HEAD = "lm_head.weight"
 CODES = (
@@ -80,7 +80,7 @@ class Fit(NamedTuple):
 
 
 class Misfit(NamedTuple):
-    """Fault of a checkpoint, in words, and the number of tensors that are amiss."""
+    """Fault of a checkpoint, in words, and the number of tensors at fault."""
 
     fault: str
     tensors: int
@@ -118,7 +118,7 @@ def configuration(folder: Path | str) -> PreTrainedConfig:
             raise ModelError(
                 f"{CONFIG} of a {kind} cannot be used: {_unrecognised(kind, stated) or said(error)}"
             ) from error
-    config.name_or_path = ""  # which tokenizer is taken must not hang on where the folder is
+    config.name_or_path = ""  # the choice of tokenizer must not depend on the folder's path
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ModelError(f"{CONFIG} is that of a {kind}, which is no causal language model of transformers")
     text = config.get_text_config()
@@ -141,7 +141,7 @@ def read_settings(path: Path) -> dict:
 
 
 def fit(config: PreTrainedConfig, tensors: Mapping[str, Tensor]) -> Fit:
-    """Hold the tensors of a checkpoint against the model that a configuration describes.
+    """Compare the tensors of a checkpoint with the model that a configuration describes.
 
     Args:
         tensors: by name, from the headers of all files.
@@ -271,7 +271,7 @@ def _load_headers(
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Suppress warnings: what matters of them is an error here."""
+    """Suppress warnings: those that matter are errors here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,7 +1,7 @@
 """Downloads: files of the web pinned by hash, resumed where a connection broke, and the retries of all requests.
 
-Written on urllib, because download libraries at hand (pooch) begin a file anew where a connection broke, and do not see
-that the server has another version of it by then.
+Written on urllib, because download libraries (pooch) restart a file after a broken connection, and do not notice that
+the server has another version by then.
 """
 
 import http.client
@@ -25,7 +25,7 @@ PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds between attempts; after the last one the failure stands."""
 
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""HTTP answers that a later request may not get."""
+"""HTTP status codes of temporary failures."""
 
 READ_TIMEOUT = 60
 """Seconds without a byte after which a connection counts as broken."""
@@ -34,11 +34,11 @@ CHUNK = 2**18
 """Bytes read at once."""
 
 NOTHING_LEFT = 416
-"""HTTP answer to a request for what follows the last byte."""
+"""HTTP status of a request for bytes beyond the end."""
 
 
 class TransientError(Exception):
-    """A failure that may pass; `progressed` where something was gained before it."""
+    """A temporary failure; `progressed` where bytes arrived before it."""
 
     def __init__(self, message: str, progressed: bool = False) -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ class TransientError(Exception):
 
 
 def retry(work: Callable[[], T]) -> T:
-    """Result of `work`, tried again after growing pauses; they begin anew whenever something was gained.
+    """Result of `work`, retried after growing pauses, which start over whenever there was progress.
 
     Raises:
         TransientError: of the last attempt.
@@ -102,8 +102,8 @@ def _resume(url: str, partial: Path, version: Path, size: int | None) -> None:
     """Make one request for what is missing; return once the server has no more.
 
     Raises:
-        ArtefactError: when trying again is of no use.
-        TransientError: when it may be.
+        ArtefactError: when a retry cannot help.
+        TransientError: when it may.
     """
     request = urllib.request.Request(url, headers={"User-Agent": "normgrowth", "Accept-Encoding": "identity"})
     have = partial.stat().st_size if partial.exists() else 0

@@ -2,9 +2,9 @@
 
 `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean to huggingface_hub.
 
-`hf_hub_download` does the cache, the ETags and the resuming of one file. `snapshot_download` is not used: it lists all
-of the repository once more, and where the Hub answers an error it may take a part of a snapshot for the model. Neither
-waits for a busy Hub, sees that a file in the cache is damaged, or says what a user can do.
+`hf_hub_download` does the cache, the ETags and the resuming of one file. `snapshot_download` is not used: it lists the
+repository once more, and after an error of the Hub it may take a partial snapshot for the model. Neither waits for a
+busy Hub, notices a damaged file in the cache, or tells the user what to do.
 """
 
 import os
@@ -61,7 +61,7 @@ def fetch_model(repo: str, revision: str) -> list[Path]:
         revision: full hash of a commit.
 
     Raises:
-        ModelError: when the model cannot be had, with what to do.
+        ModelError: when the model cannot be fetched, with the remedy.
     """
     if fault := commit_fault(repo, revision):
         raise ModelError(f"revision {revision!r} of {repo}: {fault}")
@@ -70,12 +70,12 @@ def fetch_model(repo: str, revision: str) -> list[Path]:
     try:
         return _whole(_fetched(repo, revision))
     except TransientError as failure:
-        # A commit never changes, so what the cache holds of it is as good.
+        # A commit never changes, so the cached files will do.
         return _whole(_cached(repo, revision, str(failure)))
 
 
 def _whole(files: list[Path]) -> list[Path]:
-    """The files, once those whose name in the cache is a SHA-256 are found to have it.
+    """The files, after a check of those whose name in the cache is a SHA-256.
 
     Raises:
         ModelError: naming the file and the remedy.

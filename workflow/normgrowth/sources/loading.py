@@ -74,7 +74,7 @@ def load_model(folder: Path | str, device: str = "cpu", gpus: int = 1) -> Langua
 def check_model(folder: Path | str, what: str) -> None:
     """Refuse a model folder that `load_model` would refuse, without loading it; `what` names it in the message.
 
-    Every number of the weights is looked at, once.
+    Every number of the weights is checked once.
 
     Raises:
         ModelError: as `load_model` does.
@@ -152,7 +152,7 @@ def link_model(files: Iterable[Path], out: Path | str, source: dict, what: str) 
 
 
 def _refuse_what_would_be_lost(out: Path) -> None:
-    """Refuse to replace a folder that holds more than links and what the workflow wrote itself."""
+    """Refuse to replace a folder that holds more than links and the workflow's own files."""
     for path in sorted(out.iterdir()) if out.is_dir() and not _trained_here(out) else ():
         ours = path.name.startswith(".") or path.name.split(".")[0] in WRITTEN_BY_WORKFLOW
         if not path.is_symlink() and not ours:
@@ -163,7 +163,7 @@ def _refuse_what_would_be_lost(out: Path) -> None:
 
 
 def _trained_here(out: Path) -> bool:
-    """Test for a folder with a model as the workflow trained it, which can be made again."""
+    """Test for a folder with a model that the workflow trained and can train again."""
     try:
         figures = read_json(out / FIGURES)
         return isinstance(figures, dict) and "model" in figures and figures["model"] == revision_of_files(out)

@@ -1,7 +1,7 @@
 """Manifests of model folders: the hash of every file of a model, and the check of the files against it.
 
 The manifest is what the workflow depends on: it is small, and equal files make equal manifests. Loading a model checks
-every file that it reads, so that a model is the one that its manifest says, bit for bit.
+every file that it reads, so that a model matches its manifest bit for bit.
 """
 
 import hashlib
@@ -98,7 +98,7 @@ def verify(folder: Path | str) -> list[Path]:
     if not (folder / MANIFEST).exists() and not beside(folder / MANIFEST).exists():
         return model_files(folder)
     stated = read_manifest(folder)["files"] if folder.is_dir() else {}
-    # First what is there: a damaged index is then named for what it is.
+    # Files that exist come first, so that a damaged index is reported as such.
     for name, digest in sorted(stated.items()):
         if (folder / name).is_file():
             _require(folder / name, digest)

@@ -30,7 +30,7 @@ def json_object(path: Path) -> dict:
     """The JSON object in a file.
 
     Raises:
-        ValueError: when there is another thing in it, said without the file's name.
+        ValueError: when it holds anything else; the message does not name the file.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -49,7 +49,7 @@ def layers_in(path: Path | str) -> int:
     """Number of transformer blocks that a `config.json` states.
 
     Raises:
-        ModelError: when the file is missing, or does not say, or says it of a kind of model that cannot be edited.
+        ModelError: when the file is missing or does not state it, or the kind of model cannot be edited.
     """
     config = read_config(path)
     if fault := config_fault(config):

@@ -15,9 +15,9 @@ SETTINGS = "tokenizer_config.json"
 def load_tokenizer(folder: Path | str, config: PreTrainedConfig, rows: int) -> PreTrainedTokenizerBase:
     """The tokenizer of a folder, of a class that transformers has; its ids are rows of the embedding.
 
-    Special tokens beyond the embedding, which fine-tuning code likes to add, are not made out in texts, and no row is
-    padded with one. A tokenizer that names no token for the beginning or end of texts gets the one that it puts before
-    texts, or that the model's configuration states.
+    Special tokens beyond the embedding, which fine-tuning code often adds, are not recognised in texts or used as
+    padding. A tokenizer that names no token for the beginning or end of texts gets the one that it puts before texts,
+    or the one that the model's configuration states.
 
     Args:
         rows: number of rows of the model's embedding.
@@ -59,7 +59,7 @@ def _refuse_own_code(settings: Path) -> None:
 
 
 def _begin_token(tokenizer: PreTrainedTokenizerBase, stated: dict, rows: int) -> str:
-    """The token that texts begin with, by the tokenizer's own doing or by the model's stated configuration."""
+    """The token that texts begin with: the tokenizer's own, or the one that the model's configuration states."""
     encoded = tokenizer("a", return_special_tokens_mask=True)
     before = [id_ for id_, special in zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True) if special]
     for found in (before[:1], stated.get("bos_token_id"), stated.get("eos_token_id")):

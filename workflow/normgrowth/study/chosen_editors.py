@@ -39,7 +39,7 @@ class ChosenEditor:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What must be gathered before its first edit, by the names in `editors.settings`."""
+        """Resources to gather before the first edit, by their names in `editors.settings`."""
         return self.settings.needs
 
     @property

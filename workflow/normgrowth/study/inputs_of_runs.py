@@ -13,10 +13,10 @@ from normgrowth.study.plan import Plan
 from normgrowth.study.sections import CheckpointDifference
 
 RELATIVE = "relative"
-"""Stands in a file's name for a threshold in the model's own units."""
+"""Part of a file name that stands for the default threshold, relative to the model."""
 
 BEFORE = "before"
-"""Name of the state before a segment among what the segment reads."""
+"""Key of the state before a segment among the segment's inputs."""
 
 
 def threshold_of(name: str) -> float | None:
@@ -41,13 +41,13 @@ class Files:
         return local_path(path, self.study.assets)
 
     def sources_of_facts(self, name: str) -> tuple[list[str], list[str]]:
-        """What facts are imported from: downloads, and the user's own file."""
+        """Files that facts are imported from: downloads, and the user's own file."""
         source = self.study.fact_sources[name]
         own = [self.local(source.path)] if source.kind == "local" else []
         return [file.path for file in downloads_of(source)], own
 
     def sources_of_text(self, name: str) -> tuple[list[str], list[str]]:
-        """What a text is put together from: downloads, and the user's own files."""
+        """Files that a text is joined from: downloads, and the user's own files."""
         source = self.study.text_sources[name]
         own = [self.local(path) for path in source.paths] if source.kind == "local" else []
         return [file.path for file in downloads_of(source)], own
@@ -81,7 +81,7 @@ class Files:
         }
 
     def gathered(self, model: str, name: str) -> dict[str, str]:
-        """What an editor reads that was gathered before its first edit, by the name of its option."""
+        """Files gathered for an editor before its first edit, by the option that takes them."""
         editor = self.plan.editor(model, name)
         layers = editor.settings.layers or ()
         files = {}
@@ -102,7 +102,7 @@ class Files:
         return files
 
     def _of_all_editors(self) -> dict[str, tuple[str, ...]]:
-        """What the editors of all runs read that was gathered before, sorted, by the name of its option."""
+        """Gathered files of the editors of all runs, sorted, by the option that takes them."""
         files: dict[str, set[str]] = {}
         for run in self.plan.runs:
             for option, file in self.gathered(*run.split("/")).items():
@@ -110,7 +110,7 @@ class Files:
         return {option: tuple(sorted(found)) for option, found in sorted(files.items())}
 
     def before_segment(self, model: str, editor: str, order: int | str, segment: int) -> dict[str, str]:
-        """What a segment reads: what was gathered, the norms that a control arm follows, and the state before."""
+        """Input files of a segment: gathered resources, the norms that a control arm follows, and the state before."""
         chosen, files = self.plan.editor(model, editor), self.gathered(model, editor)
         if TRAJECTORY in chosen.needs:
             files["trajectory"] = self.of_segment("norms.parquet", model, _controlled(chosen) or editor, order, segment)
@@ -174,7 +174,7 @@ class Files:
         return files + (self.of_segments(layout.TIMING_FILE) if table == "edits" else [])
 
     def vetted(self) -> list[str]:
-        """What training reached, for each trained model of the study: recall, and success of single edits."""
+        """Files with the recall and the success of single edits of each model that the study trains."""
         folders = [layout.MODEL.format(model=model) for model in self.study.models if model in self.plan.trained()]
         return [f"{folder}/{name}.json" for folder in folders for name in ("figures", "editability")]
 
@@ -184,7 +184,7 @@ class Files:
         return sorted({*self.study.models, *(model for what in compared for model in (what.base, what.result))})
 
     def data_of_intervention(self, name: str) -> tuple[str, str]:
-        """What an intervention reads, as the name of its option and a file: text, facts, or the model after it."""
+        """Input of an intervention, as the name of its option and a file: text, facts, or the model after it."""
         what = self.study.interventions[name]
         if isinstance(what, CheckpointDifference):
             return "result", layout.MANIFEST.format(model=what.result)

@@ -123,7 +123,7 @@ class Plan:
 
     @property
     def single_edit_runs(self) -> list[str]:
-        """Those of `runs` whose editor can edit a fact alone: all but control arms that follow another run."""
+        """The `runs` whose editor can edit a fact alone: all but control arms that follow another run."""
         return [str(pair) for pair in self.pairs if TRAJECTORY not in self.editor(*pair).needs]
 
     @property

@@ -149,7 +149,7 @@ def partitions() -> dict[str, Partition]:
 
 
 def jobs_of(folder: Path, prefix: str) -> list[Job]:
-    """This user's jobs in the queue that were submitted from `folder` under a name that begins with `prefix`."""
+    """Jobs of this user in the queue that were submitted from `folder` under a name that begins with `prefix`."""
     lines = ask("squeue", "-h", "--me", "-o", "%i|%j|%T|%Z").splitlines()
     jobs = [Job(*line.split("|", 3)) for line in lines]
     return [job for job in jobs if job.name.startswith(prefix) and Path(job.folder) == folder]

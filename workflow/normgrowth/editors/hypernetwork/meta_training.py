@@ -1,8 +1,8 @@
 """Training a hypernetwork on facts that no run edits: make edits, each alone, and follow the gradient through them.
 
-The loss of an edit is that of the new objects on the facts' prompts and paraphrases after it, and the divergence from
-the unedited model on prompts that it should not change, the facts' neighbours. The language model stays as it is: an
-edit is added to what its matrices write, and never to them.
+The loss of an edit has two parts: that of the new objects on the facts' prompts and paraphrases after the edit, and the
+divergence from the unedited model on prompts that the edit should not change, the facts' neighbours. The language
+model's weights stay as they are: an edit is added to the outputs of its matrices.
 """
 
 import math
@@ -68,16 +68,14 @@ def split(facts: list[Fact], share: float, seed: int) -> Split:
 
 
 class Checkpoint(NamedTuple):
-    """The file that holds the state of a training at its last validation."""
+    """File with the state of a training at its last validation."""
 
     path: Path
-    identity: Mapping[str, object]  # what the file must say to be continued; any other is ignored
+    identity: Mapping[str, object]  # metadata the file must carry to be continued; any other file is ignored
 
 
 def train(lm: LanguageModel, network: Network, facts: Split, seed: int, checkpoint: Checkpoint) -> Trained:
-    """Train until the validation loss stops falling; continue from `checkpoint`, where a killed training left one.
-
-    The checkpoint is not removed.
+    """Train until the validation loss stops falling; continue from `checkpoint` where it exists, and leave it there.
 
     Raises:
         QualityError: when the loss is no longer a number.
@@ -125,7 +123,7 @@ class _Loop:
         self.waited = 0
 
     def step(self, step: int) -> None:
-        """One step of Adam on edits that its number picks."""
+        """One step of Adam, on edits drawn by the step's number."""
         random = Random(derive(self.seed, "hypernetwork step", step))
         settings = self.network.settings
         self.adam.zero_grad()
@@ -145,7 +143,7 @@ class _Loop:
         self.losses.append((step, loss))
 
     def save(self, checkpoint: Checkpoint, step: int) -> None:
-        """Write everything that the next step depends on."""
+        """Save everything that the next step depends on."""
         tensors = {f"now.{name}": tensor for name, tensor in self.parameters.items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for number, state in self.adam.state_dict()["state"].items():
@@ -185,7 +183,7 @@ class _Loop:
 def _loss(
     lm: LanguageModel, network: Network, parameters: Parameters, facts: list[Fact], random: Random
 ) -> torch.Tensor:
-    """The loss of one joint edit, made alone on the unedited model."""
+    """Loss of one joint edit of the facts, made on the unedited model."""
     settings = network.settings
     _, tokens = token_gradients(lm, facts, network.layers, network.answer_tokens_only)
     changes = {}
@@ -205,7 +203,7 @@ def _loss(
             return settings.edit_weight * wanted.losses(wanted.predictions(lm)).mean()
     ids, mask = lm.pad([encode(lm.tokenizer, prompt).ids for prompt in neighbours])
     with torch.no_grad():
-        unedited = _next_token(lm, ids, mask)
+        unedited = _next_token(lm, ids, mask)  # [neighbours, vocabulary]
     with edited(lm, changes):
         loss = settings.edit_weight * wanted.losses(wanted.predictions(lm)).mean()
         now = _next_token(lm, ids, mask)
@@ -234,7 +232,7 @@ def _mean_loss(lm: LanguageModel, network: Network, parameters: Parameters, fact
 def _normalisation(lm: LanguageModel, network: Network, facts: list[Fact]) -> Parameters:
     """Mean and standard deviation of [x; g] over the training facts and the edited matrices.
 
-    Published code keeps running figures; the model is frozen, so one pass gives what they tend to.
+    Published code keeps running averages; the model is frozen, so one pass gives their limit.
     """
     d, o = input_output_widths(lm, network.layers)
     total, square = torch.zeros(2, d + o, dtype=torch.float64, device=lm.device)
@@ -242,9 +240,9 @@ def _normalisation(lm: LanguageModel, network: Network, facts: list[Fact]) -> Pa
     for fact in facts:
         _, tokens = token_gradients(lm, [fact], network.layers, network.answer_tokens_only)
         for of_layer in tokens.values():
-            # Tokens that a layer's output does not matter at are not edited at, and would only dilute.
+            # Tokens without a gradient take no part in an edit, and would only dilute the moments.
             present = (of_layer.gradients != 0).any(dim=1)
-            rows = torch.cat([of_layer.inputs, of_layer.gradients], dim=1)[present].double()
+            rows = torch.cat([of_layer.inputs, of_layer.gradients], dim=1)[present].double()  # [m, d + o]
             count, total, square = count + len(rows), total + rows.sum(dim=0), square + rows.square().sum(dim=0)
     mean = total / count
     return {"mean": mean.float(), "std": (square / count - mean.square()).clamp(min=0).sqrt().float()}

@@ -36,8 +36,8 @@ Parameters = dict[str, torch.Tensor]
 class TokenGradients:
     """Inputs and output gradients of one matrix at m tokens."""
 
-    inputs: torch.Tensor  # [m, d], what it read
-    gradients: torch.Tensor  # [m, o], of the loss by what it wrote
+    inputs: torch.Tensor  # [m, d], what the matrix read
+    gradients: torch.Tensor  # [m, o], of the loss with respect to what it wrote
 
 
 def token_gradients(
@@ -53,7 +53,7 @@ def token_gradients(
 
     def watched(layer: int) -> Callable[[torch.Tensor], torch.Tensor]:
         def add(values: torch.Tensor) -> torch.Tensor:
-            # A zero whose gradient is that of the output: no gradient of the weights is ever formed.
+            # A zero [rows, tokens, o] whose gradient is that of the output: no gradient of the weights is ever formed.
             added[layer] = torch.zeros_like(values, requires_grad=True)
             return values + added[layer]
 
@@ -65,7 +65,7 @@ def token_gradients(
             stack.enter_context(changing(lm.anatomy, (layer, "mlp_output"), watched(layer)))
         losses = batch.losses(batch.predictions(lm))
         gradients = torch.autograd.grad(losses.sum(), [added[layer] for layer in layers])
-    taken = torch.zeros_like(batch.mask, dtype=torch.bool)
+    taken = torch.zeros_like(batch.mask, dtype=torch.bool)  # [rows, tokens]
     if answer_tokens_only:
         taken[batch.row, batch.position] = True
     else:
@@ -91,6 +91,7 @@ class Network:
         generator = torch.Generator().manual_seed(derive(seed, "hypernetwork"))
         parameters: Parameters = {"rate": torch.ones(count)}
         for block in range(BLOCKS):
+            # width is d + o; scale and shift have a row per edited matrix
             parameters[f"into.{block}"] = torch.randn(width, rank, generator=generator) / width**0.5
             parameters[f"out.{block}"] = torch.zeros(rank, width)
             parameters[f"bias.{block}"] = torch.zeros(width)
@@ -100,6 +101,7 @@ class Network:
 
     def transform(self, p: Parameters, number: int, tokens: TokenGradients) -> tuple[torch.Tensor, torch.Tensor]:
         """x~ [m, d] and g~ [m, o] of matrix `number`; tokens without a gradient give none."""
+        # y, and the term of each block, are [m, d + o].
         y = (torch.cat([tokens.inputs, tokens.gradients], dim=1) - p["mean"]) / (p["std"] + EPSILON)
         for block in range(BLOCKS):
             before = (y @ p[f"into.{block}"]) @ p[f"out.{block}"] + p[f"bias.{block}"]
@@ -113,16 +115,16 @@ class Network:
         raise NotImplementedError
 
     def update(self, p: Parameters, number: int, tokens: TokenGradients) -> Change:
-        """The update of matrix `number`, of as many ranks as tokens."""
+        """The update of matrix `number`, a rank-m change for m tokens."""
         raise NotImplementedError
 
 
 class Mend(Network):
-    """W <- W + rate * sum over tokens of g~ x~ᵀ (arXiv 2110.11309, section 3); the sign of the rate is learned."""
+    """MEND: W <- W + rate * sum over tokens of g~ x~ᵀ (arXiv 2110.11309, section 3); the rate's sign is learned."""
 
     def activated(self, before: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
         """max(0, scale * before + shift)."""
-        # clamp and not relu: at zero, where training starts, only the first lets a gradient through.
+        # clamp, not relu: only clamp passes a gradient at zero, where training starts.
         return (scale * before + shift).clamp(min=0)
 
     def update(self, p: Parameters, number: int, tokens: TokenGradients) -> Change:
@@ -132,7 +134,7 @@ class Mend(Network):
 
 
 class Malmen(Network):
-    """Each token's value is to shift by D_t = -rate (x_t . x~_t) g~_t, and W takes all shifts by ridge regression.
+    """MALMEN: a value shift D_t = -rate (x_t . x~_t) g~_t per token, written into W by ridge regression over tokens.
 
     ΔW = D Xᵀ (X Xᵀ + e^rho I)⁻¹ (arXiv 2311.04661, eq. 5), with learned rho.
     """
@@ -150,7 +152,7 @@ class Malmen(Network):
     def update(self, p: Parameters, number: int, tokens: TokenGradients) -> Change:
         """See `Network.update`."""
         x, g = self.transform(p, number, tokens)
-        agreement = (tokens.inputs * x).sum(dim=1, keepdim=True)  # x_t . x~_t
+        agreement = (tokens.inputs * x).sum(dim=1, keepdim=True)  # x_t . x~_t, [m, 1]
         shifts = -self.settings.initial_rate * p["rate"][number] * agreement * g  # [m, o]
         return Change(shifts.T, ridge_regression(tokens.inputs.T, p["rho"][number].exp()))
 
@@ -217,12 +219,13 @@ def input_output_widths(lm: LanguageModel, layers: tuple[int, ...]) -> tuple[int
 
 @contextmanager
 def edited(lm: LanguageModel, changes: dict[int, Change]) -> Iterator[None]:
-    """Let each layer's down-projection be W + left rightᵀ inside the block, differentiable in left and right."""
+    """Let each layer's down-projection act as W + left rightᵀ inside the block, differentiable in left and right."""
     with ExitStack() as stack:
         keys = stack.enter_context(reading(lm.anatomy, [(layer, "mlp_key") for layer in changes]))
 
         def add(layer: int) -> Callable[[torch.Tensor], torch.Tensor]:
             change = changes[layer]
+            # keys [rows, tokens, d], values [rows, tokens, o]
             return lambda values: values + (keys[layer, "mlp_key"] @ change.right) @ change.left.T
 
         for layer in changes:

@@ -21,7 +21,7 @@ from normgrowth.facts.records import Fact
 from normgrowth.lm.model import LanguageModel
 
 PILOTS_PER_TRIMMED = 20
-"""Pilots for each one that is left out, the largest norms first."""
+"""Pilots per trimmed one; those with the largest norms are trimmed."""
 
 PILOTS_AT_ONCE = 16
 BARE_PROMPT = ["{}"]
@@ -29,15 +29,15 @@ BARE_PROMPT = ["{}"]
 
 @dataclass(frozen=True)
 class NormAnchor:
-    """The rule that scales values. Where a norm stands behind the MLP, the value is what it writes to the stream."""
+    """Rule that scales values to the anchor. Where a norm follows the MLP, the value is the normed output."""
 
     pilot_facts: int
     reject_above: float  # in units of the anchor
 
     def of_pilots(self, lm: LanguageModel, facts: Sequence[Fact], search: Search) -> torch.Tensor:
-        """The anchor [] from pilot searches, as edits search, on the unedited model for some of the facts."""
+        """The anchor, a scalar tensor, from pilot searches on the unedited model for a subset of the facts."""
         pilots = subset(list(facts), self.pilot_facts, 0, "pilot edits")
-        # MEMIT's search has no early stop by rank.
+        # MEMIT's search, which NAS's code uses for pilots, has no early stop by rank.
         settings = search.settings.model_copy(update={"most_probable_stop": 0})
         search = replace(search, settings=settings, together=True)
         norms = []
@@ -52,7 +52,7 @@ class NormAnchor:
     def adjust(
         self, lm: LanguageModel, layer: int, anchor: torch.Tensor, facts: list[Fact], targets: Targets
     ) -> tuple[torch.Tensor, list[str | None]]:
-        """Targets [n, o] of the layer with values at the anchor's norm, and why some are not written."""
+        """Targets [n, o] with values scaled to the anchor's norm; by fact, the reason not to write it, or None."""
         values = _values(lm, layer, facts, targets)
         norms = values.norm(dim=1)
         rejected = norms > self.reject_above * anchor
@@ -63,7 +63,7 @@ class NormAnchor:
 
 
 def _values(lm: LanguageModel, layer: int, facts: list[Fact], targets: Targets) -> torch.Tensor:
-    """v* [n, o] of each fact: the MLP's output under the bare prompt, and the offset."""
+    """v* [n, o] of each fact: the MLP's output under the bare prompt plus the offset."""
     place = (layer, "mlp_output")
     output = at_subject(lm, facts, BARE_PROMPT, [place])[place][:, 0]
     norm = lm.post_norms[layer]

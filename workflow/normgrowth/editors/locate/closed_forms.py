@@ -23,10 +23,10 @@ TOO_LARGE_FOR_SLACK = (
 DEPENDENT = "its keys nearly depend on each other: set slack above 0, or edit fewer facts at a time"
 
 RELATIVE_NORM_WEIGHT = 0.01
-"""lambda_n in units of the mean eigenvalue of lambda * C, where none is given."""
+"""Default lambda_n, in units of the mean eigenvalue of lambda * C."""
 
 RELATIVE_NULL_SPACE_WEIGHT = 0.01
-"""L2 in units of tr(C), the mean squared norm of a key, where none is given."""
+"""Default L2, in units of tr(C), the mean squared norm of a key."""
 
 
 class Preservation(Protocol):
@@ -52,17 +52,17 @@ class SecondMomentCost:
         """See `Preservation.solve`."""
         if past is not None and past.shape[1] >= len(past):
             return self._solve_directly(keys, past)
-        protected = self.moment.solve(keys, self.ridge / self.weight) / self.weight
+        protected = self.moment.solve(keys, self.ridge / self.weight) / self.weight  # [d, b]
         if past is None or past.shape[1] == 0:
             return protected
         past = past.double()
-        protected_past = self.moment.solve(past, self.ridge / self.weight) / self.weight
+        protected_past = self.moment.solve(past, self.ridge / self.weight) / self.weight  # [d, m]
         return _woodbury(protected, protected_past, past, keys)
 
     def _solve_directly(self, keys: torch.Tensor, past: torch.Tensor) -> torch.Tensor:
-        # With more past keys than dimensions the small system is the larger one.
+        # With more past keys than dimensions, Woodbury's system [m, m] is the larger one.
         past = past.double()
-        matrix = torch.addmm(self.weight * self.moment.cost, past, past.T)
+        matrix = torch.addmm(self.weight * self.moment.cost, past, past.T)  # [d, d]
         matrix.diagonal().add_(self.ridge)
         return solve_positive(matrix, keys.double(), MORE_PRESERVED)
 
@@ -80,12 +80,12 @@ class NullSpaceCost:
 
     def solve(self, keys: torch.Tensor, past: torch.Tensor | None) -> torch.Tensor:
         """See `Preservation.solve`."""
-        projected = self.null_space.project(keys)
+        projected = self.null_space.project(keys)  # [d, b]
         if past is None or past.shape[1] == 0:
             return projected / self.ridge
-        past = self.null_space.project(past)
+        past = self.null_space.project(past)  # [d, m]
         if past.shape[1] >= len(past):
-            matrix = past @ past.T
+            matrix = past @ past.T  # [d, d]
             matrix.diagonal().add_(self.ridge)
             return solve_positive(matrix, projected, MORE_PRESERVED)
         return _woodbury(projected / self.ridge, past / self.ridge, past, projected)
@@ -103,14 +103,21 @@ class UniformCost:
 def _woodbury(
     protected: torch.Tensor, protected_past: torch.Tensor, past: torch.Tensor, keys: torch.Tensor
 ) -> torch.Tensor:
-    """(A + K_p K_pᵀ)⁻¹ K from A⁻¹ K and A⁻¹ K_p: A⁻¹K - A⁻¹K_p (I + K_pᵀA⁻¹K_p)⁻¹ K_pᵀA⁻¹K."""
-    small = past.T @ protected_past
+    """(A + K_p K_pᵀ)⁻¹ K [d, b] by Woodbury's formula: A⁻¹K - A⁻¹K_p (I + K_pᵀA⁻¹K_p)⁻¹ K_pᵀA⁻¹K.
+
+    Args:
+        protected: A⁻¹ K [d, b].
+        protected_past: A⁻¹ K_p [d, m].
+        past: K_p [d, m].
+        keys: K [d, b].
+    """
+    small = past.T @ protected_past  # [m, m]
     small.diagonal().add_(1.0)
     return protected - protected_past @ solve_positive(small, protected_past.T @ keys.double(), MORE_PRESERVED)
 
 
 def of_one_key(use_second_moment: bool) -> Callable[[Resources, int], Preservation]:
-    """Preservation for a single key, to which the scale of a layer's C does not matter.
+    """Preservation for the update of a single key, which does not depend on the scale of C.
 
     Args:
         use_second_moment: protect C; otherwise all directions cost alike.
@@ -123,10 +130,10 @@ def of_one_key(use_second_moment: bool) -> Callable[[Resources, int], Preservati
 
 
 def weighted_second_moment(settings: LeastSquaresSettings) -> Callable[[Resources, int], Preservation]:
-    """Preservation of lambda * C + lambda_n * I of a layer, with weights that fit the model where settings give none.
+    """Preservation with B = lambda * C + lambda_n * I of a layer; weights fit the model where settings give none.
 
-    lambda counts tokens' worth of text: for a typical key kᵀ C⁻¹ k is about the width d whatever the scale of C, so
-    that lambda = d gives text and one new fact equal say. Published values are 0.9 d to 3.1 d.
+    lambda counts tokens of text: for a typical key, kᵀ C⁻¹ k is about the width d whatever the scale of C, so
+    lambda = d weighs text and one new fact equally. Published values are 0.9 d to 3.1 d.
     """
 
     def preserve(resources: Resources, layer: int) -> Preservation:
@@ -141,7 +148,7 @@ def weighted_second_moment(settings: LeastSquaresSettings) -> Callable[[Resource
 
 
 def within_null_space(norm_weight: float | None) -> Callable[[Resources, int], Preservation]:
-    """Preservation of all but a layer's null space, with a ridge that fits the model where none is given."""
+    """Preservation of everything outside a layer's null space; the ridge fits the model where none is given."""
 
     def preserve(resources: Resources, layer: int) -> Preservation:
         space = resources.null_spaces[layer]
@@ -169,11 +176,18 @@ def least_change(
       the null space;
     * slack 0 minimises tr(Δ B Δᵀ) subject to Δ K = R: R-ROME (arXiv 2403.07175) with one key, where the scale of B
       does not matter; EMMET (arXiv 2403.14236, eq. 13) with several, whose published code adds a slack of 0.1.
-      Of keys that depend on each other those are left out that the others imply.
+      Of linearly dependent keys, those that the others imply are left out.
+
+    Args:
+        keys: K [d, b].
+        residual: R [o, b].
+        preserved: the cost B [d, d].
+        slack: weight of the identity; see above.
+        past: keys [d, m] of earlier edits that are protected too.
 
     Raises:
-        UnsolvableError: when slack 0 asks for what contradicts itself or divides by rounding, or when the system is
-            not positive definite in float64.
+        UnsolvableError: when, with slack 0, keys or residuals contradict each other or the update divides by rounding;
+            or when the system is not positive definite in float64.
     """
     keys, mixed = keys.double(), None
     if slack == 0:
@@ -208,8 +222,8 @@ def _refuse_noise(products: torch.Tensor, keys: torch.Tensor, protected: torch.T
 def rome_update(
     mean_key: torch.Tensor, bare_key: torch.Tensor, residual: torch.Tensor, preserved: Preservation
 ) -> Change:
-    """ROME as it was published (arXiv 2202.05262, eq. 2): the direction is that of the mean key, the length that
-    which sends the bare prompt's key to its value.
+    """ROME as published (arXiv 2202.05262, eq. 2): direction from the mean key, length from the bare prompt's key, that
+    is sent to its value.
 
     Δ = r uᵀ / (k_pᵀ u) with u = C⁻¹ k̄, for k̄ and k_p [d, 1] and r [o, 1]. Where k_pᵀ u is small, the update explodes
     (arXiv 2403.07175).
@@ -219,6 +233,6 @@ def rome_update(
     """
     u = preserved.solve(mean_key, None)
     bare_key = bare_key.double()
-    product = bare_key.T @ u
+    product = bare_key.T @ u  # [1, 1]
     _refuse_noise(product.flatten(), bare_key, u, 1)
     return Change(residual.float(), (u / product).float())

@@ -20,11 +20,11 @@ def at_subject(
             text, span = fill(context, fact.question, fact.subject_span)
             encoded = encode(lm.tokenizer, text)
             position = last_token_of(encoded, span)
-            # What follows the subject cannot reach it: attention is causal.
+            # Tokens after the subject cannot affect it: attention is causal.
             rows.append(encoded.ids[: position + 1])
             last.append(position)
     found: dict[Place, torch.Tensor] = {}
-    order = sorted(range(len(rows)), key=last.__getitem__)  # those of one length together, so that little is padded
+    order = sorted(range(len(rows)), key=last.__getitem__)  # by length, so that little is padded
     for start in range(0, len(rows), ROWS_TO_FREEZE):
         part = order[start : start + ROWS_TO_FREEZE]
         ids, mask = lm.pad([rows[i] for i in part])

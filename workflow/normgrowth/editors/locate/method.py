@@ -1,9 +1,9 @@
-"""The skeleton that all locate-then-edit methods share.
+"""Shared procedure of all locate-then-edit methods.
 
 For a batch of facts: search each fact's target value at the last edited layer; then, layer by layer from below, read
-the facts' keys, see how far the value still is from its target, give this layer its share, and write it by a closed
-form. Methods differ in where the value stands, over which contexts keys are averaged, what counts as the current
-value, how layers share the residual, what the closed form protects and what is remembered; each is a short
+the facts' keys, take the residual between target and current value, give this layer its share, and write it by a
+closed form. Methods differ in the site of the value, the contexts that keys are averaged over, the current value that
+is subtracted, the share of each layer, what the closed form protects, and what is remembered; each method is a short
 declaration of these.
 """
 
@@ -42,10 +42,10 @@ RATES, ANCHOR = "rates", "anchor"
 """Names in a run's memory: Adam's step at each searched place, and the norm that values are written at."""
 
 RELATIVE_STEP = 0.5
-"""Adam's step in units of the unedited vectors' root mean square coordinate, where none is given: published steps are
-0.1 to 1 of it, and at another scale the search stalls."""
+"""Default step of Adam, in units of the unedited vectors' root mean square coordinate: published steps are 0.1 to 1 of
+it, and at another scale the search stalls."""
 FACTS_FOR_RATES = 32
-"""Facts at whose subjects those coordinates are taken."""
+"""Facts over which the root mean square of the unedited vectors is taken."""
 
 ClosedForm = Callable[[Located, Preservation], Change]
 
@@ -97,7 +97,7 @@ class LocateThenEdit:
         self.pilots = resources.facts
 
     def begin(self, lm: LanguageModel) -> Memory:
-        """The search's step where the settings give none, and the anchor where there is one."""
+        """Memory of a run at its start: the search's step where the settings give none, and NAS's anchor."""
         memory: Memory = {}
         if self.settings.learning_rate is None:
             memory[RATES] = self._rates(lm)
@@ -113,9 +113,9 @@ class LocateThenEdit:
         return Search(self.searched, self.settings, self.method.relaxation, memory.get(RATES))
 
     def _rates(self, lm: LanguageModel) -> torch.Tensor:
-        """Adam's step at each searched place [places], for the vectors that stand there before any edit.
+        """Adam's step at each searched place [places], in proportion to the unedited vectors there.
 
-        Taken once: a step that followed the vectors of the edited model would grow with them, and they with it.
+        Taken once: a step in proportion to the edited model's vectors would grow with them, and they with it.
         """
         if not self.pilots:
             raise EditError("the search's step is left out, and there are no facts to fit it to: give learning_rate")
@@ -125,7 +125,7 @@ class LocateThenEdit:
     def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
         """Write a batch of facts; see `Editor.edit`."""
         targets = self.search(lm, memory, facts)
-        wanted = targets.values
+        wanted = targets.values  # [n, o]
         skipped: list[str | None] = [None] * len(facts)
         if self.method.anchor:
             wanted, skipped = self.method.anchor.adjust(lm, self.top[0], memory[ANCHOR], facts, targets)
@@ -165,9 +165,9 @@ class LocateThenEdit:
     ) -> tuple[Located, torch.Tensor]:
         """Keys and residual of a layer, and the whole residual [n, o], under the current weights."""
         place = (share.layer, "mlp_key")
-        seen = at_subject(lm, facts, self.templates, [place, self.top])
+        seen = at_subject(lm, facts, self.templates, [place, self.top])  # each [n, contexts, width]
         grouped = self.method.contexts == "grouped"
-        of_prompts = seen[self.top]
+        of_prompts = seen[self.top]  # [n, contexts, o]
         bare = self.method.current_value == "bare_prompt"
         residual = share.wanted - (of_prompts[:, 0] if bare else mean_over_contexts(of_prompts, grouped))
         norm, top_norm = lm.post_norms[share.layer], lm.post_norms[self.top[0]]
@@ -176,26 +176,26 @@ class LocateThenEdit:
         else:
             left = share.layers_left
             part = residual / (left if self.method.spread == "linear" else math.sqrt(left))
-        keys = mean_over_contexts(seen[place], grouped)
+        keys = mean_over_contexts(seen[place], grouped)  # [n, d]
         return Located(keys.T, seen[place][:, 0].T, part.T, memory.get(past_keys(share.layer))), residual
 
     def _part_before_norm(
         self, lm: LanguageModel, facts: list[Fact], share: Share, norm: PostNorm, top_norm: PostNorm
     ) -> torch.Tensor:
-        """A layer's part of the residual [n, o] where a norm stands behind its MLP.
+        """A layer's part of the residual [n, o] where a norm follows its MLP.
 
-        It is what to change the MLP's output by, so that what the norm makes of it is nearest to the part in the
-        stream. The last layer has to land on a point that its own norm can give. So what it will write turns towards
-        what is wanted of it along its ellipsoid, 1 / layers left of the way, and the layers below supply the
-        difference; for small changes that is the plain share, residual / layers left.
+        It is the change of the MLP's output that brings the normed output nearest to the layer's share in the residual
+        stream. The last layer must end at a point that its own norm can give. So its output turns along the norm's
+        ellipsoid towards the wanted point, 1 / layers_left of the way at each layer, and the layers below supply the
+        difference. For small changes this is the plain share, residual / layers_left.
         """
         layer, layers_left, wanted = share
         top = self.top[0]
         places: list[Place] = list(dict.fromkeys([(layer, "mlp_output"), (top, "mlp_output"), self.top]))
         seen = {place: values[:, 0] for place, values in at_subject(lm, facts, BARE_PROMPT, places).items()}
-        output = seen[layer, "mlp_output"]
+        output = seen[layer, "mlp_output"]  # [n, o], as all below
         top_output = seen[top, "mlp_output"]
-        of_top = wanted - (seen[self.top] - top_norm.written(top_output))  # what the top MLP would have to write
+        of_top = wanted - (seen[self.top] - top_norm.written(top_output))  # what the top MLP has to write
         aim = of_top
         if layers_left > 1:
             start = unit_rms(top_output.double())

@@ -20,12 +20,12 @@ from normgrowth.lm.hooks import Place, reading
 from normgrowth.lm.model import LanguageModel
 
 ROWS_TO_FREEZE = 32
-"""Rows in one pass of whole rows: few, so that rows of one length stand together and little is padded."""
+"""Rows per pass over whole rows: few, so that rows of like length share a pass and little is padded."""
 
 
 @dataclass(frozen=True)
 class FrozenPrefix:
-    """Rows of a search from their subjects' last tokens on, and all that stands before and below."""
+    """Rows of a search from their subjects' last tokens on, with kept keys, values and outputs of what is not run."""
 
     ids: torch.Tensor  # [rows, tokens]
     positions: torch.Tensor  # [rows, tokens], in the whole row
@@ -62,7 +62,7 @@ class FrozenPrefix:
 
 
 class Frozen(NamedTuple):
-    """One pass over whole rows: what stays in later passes, and what stands at each row's subject's last token."""
+    """Results of one pass over whole rows: what later passes reuse, and activations at the subjects' last tokens."""
 
     prefix: FrozenPrefix
     at_subject: dict[Place, torch.Tensor]  # activations [rows, width] at the places asked for
@@ -71,17 +71,18 @@ class Frozen(NamedTuple):
 
 @torch.no_grad()
 def freeze(lm: LanguageModel, rows: Rows, first: int, places: Iterable[Place]) -> Frozen:
-    """Run whole rows once, and keep what a search leaves as it is.
+    """Run whole rows once, and keep everything that a search does not change.
 
     Args:
         first: the lowest layer whose output a search may change within the tokens that it runs.
     """
-    lengths = rows.mask.sum(dim=1)
-    after = lengths - rows.subject_last
+    lengths = rows.mask.sum(dim=1)  # [rows]
+    after = lengths - rows.subject_last  # [rows], number of tokens to run
     prefix, tokens = int(rows.subject_last.max()), int(after.max())
     columns = torch.arange(tokens, device=rows.ids.device)
-    positions = rows.subject_last[:, None] + columns
-    # Prefixes end together: sliding windows count places in the cache, so the one before the subject must be the last.
+    positions = rows.subject_last[:, None] + columns  # [rows, tokens]
+    # Prefixes are right-aligned: sliding windows count cache entries, so the token before the subject must be the last.
+    # [rows, prefix]; negative where a row's prefix is shorter.
     before = rows.subject_last[:, None] - prefix + torch.arange(prefix, device=rows.ids.device)
     below: Place = (first - 1, "residual")
     wanted = {*places, below} if first else {*places}
@@ -93,19 +94,20 @@ def freeze(lm: LanguageModel, rows: Rows, first: int, places: Iterable[Place]) -
         subject = rows.subject_last[part]
         cache = DynamicCache()
         with reading(lm.anatomy, wanted) as seen, _entries(lm.anatomy.blocks[0]) as entries:
+            # [part, longest, width]
             hidden = lm.hidden(rows.ids[part, :longest], rows.mask[part, :longest], past=cache)
         for layer, of_layer in enumerate(cache.layers):
             assert isinstance(of_layer, CacheLayerMixin)  # attention layers alone are edited
             for kept, whole in ((keys, of_layer.keys), (values, of_layer.values)):
                 assert whole is not None  # the pass has filled it
                 if layer < first:
-                    cut = whole.new_zeros(len(part), 1, prefix, 1)  # only its length is looked at
+                    cut = whole.new_zeros(len(part), 1, prefix, 1)  # only its length matters
                 else:
                     there = every_row[:, None].to(whole.device), before[part].clamp(min=0).to(whole.device)
-                    cut = whole.transpose(1, 2)[there].transpose(1, 2)
+                    cut = whole.transpose(1, 2)[there].transpose(1, 2)  # [part, heads, prefix, head width]
                 kept.put(layer, part, cut)
         if first:
-            at = positions[part].clamp(max=longest - 1)  # what lies beyond a row's end is masked
+            at = positions[part].clamp(max=longest - 1)  # positions beyond a row's end are masked
             streams.put(0, part, seen[below][every_row[:, None], at])
         for number, place in enumerate(places):
             outputs.put(number + 1, part, seen[place][every_row, subject])

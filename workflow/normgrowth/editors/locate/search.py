@@ -7,9 +7,9 @@ context and in the prompt "<subject> is a" (the KL prompt), and moved by Adam to
 
 where p is the next-token distribution at the subject's last token of the KL prompt, p_0 that without δ, and v_0 the
 activation of the bare prompt without δ. The target is v_0 + δ. Offsets may stand at several places at once (PMET);
-then each has its own decay and its own largest norm. Where a norm stands behind the MLP, an offset to the residual
-stream comes to what that MLP can write of it (`post_norms.Reach`), so that the target is one that it can reach. All
-facts of a batch are searched together: the losses are independent, so each δ moves as it would alone.
+then each has its own decay and its own largest norm. Where a norm follows the MLP, an offset to the residual stream is
+replaced by what that MLP can write (`post_norms.Reach`), so that the target can be reached. All facts of a batch are
+searched together: their losses are independent, so each δ moves as it would alone.
 """
 
 import math
@@ -40,9 +40,9 @@ ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 class Relaxation:
     """PMET's schedule of the likelihood (its code, and arXiv 2308.08742).
 
-    A pass that finds the new object the most probable one under every context makes its loss count `likelihood_factor`
-    in the next pass; a pass that does not makes it count 1 again. The search ends at a pass where the object has won
-    and kl_factor times the divergence is no more than `divergence_stop`.
+    After a pass in which the new object is the most probable one under every context, its loss is weighted by
+    `likelihood_factor` in the next pass, otherwise by 1. The search ends at a pass in which the object is the most
+    probable one and kl_factor times the divergence is no more than `divergence_stop`.
     """
 
     likelihood_factor: float
@@ -79,7 +79,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Targets:
-    """Targets [n, width] of n facts at the last place, and what their search did, one entry per fact."""
+    """Targets [n, width] of n facts at the last place, with steps and final loss of each search."""
 
     values: torch.Tensor
     offsets: torch.Tensor
@@ -122,11 +122,11 @@ def _search(lm: LanguageModel, facts: list[Fact], rows: Rows, search: Search) ->
     comes_to = moving_rows.written_by_bare_prompts()
     adam = _Adam(start, search.steps_of_adam(lm.device))
     schedule = _Schedule(facts, search, start.device)
-    offsets = torch.zeros_like(start)
+    offsets = torch.zeros_like(start)  # [facts, places, width]
     steps = [0] * len(facts)
     active = list(range(len(facts)))
     for step in range(1, search.settings.steps + 1):
-        moving = offsets[active].requires_grad_()
+        moving = offsets[active].requires_grad_()  # [active, places, width]
         terms = _terms(lm, moving_rows, moving, unedited.of(active), search)
         loss = schedule.loss(active, terms, step)
         ended = schedule.ended(active, terms, loss)
@@ -138,7 +138,7 @@ def _search(lm: LanguageModel, facts: list[Fact], rows: Rows, search: Search) ->
             active = [active[i] for i in going]
             moving_rows = moving_rows.select(going)
         moved = offsets[active] - adam.move(active, gradient[going], step)
-        longest = search.settings.clamp * unedited.norms[active]
+        longest = search.settings.clamp * unedited.norms[active]  # [active, places]
         shrink = (longest / moved.norm(dim=2)).clamp(max=1.0)
         offsets[active] = moved * shrink[..., None]
         for fact in active:
@@ -162,8 +162,8 @@ class _MovingRows(NamedTuple):
     """The prompts of the facts whose offsets still move."""
 
     rows: Rows
-    frozen: FrozenPrefix  # what no offset will change
-    reach: Reach | None  # what offsets to the stream come to, where that is not what was asked
+    frozen: FrozenPrefix  # parts of the pass that no offset changes
+    reach: Reach | None  # effect of offsets where a norm follows the MLP; None where it is the offset itself
 
     def select(self, facts: list[int]) -> "_MovingRows":
         """The prompts of some of these facts, by their number among them."""
@@ -171,7 +171,7 @@ class _MovingRows(NamedTuple):
         return _MovingRows(rows, self.frozen.select(kept), self.reach.select(kept) if self.reach else None)
 
     def written_by_bare_prompts(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        """A function from offsets [facts, width] to what they come to under the bare prompts."""
+        """Function from offsets [facts, width] to their effect [facts, width] under the bare prompts."""
         reach = self.reach.select(self.rows.bare) if self.reach else None
         return reach.of if reach else lambda offsets: offsets
 
@@ -189,7 +189,7 @@ class _Terms(NamedTuple):
     negative_log_likelihood: torch.Tensor
     divergence: torch.Tensor
     decay: torch.Tensor
-    wins: _Wins | None  # None where nobody asks
+    wins: _Wins | None  # None where the search does not count them
 
 
 class _Schedule:
@@ -221,7 +221,7 @@ class _Schedule:
         return loss
 
     def ended(self, active: list[int], terms: _Terms, loss: torch.Tensor) -> set[int]:
-        """The facts whose search ends with this pass; it also decides what the likelihood counts in the next one."""
+        """The facts whose search ends with this pass. Also sets the weight of the likelihood in the next one."""
         settings, relaxation = self._search.settings, self._search.relaxation
         ended: set[int] = set()
         if settings.most_probable_stop and terms.wins:
@@ -260,7 +260,7 @@ class _Adam:
 
 @torch.no_grad()
 def _before(lm: LanguageModel, rows: Rows, places: tuple[Place, ...]) -> tuple[torch.Tensor, _Unedited, _MovingRows]:
-    """One pass without offsets: v_0 [facts, places, width], what losses compare with, and the rows to run from here."""
+    """One pass without offsets: v_0 [facts, places, width], the quantities losses compare with, and the rows to run."""
     # An offset to a block's output leaves the block itself alone; one inside it does not.
     first = min(layer + (site == "residual") for layer, site in places)
     top = places[-1][0]
@@ -276,13 +276,13 @@ def _before(lm: LanguageModel, rows: Rows, places: tuple[Place, ...]) -> tuple[t
 def _terms(
     lm: LanguageModel, moving: _MovingRows, offsets: torch.Tensor, unedited: _Unedited, search: Search
 ) -> _Terms:
-    """The parts of the loss with `offsets` [active, places, width] in place, and who has won where that is asked."""
+    """Parts of the loss with `offsets` [active, places, width] in place; wins where the search counts them."""
     rows, frozen, reach = moving
 
     def adder(number: int) -> Callable[[torch.Tensor], torch.Tensor]:
         def add(activation: torch.Tensor) -> torch.Tensor:
-            asked = offsets[rows.fact, number]
-            added = reach.of(asked) if reach else asked  # one with a reach has no other place
+            asked = offsets[rows.fact, number]  # [rows, width]; the activation is [rows, tokens, width]
+            added = reach.of(asked) if reach else asked  # a search with a reach has a single place
             return torch.cat([activation[:, :1] + added.to(activation.dtype)[:, None], activation[:, 1:]], dim=1)
 
         return add
@@ -291,15 +291,15 @@ def _terms(
         for number, place in enumerate(search.places):
             stack.enter_context(changing(lm.anatomy, place, adder(number)))
         hidden = frozen.hidden(lm)  # [rows, tokens, width]; column 0 is the subject's last token
-    columns = rows.scored_position - rows.subject_last[rows.scored_row]
+    columns = rows.scored_position - rows.subject_last[rows.scored_row]  # [scored]
     predicted = log_softmax(lm.logits(hidden[rows.scored_row, columns]).float(), dim=-1)  # [scored, vocabulary]
     scored = predicted.gather(1, rows.scored_token[:, None]).squeeze(1) * rows.scored_weight
-    fact_of = rows.fact[rows.scored_row]
-    likelihood = torch.zeros_like(unedited.norms[:, 0]).index_add(0, fact_of, scored)
+    fact_of = rows.fact[rows.scored_row]  # [scored]
+    likelihood = torch.zeros_like(unedited.norms[:, 0]).index_add(0, fact_of, scored)  # [active]
     now = log_softmax(lm.logits(hidden[rows.kl_prompt, 0]).float(), dim=-1)  # log p_δ, [active, vocabulary]
 
     wins = None
-    if search.counts_wins:  # a look at the whole vocabulary
+    if search.counts_wins:  # costs an argmax over the vocabulary
         missed = (predicted.detach().argmax(dim=-1) != rows.scored_token).float()
         none = torch.zeros_like(likelihood).detach()
         in_contexts = none.index_add(0, fact_of, missed * rows.scored_in_context) == 0

@@ -1,7 +1,7 @@
 """The prompts of a target search, laid out as one padded batch.
 
 Each fact has its question and new object under every context, the bare prompt first, and the KL prompt
-"<subject> is a", at which the search compares what the model says next with what it said before.
+"<subject> is a", on whose next token the edited and the unedited model are compared.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Prompt:
 
     @property
     def inputs(self) -> tuple[int, ...]:
-        """The tokens that are read: the target's last one is only predicted."""
+        """Tokens of the forward pass; the target's last one is only predicted."""
         return self.ids if self.target_at is None else self.ids[:-1]
 
     @property
@@ -51,7 +51,7 @@ class Rows:
     scored_in_context: torch.Tensor  # 1 under a context, 0 in the bare prompt (1 where there is no other)
 
     def select(self, facts: list[int]) -> tuple["Rows", torch.Tensor]:
-        """The rows of these facts alone, facts and rows numbered anew, and which rows they are."""
+        """The rows of these facts, with facts and rows renumbered, and the old numbers of the rows."""
         kept_facts = torch.tensor(facts, device=self.ids.device)
         number_of_fact = torch.full((len(self.bare),), -1, device=self.ids.device)
         number_of_fact[kept_facts] = torch.arange(len(facts), device=self.ids.device)
@@ -82,14 +82,14 @@ def prompts_of(lm: LanguageModel, fact: Fact, contexts: list[str]) -> list[Promp
         ids, target_at = encode_with_target(lm.tokenizer, text, fact.target_new)
         whole = encode(lm.tokenizer, joined(text, fact.target_new))
         prompts.append(Prompt(ids, last_token_of(whole, span), target_at))
-    # What follows the subject only keeps its last token apart: the row is read at that token, in any language.
+    # " is a" only ends the subject's last token; the row is read at that token, so the language does not matter.
     kl_prompt = encode(lm.tokenizer, f"{fact.subject} is a")
     prompts.append(Prompt(kl_prompt.ids, last_token_of(kl_prompt, (0, len(fact.subject))), None))
     return prompts
 
 
 def lay_out(lm: LanguageModel, prompts: list[list[Prompt]]) -> Rows:
-    """Rows of the facts' prompts, those of each fact together."""
+    """Rows of the facts' prompts, fact by fact."""
     rows: list[tuple[int, ...]] = []
     subject_last, fact_of, bare, kl_prompt = [], [], [], []
     scored: list[tuple[int, int, int, float, float]] = []

@@ -1,7 +1,7 @@
 """Linear systems of closed forms: solved in float64 by Cholesky, or refused with the reason and the remedy.
 
-Keys come from float32 forward passes, so a number that is no larger than their rounding says nothing. What is refused
-here does not know the layer or the facts; `naming` adds them.
+Keys come from float32 forward passes, so a number no larger than their rounding means nothing. Errors raised here do
+not name the layer or the facts; `naming` adds them.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ SAME_KEY = 1e-5
 tenth of it."""
 
 SAME_VALUE = 1e-3
-"""Share of the residuals by which those of one key may differ: searches with other facts differ by less."""
+"""Share of the residuals by which those of one key may differ: rounding between searches is smaller."""
 
 
 class UnsolvableError(EditError):
@@ -58,7 +58,7 @@ def solve_positive(matrix: torch.Tensor, wanted: torch.Tensor, remedy: str) -> t
         UnsolvableError: when M is not positive definite to the rounding of float64, or not finite.
     """
     factor, failed = torch.linalg.cholesky_ex(matrix)
-    # What is left of each diagonal entry once the rows before it are taken out; rounding, where it is singular.
+    # Share [n] of each diagonal entry that remains after elimination of the rows before: rounding, if M is singular.
     left = factor.diagonal().square() / matrix.diagonal()
     if failed or left.min() <= len(matrix) * torch.finfo(matrix.dtype).eps:
         if not torch.isfinite(matrix).all():
@@ -68,24 +68,24 @@ def solve_positive(matrix: torch.Tensor, wanted: torch.Tensor, remedy: str) -> t
 
 
 def independent(keys: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Independent keys [d, r] in place of keys [d, b], and how their residuals follow from the given ones [o, b].
+    """Independent keys K' [d, r] that replace keys K [d, b], and the matrix M [b, r] that gives their residuals.
 
-    A change Δ that is to send keys K [d, b] to residuals R [o, b] has to send the keys returned to R M, M [b, r]. Where
-    no key depends on others, K itself comes back, and no M. Residuals that differ by rounding come to their mean.
+    A change Δ with Δ K = R, for residuals R [o, b], is one with Δ K' = R M. Where the keys are independent, K itself is
+    returned, and None for M. Residuals of one key that differ by rounding are averaged.
 
     Raises:
-        UnsolvableError: when dependent keys are to go to values that contradict each other.
+        UnsolvableError: when dependent keys have residuals that contradict each other.
     """
     lengths = keys.norm(dim=0)
     if keys.shape[1] == 1 or not (torch.isfinite(keys).all() and (lengths > 0).all()):
-        return keys, None  # what is wrong with the last of these, the solve says
+        return keys, None  # the solve refuses what is not finite or zero
     left, spread, right = torch.linalg.svd(keys / lengths, full_matrices=False)
     kept = spread > SAME_KEY
     if len(spread) == keys.shape[1] and kept.all():
         return keys, None
     basis = right[kept].T  # [b, r]
     scaled = residual.double() / lengths
-    # What no combination of the keys that are left can give.
+    # The part of the residuals [o, b] that no change can give, since the keys depend on each other.
     contradiction = scaled - scaled @ basis @ basis.T
     if contradiction.norm() > SAME_VALUE * scaled.norm():
         sizes = contradiction.norm(dim=0)

@@ -1,6 +1,6 @@
 """Pretraining of a small language model until it knows the facts of a world.
 
-Training is that of real models: windows cut from packed documents, so that a fact stands anywhere, with and without a
+Training is that of real models: windows cut from packed documents, so that a fact may stand anywhere, with or without a
 document break before it. Only the weight of the objects' tokens is unusual; it makes facts cheap to learn.
 """
 
@@ -41,7 +41,7 @@ TEMPLATE_TOKENS = 12
 """Length of the longest context template: ten tokens, a full stop, and a start token where the tokenizer has one."""
 
 TESTED_FACTS = 200
-"""Facts tested while training; all of them are before it ends."""
+"""Facts tested during training; all are tested before it ends."""
 
 
 class Stream(NamedTuple):
@@ -129,7 +129,7 @@ def _require_room(
 
 
 class Quizzes(NamedTuple):
-    """Tests of what a model knows: a sample is cheap but flatters, so all facts are asked where it is passed."""
+    """Tests of a model's knowledge: a sample is cheap but optimistic, so all facts are tested once it is passed."""
 
     whole: Quiz
     sample: Quiz

@@ -1,4 +1,4 @@
-"""Tests of a model that knowledge editing is to work on: it knows the facts, and keeps them where editors look.
+"""Tests of a model before editing: it knows the facts, and keeps them where editors expect them.
 
 Locate-then-edit methods presume that an early or middle layer's residual stream at the subject's last token carries
 the fact. The causal trace measures it: with the subject's embeddings corrupted by noise, how much of the object's
@@ -79,8 +79,8 @@ def recall(model: PreTrainedModel, quiz: Quiz) -> Recall:
     return Recall(*shares)
 
 
-# The model is asked while it trains, before it is frozen as a `LanguageModel`, and training ends by what is found. The
-# batches of `lm.continuations`, in which objects share rows, round otherwise and would end it elsewhere.
+# The model is tested while it trains, before it is frozen as a `LanguageModel`, and the result ends training. The
+# batches of `lm.continuations`, in which objects share rows, round differently and would end it at another step.
 @torch.no_grad()
 def _continuations(model: PreTrainedModel, rows: list[EncodedTarget]) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean log-probability of each row's object [rows], and whether all its tokens are the most probable [rows]."""
