@@ -7,11 +7,11 @@ import pytest
 
 from normgrowth.cli import main
 from normgrowth.errors import ArtefactError, ModelError
-from normgrowth.sources import downloads
-from normgrowth.sources.downloads import download
+from normgrowth.sources import web
 from normgrowth.sources.hub import fetch_model
 from normgrowth.sources.loading import load_model
 from normgrowth.sources.manifest import read_manifest, revision
+from normgrowth.sources.web import download
 from tests.support import small_models
 from tests.support.web import CUT, REVISION, serving
 

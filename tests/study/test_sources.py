@@ -120,7 +120,7 @@ def test_files_that_a_study_fetches():
         HASHES[0]: Download("https://example.org/a", HASHES[0]),
         HASHES[1]: Download("https://example.org/b", HASHES[1]),
     }
-    assert needed_downloads(study) == [f"resources/downloads/{counterfact.sha256}"]
+    assert needed_downloads(study) == [f"resources/web/{counterfact.sha256}"]
     assert needed_downloads(load_study(STUDY)) == []
 
 
@@ -142,7 +142,7 @@ def test_interventions_take_models_and_files_too():
     }
     study = load_study(laid_over(STUDY, changes))
     assert needed_models(study) == {*STUDY["models"], "base", "tuned"}
-    assert needed_downloads(study) == [f"resources/downloads/{HASHES[0]}"]
+    assert needed_downloads(study) == [f"resources/web/{HASHES[0]}"]
 
 
 def test_costs_of_a_model_that_is_yet_to_be_fetched():

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field
 
 from normgrowth.jobs.job import Job
-from normgrowth.sources.downloads import download
+from normgrowth.sources.web import download
 
 
 class FetchFile(Job):

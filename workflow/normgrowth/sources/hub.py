@@ -40,8 +40,8 @@ from normgrowth.sources.checkpoint_files import (
     loaded_files,
     shards_of,
 )
-from normgrowth.sources.downloads import BUSY, TransientError, retry
 from normgrowth.sources.model_config import commit_fault, hub_cache, snapshot_folder
+from normgrowth.sources.web import BUSY, TransientError, retry
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ from normgrowth.study.presets import Dimensions
 from normgrowth.study.sections import TrainedModel
 from normgrowth.study.study import Study
 
-FIGURES_FILE = Path(__file__).parents[2] / "costs.yaml"
+COSTS_FILE = Path(__file__).parents[2] / "costs.yaml"
 
 FLOAT_BYTES = 4
 
@@ -81,7 +81,7 @@ class Cost(NamedTuple):
 @cache
 def figures() -> Figures:
     """Data of the cost model."""
-    return Figures(**yaml.safe_load(FIGURES_FILE.read_text(encoding="utf-8")))
+    return Figures(**yaml.safe_load(COSTS_FILE.read_text(encoding="utf-8")))
 
 
 def costs(study: Study) -> list[Cost]:
