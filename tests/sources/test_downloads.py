@@ -7,7 +7,6 @@ import pytest
 
 from normgrowth.cli import main
 from normgrowth.errors import ArtefactError, ModelError
-from normgrowth.sources import web
 from normgrowth.sources.hub import fetch_model
 from normgrowth.sources.loading import load_model
 from normgrowth.sources.manifest import read_manifest, revision
@@ -23,7 +22,7 @@ OTHER = "f" * 40
 
 @pytest.fixture
 def web(monkeypatch, tmp_path):
-    monkeypatch.setattr(downloads, "PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr("normgrowth.sources.web.PAUSES", (0.01, 0.01, 0.01))
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
@@ -78,7 +77,7 @@ def test_each_gain_renews_the_patience(web, tmp_path):
 def test_another_run_goes_on_where_one_stopped(web, tmp_path, monkeypatch):
     url, out = web.serve("/file", BODY), tmp_path / "out" / "file"
     web.faults["/file"] = [CUT]
-    monkeypatch.setattr(downloads, "PAUSES", ())
+    monkeypatch.setattr("normgrowth.sources.web.PAUSES", ())
     with pytest.raises(ArtefactError, match=r"the connection broke after 512000 of 1024000 bytes; the same command"):
         download(url, out, SHA256)
     assert not out.exists()
@@ -98,7 +97,7 @@ def test_a_run_stopped_just_before_the_end(web, tmp_path):
 def test_bytes_of_two_versions_never_meet(web, tmp_path, monkeypatch):
     url, out = web.serve("/file", b"old" * 1000), tmp_path / "file"
     web.faults["/file"] = [CUT]
-    monkeypatch.setattr(downloads, "PAUSES", ())
+    monkeypatch.setattr("normgrowth.sources.web.PAUSES", ())
     with pytest.raises(ArtefactError):
         download(url, out, SHA256)
     web.serve("/file", BODY)

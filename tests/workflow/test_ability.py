@@ -37,9 +37,7 @@ def test_what_tasks_are_asked_reruns_them_alone(tree):
     assert run.returncode == 0, run.stdout
     written = (tree.folder / "results/demo/measurements/world-gpt2/ft/order-0/after-50/ability.parquet").read_text()
     assert "--tasks own --task-folder ../my tasks --out" in written and "--device cpu" in written
-    assert (
-        "--limit" not in written and "--few-shot" not in written
-    )  # no limit, and none solved beforehand: the defaults
+    assert "--limit" not in written and "--few-shot" not in written  # at their defaults
     assert tree.plan().jobs == {}
 
     (folder / "__pycache__" / "own.pyc").write_text("")
