@@ -1,4 +1,4 @@
-"""Base class of all settings: unknown keys are refused, and so are numbers that are none."""
+"""Base class of all settings, which refuses unknown keys, and truth values, infinities and NaN for numbers."""
 
 from collections.abc import Iterator
 from types import UnionType

@@ -13,7 +13,7 @@ from normgrowth.study.study_files import read_study
 
 
 class Plan(OfStudy):
-    """A study, and the GPU at hand."""
+    """A study, and the memory of the available GPU."""
 
     fit: str | None = Field(
         None, description="memory of the GPU at hand, as 24GB: say what will not fit, and what would"

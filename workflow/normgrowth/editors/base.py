@@ -1,4 +1,4 @@
-"""The interface of editors, which the edit loop drives, and what passes through it."""
+"""The interface of editors, which the edit loop drives, and the types that pass through it."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -27,7 +27,7 @@ class Change:
     scale: float = 1.0
 
     def apply(self, projection: Projection) -> None:
-        """Make the change in place. Editing and replaying a saved run both come here, so their bits agree."""
+        """Make the change in place. Editing and replaying a saved run both use this method, so their bits agree."""
         if self.left.shape[1]:
             device = projection.weight.device
             # Strides choose the kernel and with it the rounding; saved factors come back contiguous.
@@ -77,8 +77,8 @@ def trained_records(facts: list[Fact], steps: int, losses: list[float]) -> list[
 class Trace:
     """Outcome of one call of an editor: a record per fact, and its changes where it knows them as factors.
 
-    `changes` maps layers to the change of their down-projection; None says that the matrices were changed in
-    place in a way that only the matrices themselves can tell.
+    `changes` maps layers to the change of their down-projection; None says that the matrices were changed in place
+    without known factors, so that a state has to hold the matrices themselves.
     """
 
     records: list[EditRecord]
@@ -87,7 +87,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Resources:
-    """Resources gathered before any edit; an editor finds here what its settings say that it needs."""
+    """Resources gathered before any edit; those that the editor's settings list in `needs` are filled."""
 
     contexts: dict[str, list[str]]  # template sets by name; each template holds {} once
     second_moments: dict[int, SecondMoment] = field(default_factory=dict)  # of the keys, by layer
@@ -104,10 +104,10 @@ class Editor(Protocol):
     layers: tuple[int, ...]
 
     def prepare(self, lm: LanguageModel, resources: Resources) -> None:
-        """Bind what was gathered and what it needs of the unedited weights; called at each start of a process.
+        """Bind gathered resources and whatever is needed of the unedited weights; called at each start of a process.
 
         Raises:
-            ArtefactError: when what was gathered does not fit the model.
+            ArtefactError: when gathered resources do not fit the model.
         """
 
     def begin(self, lm: LanguageModel) -> Memory:
@@ -117,5 +117,5 @@ class Editor(Protocol):
         """Write `facts` into the model, in place, and update the memory in place.
 
         Raises:
-            EditError: when an edit comes to nothing usable; the message names it.
+            EditError: when an edit has no usable result; the message names it.
         """

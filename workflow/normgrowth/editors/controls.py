@@ -1,7 +1,7 @@
-"""Control arms, which tell the growth of the norm from its rivals as the cause of collapse.
+"""Control arms, which separate growth of the norm from other possible causes of collapse.
 
-A real run changes three things at once: how large the edited matrices are, in which direction they have gone, and what
-was written. Each arm keeps some of these and drops the others.
+A real run changes three things at once: the size of the edited matrices, the direction of their drift, and the facts
+that are written. Each arm keeps some of these and drops the others.
 """
 
 import torch
@@ -15,7 +15,7 @@ from normgrowth.lm.model import LanguageModel
 from normgrowth.seeds import derive
 
 STEP = "step"
-"""Name in an arm's memory of the number of edits made."""
+"""Key in an arm's memory of the number of edits made."""
 
 
 def _norms(lm: LanguageModel, layers: tuple[int, ...]) -> dict[int, float]:
@@ -69,7 +69,7 @@ class _Follower:
         return {STEP: torch.zeros((), dtype=torch.int64)}
 
     def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
-        """Make the step that the recorded run made here; the facts are not looked at."""
+        """Make the step that the recorded run made here; the facts are not used."""
         memory[STEP] = memory[STEP] + len(facts)
         step = int(memory[STEP].item())
         if step not in self.trajectory:
@@ -97,7 +97,7 @@ class ScaleOnly(_Follower):
 
 
 class RandomDirection(_Follower):
-    """Random low-rank steps of the sizes of a run's steps: the drift without the meaning.
+    """Random low-rank steps, each as large as the step of a recorded run: the drift without the meaning.
 
     Left and right factors are Gaussian; each fact of a batch adds one rank, as the closed forms do.
     """

@@ -1,4 +1,4 @@
-"""Second moments of keys, C = E[k kᵀ] over running text, uncentred, and their null spaces: what updates spare.
+"""Second moments of keys, C = E[k kᵀ] over running text, uncentred, and their null spaces, which protect text.
 
 A key is the input of a layer's MLP down-projection. Closed forms weigh changes by C (ROME, arXiv 2202.05262, appendix
 E.1); AlphaEdit confines them to the directions that text leaves almost unused (arXiv 2410.02355): with
@@ -15,15 +15,15 @@ from normgrowth.lm.hooks import reading
 from normgrowth.lm.model import LanguageModel
 
 RELATIVE_THRESHOLD = 1.0
-"""Threshold in units of the mean eigenvalue tr(C) / d where none is given: text uses what lies below less than the
-average direction. Published code compares with the absolute number 0.02, which means something else for every model
-and layer; the mean lies near it on a pretrained model, and has something below it on any."""
+"""Default threshold, in units of the mean eigenvalue tr(C) / d: text uses directions below it less than the average
+direction. Published code takes the absolute number 0.02, whose meaning differs between models and layers; the mean is
+near it on a pretrained model, and some directions lie below the mean on any model."""
 
 ROUNDING = 1e-9
-"""Share of the mean by which equal eigenvalues may lie above it."""
+"""Tolerance for eigenvalues equal to the mean, as a share of it."""
 
 ROW_BLOCKS = 8
-"""Row blocks per sum; more of them spare more of its lower half, but make thinner products."""
+"""Row blocks per sum: with more blocks less of its lower half is computed, but products are thinner."""
 
 
 @dataclass
@@ -42,9 +42,9 @@ class SecondMoment:
 
     @property
     def cost(self) -> torch.Tensor:
-        """A copy of C in which units that no token turned on cost what the mean unit does.
+        """A copy of C in which units that no token turned on have the cost of the mean unit.
 
-        ReLU leaves such units (OPT): C says nothing of them, and its inverse would let an update use them for free.
+        ReLU leaves such units (OPT): C is zero there, and updates would use them for free.
         """
         matrix = self.moment.clone()
         diagonal = matrix.diagonal()
@@ -88,7 +88,7 @@ class SecondMoment:
 class Sums:
     """Sums of k kᵀ [d, d] in float64 by layer, over `count` tokens in `batches` batches.
 
-    They are symmetric: what lies under the diagonal is not kept up to date.
+    They are symmetric: entries below the diagonal are not kept up to date.
     """
 
     by_layer: dict[int, torch.Tensor] = field(default_factory=dict)
@@ -150,7 +150,7 @@ def gather_second_moments(
 
 @dataclass(frozen=True)
 class NullSpace:
-    """P [d, d] of one layer, kept by its thinner side: an orthonormal basis of its range or of what it removes."""
+    """Projector P [d, d] of one layer, kept as an orthonormal basis of its range or complement, the thinner one."""
 
     basis: torch.Tensor  # [d, r], float64
     spans_range: bool

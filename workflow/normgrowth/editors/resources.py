@@ -1,4 +1,4 @@
-"""Readers of what was gathered before a run, which refuse what was gathered for something else."""
+"""Readers of resources gathered before a run, which refuse those made for another model or with other settings."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -8,7 +8,7 @@ import numpy as np
 from normgrowth.claims.markdown import number, probability, table_lines
 
 LONG = 24
-"""Rows beyond which a table is folded away in the page."""
+"""Number of rows beyond which a table is folded in the page."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def ratio(value: float | None) -> Cell:
 
 
 def known(value: float) -> float | None:
-    """None for a number that does not exist, which pandas tells by NaN."""
+    """The value, or None for NaN, which pandas uses for a missing number."""
     return None if np.isnan(value) else float(value)
 
 

@@ -29,17 +29,17 @@ SYMBOLS = {
     Status.COLLAPSED: "∅",
     Status.NOT_MEASURED: "–",
 }
-"""Verdicts are told by a sign and a word as well as by colour."""
+"""Signs of verdicts, which are shown by sign and word as well as by colour."""
 
 MANY_VERDICTS = 8
-"""Verdicts on a claim beyond which they are folded away."""
+"""Number of verdicts on a claim beyond which they are folded."""
 
 
 def write_report(study: str, results: Path, figures: list[str], out: Path, logs: Path | None = None) -> None:
     """Write the report of a study whose results are in `results`.
 
     Args:
-        logs: folder of the workflow's logs, for what jobs used.
+        logs: folder of the workflow's logs, for time and memory of jobs.
         results: folder with claims.json, provenance.json (may be absent), figures/<name>.svg and tables/*.parquet.
         figures: names of the catalogue, in the order they are shown.
 
@@ -102,7 +102,7 @@ def _judged(path: Path, study: str) -> dict:
 
 
 def _provenance(path: Path, study: str) -> dict:
-    """Provenance of a study's results; nothing where that was not written down."""
+    """Provenance of a study's results; empty where it was not recorded."""
     if not path.exists():
         return {}
     provenance = read_json(path)

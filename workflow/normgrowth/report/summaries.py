@@ -83,7 +83,7 @@ def collapse_tables(runs: list[Collapse]) -> list[Table]:
 
 
 def time_table(runs: list[Collapse]) -> Table:
-    """Number of edits that editors of several orders last: Kaplan and Meier's median, runs that last being censored."""
+    """Median edits before collapse, of editors with several orders (Kaplan-Meier; surviving runs are censored)."""
     rows = []
     for model in sorted({run.model for run in runs}):
         for editor in in_order({run.editor for run in runs if run.model == model}):
@@ -205,7 +205,7 @@ def score_summary(scores: pd.DataFrame, downstream: pd.DataFrame) -> Table:
 
 
 def single_edit_summary(singles: pd.DataFrame) -> Table:
-    """Facts edited alone on the unedited model: what an editor does before any other edit stands in its way."""
+    """Facts edited alone on the unedited model: an editor's scores without interference from other edits."""
     rows = []
     for (model, editor), run in singles.groupby(["model", "editor"]):
         means = run[PARTS_OF_S].mean().to_numpy()
@@ -244,7 +244,7 @@ def evidence_tables(judged: dict) -> list[Table]:
     """Tables that come from the verdicts' file, those without rows left out.
 
     Args:
-        judged: what `claims.judge` gives.
+        judged: result of `claims.judge.judge`.
     """
     made = [comparison_table(judged["comparisons"]), published_table(judged["published"])]
     return [table for table in made if table.rows]

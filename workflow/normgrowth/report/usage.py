@@ -1,4 +1,4 @@
-"""Time and memory that jobs asked for and used, from the records that lie beside their logs."""
+"""Time and memory that jobs asked for and used, from the records beside their logs."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from pathlib import Path
 from normgrowth.report.cells import Cell, Table, known, measured, whole
 
 SAFETY = 1.3
-"""Safety factor on peak usage, in what is proposed."""
+"""Safety factor on peak usage in proposed requests."""
 
 WORKFLOW_MEMORY = 300
 """Megabytes of the workflow's own process inside a cluster's job, which the records do not count."""
@@ -109,7 +109,7 @@ def _number(value: object) -> float:
 
 
 def _told(log: Path, memory: str) -> float:
-    """Megabytes of a kind of memory that a command used, where its log tells."""
+    """Megabytes of a kind of memory that a command used, by its log."""
     try:
         found = re.findall(_USED % memory, log.read_text(encoding="utf-8", errors="replace"))
     except OSError:

@@ -88,8 +88,8 @@ def restore(lm: LanguageModel, chain: Path | str, segments: int, expected: Mappi
         expected: metadata that every state must carry (names of the run, model revision, settings, seed, ...).
 
     Raises:
-        ArtefactError: when a state is missing, damaged, of another run or segment, or does not continue the previous
-        one.
+        ArtefactError: when a state is missing, damaged, of another run or segment, or does not continue the
+            previous one.
     """
     memory: Memory = {}
     parent = None

@@ -1,7 +1,7 @@
-"""Bounds of the YAML that users give.
+"""Bounds of users' YAML.
 
-By anchors, ten lines can stand for more values than any memory holds, and lists within lists can be deeper than any
-reader goes: both are refused while the text is read, before anything is built.
+Through anchors, ten lines can stand for more values than fit any memory, and lists can be nested deeper than any reader
+can follow: both are refused while the text is read, before anything is built.
 """
 
 import sys
@@ -15,10 +15,10 @@ from normgrowth.errors import StudyError
 MOST_BYTES = 4 * 2**20
 
 MOST_VALUES = 20_000
-"""Most values of a text, those that aliases repeat counted each time; the studies here hold fewer than 300."""
+"""Most values of a text, with aliases expanded; the studies here hold fewer than 300."""
 
 DEEPEST = 50
-"""Most levels of lists and dictionaries within each other."""
+"""Most levels of nested lists and dictionaries."""
 
 
 def read_yaml(text: str, name: object) -> object:
@@ -30,7 +30,7 @@ def read_yaml(text: str, name: object) -> object:
     require_bounded(text, name)
     try:
         return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # a date may have a thirteenth month
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date with a thirteenth month
         raise StudyError(f"{name} is not YAML: {' '.join(str(error).split())}") from None
 
 
@@ -75,11 +75,11 @@ def require_bounded(text: str, name: object) -> None:
 def check_command_line(words: Sequence[str] | None = None, more: Iterable[Path] = ()) -> None:
     """End the process in one line where Snakemake's command line gives YAML beyond the bounds.
 
-    Snakemake reads these files itself, by a reader without bounds, before the Snakefile; so the profile calls this.
+    Snakemake reads these files with its own, unbounded reader before the Snakefile, so the profile calls this function.
 
     Args:
         words: words of the command line; None for those of this process.
-        more: files to look at besides.
+        more: further files to check.
     """
     files: list[str] = []
     values: list[str] = []
@@ -107,4 +107,4 @@ def check_command_line(words: Sequence[str] | None = None, more: Iterable[Path] 
     except StudyError as error:
         sys.exit(str(error))
     except OSError:
-        return  # Snakemake, which reads it too, says so
+        return  # Snakemake reads it too, and reports the fault

@@ -30,18 +30,18 @@ FOLDERS = ("model_sources", "ability")
 """Sections whose local inputs are folders."""
 
 FEWEST_RESERVED = 20
-"""Fewest reserved facts that a hypernetwork can be trained on to any purpose."""
+"""Fewest reserved facts for a useful training of a hypernetwork."""
 
 
 def faults_of(study: Study) -> list[str]:
-    """Faults of a study, each in one line; those that would only follow from others are left out."""
+    """Faults of a study, each in one line; those that follow from others are left out."""
     faults = [*_selections(study), *settings_faults(study)]
     later = (_too_few_facts, _untrainable, _unmeasured_vectors, _misfits, _too_long)
     return faults or list(_missing_inputs(study)) or [fault for check in later for fault in check(study)]
 
 
 def lengths_asked(study: Study, model: str) -> Asked:
-    """Tokens that the study has a model read at once, by the key that says so."""
+    """Lengths in tokens that the study requires of a model, by key."""
     asked = {"measure.text_window": study.measure.text_window}
     if study.measure.generation_facts:
         asked["measure.generation_tokens"] = study.measure.generation_tokens
@@ -56,7 +56,7 @@ def lengths_asked(study: Study, model: str) -> Asked:
 
 
 def _selections(study: Study) -> Iterator[str]:
-    """Names that stand for nothing, stand twice in one list, or stand for two things."""
+    """Names that are undefined, repeated in one list, or defined twice."""
     yield from _repetitions(study)
     yield from _unknown_inputs(study)
     yield from _unknown_editors(study)
@@ -82,7 +82,7 @@ def _repetitions(study: Study) -> Iterator[str]:
 
 
 def _unknown_inputs(study: Study) -> Iterator[str]:
-    """Names of models, facts and texts that stand for nothing."""
+    """Undefined names of models, facts and texts."""
     for name, model_source in study.model_sources.items():
         said = getattr(model_source, "published_as", None)
         if said is not None and presets.published(said) is None:
@@ -101,7 +101,7 @@ def _unknown_inputs(study: Study) -> Iterator[str]:
 
 
 def _unknown_editors(study: Study) -> Iterator[str]:
-    """Models and editors in `left_out` and `more_orders` that stand for nothing, or leave nothing to do."""
+    """Models and editors in `left_out` and `more_orders` that are undefined, or leave nothing to do."""
     for model, names in study.left_out.items():
         if model not in study.model_sources:
             yield unknown("left_out: model", model, study.model_sources)
@@ -121,7 +121,7 @@ def _unknown_editors(study: Study) -> Iterator[str]:
 
 
 def _world_names(study: Study) -> Iterator[str]:
-    """Worlds that stand for nothing, and names that a world's texts have too."""
+    """Undefined worlds, and names that collide with those of a world's texts."""
     for name in sorted(set(study.text_sources) & study.world_texts):
         yield f"text_sources.{name}: a world brings a text of this name; choose another"
     for name in study.worlds:
@@ -138,7 +138,7 @@ def _texts(study: Study) -> set[str]:
 
 
 def _intervention_names(study: Study) -> Iterator[str]:
-    """Models, texts and facts of interventions that stand for nothing."""
+    """Undefined models, texts and facts of interventions."""
     for name, what in study.interventions.items():
         key = f"interventions.{name}"
         wanted: dict[str, tuple[str | None, Collection[str]]]
@@ -184,7 +184,7 @@ def _local_inputs(study: Study) -> Iterator[tuple[str, str]]:
 
 
 def _too_few_facts(study: Study) -> Iterator[str]:
-    """Numbers of edits that the study's facts do not suffice for, where the number of facts is known."""
+    """Numbers of edits that exceed the study's facts, where their number is known."""
     source = study.fact_sources[study.facts]
     try:
         available = editable_facts(source, study.assets, study.unique_subjects)
@@ -214,7 +214,7 @@ def _untrainable(study: Study) -> Iterator[str]:
 
 
 def _unmeasured_vectors(study: Study) -> Iterator[str]:
-    """Orders, layers and steps at which activations are wanted, but no run is measured."""
+    """Orders, layers and steps of `vectors` at which no run is measured."""
     if set(study.vectors.editors) & set(study.editors):
         most = max(study.orders, *(n for of in study.more_orders.values() for n in of.values()), 1)
         for order in study.vectors.orders:
@@ -231,7 +231,7 @@ def _unmeasured_vectors(study: Study) -> Iterator[str]:
 
 
 def _missing_layers(study: Study) -> Iterator[str]:
-    """Layers at which activations are wanted, but a model has none."""
+    """Layers of `vectors` that a model lacks."""
     for model in study.models:
         try:
             n_layers = layers_of(study, model)
@@ -269,7 +269,7 @@ def _misfits(study: Study) -> Iterator[str]:
 
 
 def _too_long(study: Study) -> Iterator[str]:
-    """Lengths beyond the context of a model, for models whose context is known yet."""
+    """Lengths beyond the context of a model, for models whose context is already known."""
     for model in study.models:
         yield from too_long(lengths_asked(study, model), context_of(study, model), model)
 
@@ -283,4 +283,4 @@ def _needs_second_moments(study: Study, model: str) -> bool:
         editors = [name for name in study.editors if name not in study.left_out.get(model, ())]
         return any(SECOND_MOMENTS in choose(study, name, model, layers).needs for name in editors)
     except (ModelError, ValueError):
-        return False  # a fault of its own, and said as that
+        return False  # reported as a fault of its own

@@ -1,4 +1,4 @@
-"""Model of a study's costs: jobs, GPU memory, disk and hours, known before it runs.
+"""Cost model of a study: jobs, GPU memory, disk and hours, before it runs.
 
 Bytes follow from shapes. Hours follow from published timings (`workflow/costs.yaml`): seconds of a gradient step grow
 as a power of the number of parameters, fitted to the timings by least squares.

@@ -1,4 +1,4 @@
-"""Facts about a study's inputs that are known before any work: read cheaply, at every start of the workflow."""
+"""Properties of a study's inputs, read cheaply before any work, at every start of the workflow."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from normgrowth.study.sections import (
 from normgrowth.study.study import Study
 
 ASSETS = "{assets}"
-"""Word of a path that stands for the study's `assets`."""
+"""Placeholder in paths for the study's `assets`."""
 
 HASHED_BYTES = 64 * 2**20
 """Largest size of a local file that is hashed at every start of the workflow."""
@@ -36,7 +36,7 @@ HASHED_BYTES = 64 * 2**20
 def local_path(path: str, assets: str | None) -> str:
     """Local path of a study as the workflow writes it, relative and with links followed.
 
-    One file has one name, since another spelling would look like another input.
+    Each file gets one name, since another spelling would look like another input.
     """
     return os.path.relpath(os.path.realpath(os.path.expanduser(path.replace(ASSETS, assets or ASSETS))))
 
@@ -87,7 +87,7 @@ def layers_of(study: Study, model: str) -> int:
     """Number of transformer blocks of a model.
 
     Raises:
-        ModelError: when nothing says so, or what says so cannot be a model's.
+        ModelError: when no source states it, or the stated number is impossible.
     """
     source = study.model_sources[model]
     if isinstance(source, TrainedModel):
@@ -133,9 +133,9 @@ def weights_megabytes(study: Study, model: str) -> int:
 
 
 def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool) -> int | None:
-    """Most facts of an edit order, reserved ones included; None where that is known only once they are fetched.
+    """Most facts of an edit order, reserved ones included; None for facts that are yet to be fetched.
 
-    Only the subjects of records are looked at; the import checks the rest.
+    Only the subjects of records are read; the import checks the rest.
 
     Raises:
         FactError: when a local file is no list of such records.

@@ -1,4 +1,4 @@
-"""The files that a study's jobs read and write, worked out from its plan."""
+"""Files that a study's jobs read and write, derived from its plan."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -20,7 +20,7 @@ BEFORE = "before"
 
 
 def threshold_of(name: str) -> float | None:
-    """The threshold that the name of a file of null spaces says."""
+    """The threshold in the file name of null spaces; None for the default."""
     return None if name == RELATIVE else float(name)
 
 
@@ -37,7 +37,7 @@ class Files:
         self.of_all_editors = cache(self._of_all_editors)
 
     def local(self, path: str) -> str:
-        """A path of the study on this machine."""
+        """A path of the study, as a path on this machine."""
         return local_path(path, self.study.assets)
 
     def sources_of_facts(self, name: str) -> tuple[list[str], list[str]]:
@@ -91,7 +91,7 @@ class Files:
             threshold = getattr(editor.settings.working, "null_space_threshold", None)
             files["null_spaces"] = self._null_spaces(model, layers, threshold)
         if HYPERNETWORK in editor.needs:
-            # That of the editor which a control arm wraps is the editor's own.
+            # A control arm uses the hypernetwork of the editor that it wraps.
             files["hypernetwork"] = layout.HYPERNETWORK.format(
                 model=model,
                 editor=_controlled(editor) or name,
@@ -141,7 +141,7 @@ class Files:
         return [f"{self._at_checkpoint(layout.CHECKPOINT, *place)}/{file}" for place in unedited + edited]
 
     def kept_vectors(self) -> list[str]:
-        """The files of activations that the study keeps."""
+        """The files of raw activations that the study keeps."""
         sites = self.study.vectors.sites
         folders = [self._at_checkpoint(layout.VECTORS, *place) for place in self.plan.kept_vectors]
         return [f"{folder}/{site}.parquet" for folder in folders for site in sites]

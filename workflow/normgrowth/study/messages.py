@@ -39,7 +39,7 @@ def unknown(what: str, name: object, known: Iterable[str]) -> str:
 
 
 def shown(value: object) -> str:
-    """Text of a value in messages, cut where it is long."""
+    """Text of a value in messages, shortened if long."""
     text = repr(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
@@ -63,7 +63,7 @@ def together(faults: list[str]) -> str:
 
 
 def dotted(*keys: object) -> str:
-    """Keys as a path, `a.b.0`, in one line whatever a user took for a key."""
+    """Keys as a path, `a.b.0`, in one line whatever the keys contain."""
     return ".".join(str(key) if str(key).isprintable() else repr(key) for key in keys if key != "")
 
 

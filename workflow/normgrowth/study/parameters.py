@@ -14,14 +14,14 @@ from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.study.chosen_editors import ChosenEditor
 
 OF_CONTROL = frozenset({"editor", "kind", "settings"})
-"""Settings of a control arm that say what it controls; parameters of their own stand for them."""
+"""Settings of a control arm that name the controlled editor; separate parameters replace them."""
 
 Parameter = str | Callable[[Any], str]
 """A rule's parameter: a text, or a function of a job's wildcards."""
 
 OF_WILDCARDS = inspect.Signature([inspect.Parameter("wildcards", inspect.Parameter.POSITIONAL_OR_KEYWORD)])
-"""Signature of functions of wildcards, given to each: Snakemake asks for it several times a job, and to work it out
-anew takes longer than the function."""
+"""Signature set on functions of wildcards: Snakemake inspects it several times per job, which takes longer than the
+function itself."""
 
 
 def said(name: str, value: object) -> str:
@@ -56,12 +56,12 @@ def varying(
 ) -> dict[str, Parameter]:
     """Parameters that depend on a job's wildcards.
 
-    One that is the same for all jobs is a text: Snakemake works functions out for every job, which takes its time.
+    A parameter that is the same for all jobs is a text: Snakemake evaluates functions for every job, which takes time.
 
     Args:
         found: a job's parameters by name, from its wildcards; one that it lacks is the empty text.
-        every: what `found` gives for each job of the study.
-        names: of the parameters, whatever the study is.
+        every: results of `found` for each job of the study.
+        names: names of the parameters, the same for every study.
     """
     every = list(every)
     parameters: dict[str, Parameter] = {}
@@ -75,8 +75,8 @@ def in_slots(found: Callable[[Any], Mapping[str, str]]) -> list[Parameter]:
     """An editor's parameters, as functions of wildcards: one for each setting, and empty texts up to the same number.
 
     The number is that of the registered editor with most settings and one more, whatever the study chooses, so that
-    another editor in the study runs no job of the others again. A name for every setting of every editor would say the
-    same, and planning would take a fifth longer.
+    adding an editor to the study reruns no job of the others. A name for every setting of every editor would do too,
+    but planning would take a fifth longer.
     """
     most = max(len(declaration(kind).Settings.model_fields) for kind in EDITORS) + len(OF_CONTROL)
     return [_at(place, found) for place in range(most + 1)]

@@ -85,12 +85,12 @@ class Plan:
 
     @property
     def unedited(self) -> Iterator[tuple[str, int]]:
-        """Model and order of every measurement of an unedited model: the order decides which facts it scores."""
+        """Model and order of every measurement of an unedited model; the order decides which facts are scored."""
         yield from dict.fromkeys((model, order) for model, _, order in self.chains)
 
     @property
     def kept_vectors(self) -> Iterator[Checkpoint]:
-        """Every checkpoint whose activations are kept themselves."""
+        """Every checkpoint whose raw activations are kept."""
         wanted = self.study.vectors
         steps = [0, *self.checkpoints]
         steps = [step for step in steps if wanted.steps is None or step in wanted.steps]
@@ -128,13 +128,13 @@ class Plan:
 
     @property
     def checkpoints(self) -> list[int]:
-        """Numbers of edits after which runs are measured, the last always among them; 0 is not."""
+        """Numbers of edits after which runs are measured, always with the last, without 0."""
         every = self.study.measure.every * self.study.segment
         return [*range(every, self.study.edits, every), self.study.edits]
 
     @property
     def evaluated(self) -> list[int]:
-        """Numbers of edits after which the harness is run, 0 and the last among them; none without tasks of it."""
+        """Numbers of edits after which the harness is run, with 0 and the last; empty without tasks."""
         every = self.study.ability.every
         chosen = [step for number, step in enumerate(self.checkpoints, start=1) if number % every == 0]
         return sorted({0, *chosen, self.study.edits}) if self.study.ability.tasks else []
@@ -196,7 +196,7 @@ class Plan:
 
     @property
     def notice(self) -> str | None:
-        """Lines that a user should read before a run; None where there are none."""
+        """Notices for the user before a run; None where there are none."""
         return "\n".join(filter(None, (self._without_preset(), self._without_harness()))) or None
 
     def _without_harness(self) -> str | None:
@@ -236,7 +236,7 @@ class Plan:
 
     @property
     def as_json(self) -> str:
-        """JSON of the study with all editors' settings for all models filled in; it names no folder of this machine."""
+        """JSON of the study with all editors' settings for all models filled in, without paths of this machine."""
         editors = {
             model: {name: self.editor(model, name).settings.model_dump(mode="json") for name in self.editors_of(model)}
             for model in self.study.models

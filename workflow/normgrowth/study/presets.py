@@ -1,8 +1,8 @@
 """Published hyperparameters, read from `workflow/presets`: one file per source, each value with its origin.
 
 A file gives `source`, `presets` by editor and model, and `not_carried`. A preset has `values` `from` one file of the
-source, `also` values each with a file of its own, and `absent`: settings that the source gives no value, each with the
-reason; what it says for `all` holds on every model. `rest` names another source, which holds for what is not stated.
+source, `also` values each with a file of its own, and `absent`: settings without a value in the source, each with the
+reason. An entry for `all` holds on every model. `rest` names another source, which holds for what is not stated.
 A preset states every setting of its editor or lists it as absent, so that no default of this library slips in unseen.
 """
 

@@ -16,7 +16,7 @@ MARGIN = 2
 """Safety factor on the time that a job should take."""
 
 LEAST_MINUTES = 60
-"""Least minutes that a job asks for: nothing is won by asking for little, and a job that is killed is lost."""
+"""Least minutes that a job asks for: asking for less gains nothing, and a killed job is lost."""
 
 MINUTES = {
     "world": 10,
@@ -33,11 +33,11 @@ MINUTES = {
 """Minutes asked for by jobs whose length the cost model does not know, by rule."""
 
 ONE_PROCESS = 1000
-"""Megabytes of the workflow's own process inside a job, and of Python."""
+"""Megabytes of Python and of the workflow's own process inside a job."""
 
 
 class Request(NamedTuple):
-    """Most that jobs of a kind ask for at their first attempt."""
+    """Largest request of jobs of a kind at their first attempt."""
 
     what: str  # kind of job
     minutes: int

@@ -19,7 +19,7 @@ SHOWN = 80
 """Most characters of a value in messages."""
 
 SUBJECT = ("models", "editors", "facts")
-"""Keys whose change makes the default study's description wrong."""
+"""Keys whose change invalidates the default study's description."""
 
 OF_ONE_STUDY = (
     "orders",

@@ -1,1 +1,1 @@
-"""Updates of a whole model after its pre-training: continued pre-training, full fine-tuning, LoRA; and their norms."""
+"""Further training of a whole model: continued pre-training, full fine-tuning, LoRA; and the norms along it."""

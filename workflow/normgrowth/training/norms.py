@@ -1,4 +1,4 @@
-"""Norms of every weight matrix of a model: while it is trained, and between two published checkpoints of it.
+"""Norms of every weight matrix of a model: during training, and between two published checkpoints.
 
 A matrix is a parameter of two dimensions; one that two modules share counts once. A LoRA-adapted matrix W + s B A is
 never formed: with A [r, d] and B [o, r],
@@ -22,7 +22,7 @@ from normgrowth.sources.checkpoint_files import Tensor, tensors_of
 from normgrowth.sources.manifest import verify
 
 Measure = Callable[[], tuple[float, float]]
-"""A function that gives a matrix's norm, and the norm of its change since the start."""
+"""Function that returns a matrix's norm, and the norm of its change since the start."""
 
 
 class Adapted(NamedTuple):
@@ -72,7 +72,7 @@ def _row(name: str, step: int, norm: float, ratio: float, drift: float) -> dict:
 
 
 def layer_of(name: str) -> int | None:
-    """The layer that a parameter's name numbers; None for embeddings and heads."""
+    """Layer number in a parameter's name; None for embeddings and heads."""
     found = re.search(r"\.(\d+)\.", name)
     return int(found[1]) if found else None
 

@@ -1,6 +1,6 @@
 """Further training of a whole model, with the norm of every matrix along the way: nothing but the plain loop.
 
-Source: the interventions of arXiv 2502.19416 on Llama-2-7B, whose checkpoints it takes from others (arXiv 2405.09673).
+Source: the interventions of arXiv 2502.19416 on Llama-2-7B, which uses published checkpoints (of arXiv 2405.09673).
 """
 
 import warnings
@@ -29,17 +29,17 @@ LARGEST_GRADIENT = 1.0
 BETAS = (0.9, 0.95)
 
 Loss = Callable[[], torch.Tensor]
-"""A function that gives the loss [] of one step under the current weights."""
+"""Function that returns the loss of one step, a scalar tensor, under the current weights."""
 
 Progress = Callable[[int, str], None]
-"""A function that is told of steps made: their number, and how it goes."""
+"""Callback with the number of steps made and a note."""
 
 Pairs = Sequence[tuple[str, str]]
 """Prompts and their answers."""
 
 
 class Told(NamedTuple):
-    """The kind of intervention, for messages, and the function that is told of its steps."""
+    """Kind of intervention, for messages, and its progress callback."""
 
     kind: str
     progress: Progress

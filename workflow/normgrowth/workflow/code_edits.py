@@ -1,4 +1,4 @@
-"""Edits while a run goes on: jobs keep to the study of their run, and a run says which code was edited."""
+"""Edits during a run: jobs keep to the study of their run, and a run reports which code was edited."""
 
 import hashlib
 import os
@@ -12,14 +12,14 @@ from typing import Any
 import yaml
 
 STUDY = "NORMGROWTH_STUDY"
-"""Environment variable with the path of the configuration that a run wrote down for its jobs."""
+"""Environment variable with the path of the configuration that a run saved for its jobs."""
 
 NAMED = 3
 """Most files that a message names."""
 
 
 def keep(config: Mapping[str, Any], folder: Path) -> str:
-    """Write a configuration down for jobs that read the Snakefile again on other machines, maybe hours later.
+    """Save a configuration for jobs that read the Snakefile again on other machines, maybe hours later.
 
     Returns:
         The absolute path of the file; jobs find it in the variable `STUDY` of their environment.
@@ -34,7 +34,7 @@ def keep(config: Mapping[str, Any], folder: Path) -> str:
 
 
 def kept(is_job: bool) -> dict[str, Any] | None:
-    """Configuration of the run that this job belongs to; None for a run itself, and where none was written down."""
+    """Saved configuration of the run that this job belongs to; None for a run itself, or where none was saved."""
     place = Path(os.environ.get(STUDY, ""))
     return yaml.safe_load(place.read_text(encoding="utf-8")) if is_job and place.is_file() else None
 
@@ -42,7 +42,7 @@ def kept(is_job: bool) -> dict[str, Any] | None:
 def stamps(folders: Iterable[Path]) -> dict[Path, tuple[int, int]]:
     """Time of last change (in ns) and size (in bytes) of each file of code, rules or data in these folders.
 
-    Hidden files are left out: editors keep their own notes in them, as links to nowhere too.
+    Hidden files are left out: text editors keep lock files there, some of them broken links.
     """
     found = {}
     for place, inner, names in chain.from_iterable(map(os.walk, folders)):
@@ -56,7 +56,7 @@ def stamps(folders: Iterable[Path]) -> dict[Path, tuple[int, int]]:
 
 
 def tell_of_edits(before: Mapping[Path, tuple[int, int]], folders: Iterable[Path]) -> None:
-    """Print which files have been edited since `before` was taken: jobs may have run code that is not their plan's.
+    """Print which files have been edited since `before` was taken: jobs may have run other code than the planned.
 
     Args:
         before: what `stamps` returned when the run was planned.

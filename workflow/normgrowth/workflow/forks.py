@@ -2,10 +2,10 @@
 
 Importing torch and transformers takes longer than most jobs of a small study. So where the workflow runs its jobs on
 its own machine, it starts `python -m normgrowth.workflow.forks FOLDER`, and each command hands its arguments, working
-folder, environment and standard streams over to this server. It runs in a fork of its own, which shares nothing but
-the imported code with others, and gives the same results as alone. Where no server is ready, a command runs by itself.
+folder, environment and standard streams to this server, which runs it in a fork. A fork shares only imported code with
+others and gives the same results as a process of its own. Without a server, a command runs by itself.
 
-A fork ends with the command that waits for it, with the server, and by the signals that either gets.
+A fork ends when its command or the server ends, and gets the signals that its command gets.
 """
 
 import hashlib
@@ -33,10 +33,10 @@ VARIABLE = "NORMGROWTH_PRELOADED"
 """Environment variable with the folder of the server's socket. Set but empty, it keeps a run from starting a server."""
 
 COMMAND_LINE = "normgrowth.cli:main"
-"""Function that runs a command, named and not imported, since the command line itself hands over to this module."""
+"""Function that runs a command; named, not imported, since the command line imports this module."""
 
 LONGEST_PATH = 107
-"""Most bytes in the path of a socket: `sun_path` of unix(7) holds 108, one of them for the end of the text."""
+"""Most bytes in the path of a socket: `sun_path` of unix(7) holds 108 with the terminating null."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Environment variables with the number of threads, which libraries read once, when they are first imported."""
@@ -79,7 +79,7 @@ _started: list[Popen[bytes]] = []  # servers, kept so that their standard input 
 
 
 class Request(TypedDict):
-    """A command as it is handed over, beside its standard streams."""
+    """A command handed over to the server, its standard streams aside."""
 
     arguments: list[str]
     folder: str
@@ -146,7 +146,7 @@ def hand_over(arguments: list[str]) -> int | None:
         request = Request(arguments=arguments, folder=os.getcwd(), environment=environment)
         data = json.dumps(request).encode()
         heeded = [number for number in RELAYED if signal.getsignal(number) != signal.SIG_IGN]
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, RELAYED)  # none may be relayed in the midst of the request
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, RELAYED)  # no signal may be relayed within the request
         handlers = {number: signal.signal(number, lambda number, _: line.send(bytes([number]))) for number in heeded}
         try:
             try:
@@ -207,7 +207,7 @@ class Forks:
         if listener.fileno() < 0:  # closed by what was found ready with it
             return
         line, _ = listener.accept()
-        # A command that says nothing must not hold up the others.
+        # A silent client must not hold up the others.
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, REQUEST_TIMEOUT)
         streams: list[int] = []
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, RELAYED)  # until the fork is ready for them
@@ -299,7 +299,7 @@ def _exit_code(run: Callable[[], int]) -> int:
 
 def serve(folder: Path) -> None:
     """Import the slow modules, and run commands until the process that started this one has ended."""
-    if RUN in os.environ:  # the run ends what this process leaves, its folder among it
+    if RUN in os.environ:  # the run cleans up after this process, folder included
         end_with_parent()
     try:
         run = resolve_name(COMMAND_LINE)

@@ -1,8 +1,8 @@
 """Locks of runs that share a folder: each holds one on what it reads and writes.
 
 Two runs go on side by side if neither writes what the other reads or writes. The lock of a run that was killed on this
-machine is taken over, once nothing of that run lives any more. Where the system does not show a run's processes (other
-than Linux), it is taken over without a look at what it left, and the line that says so asks the user to look.
+machine is taken over, once none of its processes is alive. On systems that do not show a run's processes (other than
+Linux), it is taken over without that check, and a message asks the user to make it.
 """
 
 import fcntl
@@ -38,7 +38,7 @@ def folder_lock(
         study: name of the study that is run.
         executor: name of the executor that runs the jobs.
         access: every file that the run's jobs may read or will write.
-        planned_beside: what each run writes that lived when this one's plan was begun, by the run's name.
+        planned_beside: paths written by each run that was alive when this one began to plan, by the run's name.
 
     Raises:
         RunError: when another run is in the way, or has changed what the plan was made from, or when the locks are
@@ -54,7 +54,7 @@ def folder_lock(
         with processes.variable(processes.RUN, run.name if run.is_local else None):
             yield
     finally:
-        if run.is_local:  # as after Ctrl-C: what still writes would do so unlocked
+        if run.is_local:  # as after Ctrl-C: processes still writing would do so without a lock
             processes.end(run.name, run.allocation)
         with _alone(folder):
             lock.remove()
@@ -96,7 +96,7 @@ def _take(folder: Path, run: Run, access: Access, planned_beside: Mapping[str, s
 
 
 def _taken_over(lock: Lock) -> bool:
-    """Remove the lock of a run that has ended without letting go; False while its run may go on."""
+    """Remove the lock of a run that ended without releasing it; False while that run may be alive."""
     run = lock.run
     if run is None or run.is_elsewhere or not run.is_local or run.user != os.getuid() or lock.is_held() is not False:
         return False
@@ -117,7 +117,7 @@ def _taken_over(lock: Lock) -> bool:
 
 
 def _refusal(lock: Lock, path: str, written: bool) -> str:
-    """Why a run is not started beside the holder of a lock, which reads or writes `path`, and what to do."""
+    """Message on a run refused because a lock's holder reads or writes `path`, with the remedy."""
     run, unlock = lock.run, f"`snakemake --unlock`, {SAME_COMMAND}"
     why = f"{'writes' if written else 'reads'} {path}"
     if run is None:
@@ -197,7 +197,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _watched(run: str) -> Popen[bytes] | None:
-    """Process that ends what this one leaves when it is killed; None where a run's processes cannot be found."""
+    """Process that ends this run's processes when it is killed; None where they cannot be found."""
     if not processes.are_seen():
         return None
     environment = {name: value for name, value in os.environ.items() if name != processes.RUN}

@@ -1,4 +1,4 @@
-"""Checks of a cluster before anything is submitted: what would hang, be refused or be lost, with the remedy."""
+"""Checks of a cluster before anything is submitted: jobs that would hang, be refused or be lost, with remedies."""
 
 import shutil
 import socket
@@ -35,8 +35,8 @@ def examine(plan: Plan, site: Site, executor: Executor, folder: Path) -> None:
     """Check the cluster against what the plan's jobs need.
 
     Args:
-        plan: the study worked out.
-        site: what the cluster's own file says.
+        plan: plan of the study.
+        site: settings of the cluster's own file.
         executor: settings of Snakemake's SLURM plugin.
         folder: working directory of the run.
 
@@ -57,7 +57,7 @@ def examine(plan: Plan, site: Site, executor: Executor, folder: Path) -> None:
 
 
 def _status(settings: dict[str, str], executor: Executor) -> Iterator[str]:
-    """Faults of the command that tells how jobs ended."""
+    """Faults of the status command, which reports how jobs ended."""
     has_database = _has_database(settings)
     if executor.status_command != "squeue":
         if not has_database:
@@ -191,7 +191,7 @@ def _disk(plan: Plan, folder: Path) -> Iterator[str]:
 
 def _orphans(executor: Executor, folder: Path) -> Iterator[str]:
     """Jobs of an earlier run from this folder that are still in the queue."""
-    # A job that fails or is cancelled takes its outputs with it, were they by now another job's.
+    # A job that fails or is cancelled deletes its outputs, even if another job has written them by now.
     orphans = cluster.jobs_of(folder, executor.prefix) if executor.prefix else []
     if orphans:
         numbers = ",".join(job.number for job in orphans)

@@ -5,7 +5,7 @@ On systems without it none is found.
 
     python -m normgrowth.workflow.processes RUN
 
-waits for the end of a run, and ends what the run leaves behind when it is killed.
+waits for the end of a run, and ends the run's remaining processes if it was killed.
 """
 
 import ctypes
@@ -40,10 +40,10 @@ PR_SET_PDEATHSIG = 1
 """Option of prctl(2): a signal that a process gets when the one that started it ends."""
 
 PAUSE = 0.05
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 PATIENCE = 60.0
-"""Seconds in which what a killed run left must end."""
+"""Seconds within which the processes of a killed run must end."""
 
 
 def this_boot() -> str:
@@ -176,7 +176,7 @@ def watch(run: str) -> None:
     The run holds the other end of this process's standard input, and writes to it before it ends by itself.
     """
     if not os.read(sys.stdin.fileno(), 1):
-        end(run, allocation_of(os.environ))  # what still lives after that is left to the next run
+        end(run, allocation_of(os.environ))  # processes alive after that are left to the next run
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 .snakemake/locks/N.input.lock   paths that run N reads, one a line, in Snakemake's own format
 .snakemake/locks/N.output.lock  paths that run N writes
-.snakemake/locks/N.run.json     what run N is; held by it with flock(2) for as long as it lives
+.snakemake/locks/N.run.json     record of run N; held by it with flock(2) for as long as it lives
 """
 
 import fcntl
@@ -26,7 +26,7 @@ LOCAL = ("local", "touch", "dryrun", "")
 """Executors whose jobs end with the run; the empty name stands for a run without jobs."""
 
 SHARED_MODE = 0o666
-"""Mode of files that runs of several users hold in turn, less what the umask takes away."""
+"""Mode, before the umask, of files that runs of several users hold in turn."""
 
 
 Kind = Literal["input", "output"]
@@ -94,7 +94,7 @@ class Lock:
 
     @property
     def record(self) -> Path:
-        """File that says what the run is."""
+        """File with the record of the run."""
         return self.folder / f"{self.number}.run.json"
 
     def file(self, kind: Kind) -> Path:
@@ -102,7 +102,7 @@ class Lock:
         return self.folder / f"{self.number}.{kind}.lock"
 
     def paths(self, kind: Kind) -> set[str]:
-        """Paths that the run reads (`input`) or writes (`output`); none once it has let go."""
+        """Paths that the run reads (`input`) or writes (`output`); none once the lock is released."""
         try:
             return set(self.file(kind).read_text().splitlines())
         except FileNotFoundError:
@@ -135,10 +135,10 @@ class Lock:
         return False if began and run.process_began else None  # what is not shown may be the run or another process
 
     def take(self, run: Run, access: Access) -> int:
-        """Write everything down, the record first, so that files without one are never this run's.
+        """Write all files, the record first, so that files without a record are never this run's.
 
         Returns:
-            The open record: closing it lets go of the lock.
+            The open record: closing it releases the lock.
         """
         record = os.open(self.record, os.O_RDWR | os.O_CREAT | os.O_EXCL, SHARED_MODE)
         try:
@@ -146,7 +146,7 @@ class Lock:
                 fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with open(record, "wb", closefd=False) as file:
                 file.write(json.dumps(asdict(run)).encode())
-            os.fsync(record)  # a machine that stops must not leave files without their record
+            os.fsync(record)  # a crash of the machine must not leave files without their record
             files: dict[Kind, AbstractSet[str]] = {"input": access.reads, "output": access.writes}
             for kind, paths in files.items():
                 if paths:
@@ -159,7 +159,7 @@ class Lock:
         return record
 
     def remove(self) -> None:
-        """Let go; the record is the last to go, so that a run killed in between is still known."""
+        """Release the lock; the record is removed last, so that a run killed in between is still known."""
         for file in (self.file("input"), self.file("output"), self.record):
             file.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Lock of the workflow's folder that Snakemake takes in place of its own, and what a run says when it ends.
+"""Lock of the workflow's folder that replaces Snakemake's own, and messages at the end of a run.
 
 A run that fails names the folders that have no room left, since Snakemake's records, logs and benchmarks need room as
 results do.
@@ -46,8 +46,8 @@ def lock_of(
 ) -> Callable[[Persistence], AbstractContextManager[None]]:
     """Method `lock` for Snakemake's records of a folder (`FilePersistence`).
 
-    Snakemake's own lock stays behind when a run is killed, and a run that ends removes those of all others. What is
-    done without a lock, as dry runs and the jobs of a run are, does not call it.
+    Snakemake's own lock stays behind when a run is killed, and a run that ends removes those of all others. Work
+    without a lock, such as dry runs and the jobs of a run, does not call it.
 
     Args:
         config: the study that is run.
@@ -87,7 +87,7 @@ def lock_of(
 
 
 def is_full(error: BaseException | None) -> bool:
-    """True where an error, one of a group of errors, or one behind it says that there is no room."""
+    """True where an error, a member of its group, or one of its causes says that there is no room."""
     while error is not None:
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             return True
@@ -98,12 +98,12 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def without_room(folders: Iterable[str] = FOLDERS) -> list[str]:
-    """Each folder with next to no room, the one of temporary files included: its name and what is free."""
+    """Each folder with almost no free space, that of temporary files included: its name and its free space."""
     return [said for folder in (*folders, tempfile.gettempdir()) if (said := _shortage(folder))]
 
 
 def _shortage(folder: str) -> str:
-    """A folder with next to no room and what is free; empty for any other."""
+    """Name and free space of a folder with almost none; empty for any other."""
     try:
         found = os.statvfs(folder)
     except OSError:  # it is not there yet

@@ -1,4 +1,4 @@
-"""Fine-tuning through a low-rank adapter that lives from edit to edit.
+"""Fine-tuning through a low-rank adapter that is kept from edit to edit.
 
 The adapter's factors A [r, d] and B [o, r] are the editor's memory. Between edits they are merged, W = base + s B A
 with s = alpha / rank, so that what is measured and scored is the merged matrix.
@@ -24,7 +24,7 @@ ADAPTER = "edits"
 """Name of the adapters within peft."""
 
 STEP = "step"
-"""Name in the editor's memory of the number of calls made."""
+"""Key in the editor's memory of the number of calls made."""
 
 
 class LoraSettings(DescentSettings, Protocol):

@@ -141,8 +141,8 @@ def descend(
 
     Args:
         losses_now: the facts' losses [n] under the current weights.
-        what: what is trained on which facts, for an error.
-        after_step: brings the weights back to where they may be.
+        what: words on the training and its facts, for an error.
+        after_step: projects the weights back onto their constraint.
 
     Returns:
         The steps taken, and each fact's loss after them.
