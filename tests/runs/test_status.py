@@ -1,6 +1,7 @@
 """How far runs have come, from what they have left."""
 
 import shutil
+from errno import ENOSPC
 
 import pandas as pd
 import pytest
@@ -50,16 +51,21 @@ def test_each_run_has_a_line(plan, tmp_path, monkeypatch):
 def test_a_segment_under_way_counts_its_edits_and_leaves_no_file(tmp_path, monkeypatch):
     chain = tmp_path / "order-0"
     assert edits_within(chain, 1) is None
-    progress = SegmentProgress(chain, 1)
-    assert edits_within(chain, 1) == 0
-    progress.update(2)  # too soon after the last time
-    assert edits_within(chain, 1) == 0
-    monkeypatch.setattr(status_module, "SECONDS_BETWEEN_LINES", 0)
-    progress.update(3)
-    assert (edits_within(chain, 1), edits_within(chain, 2)) == (5, None)
-    assert not (chain / "segment-1").exists()
-    progress.finish()
+    with SegmentProgress(chain, 1) as progress:
+        assert edits_within(chain, 1) == 0
+        progress.update(2)  # too soon after the last time
+        assert edits_within(chain, 1) == 0
+        monkeypatch.setattr(status_module, "SECONDS_BETWEEN_LINES", 0)
+        progress.update(3)
+        assert (edits_within(chain, 1), edits_within(chain, 2)) == (5, None)
+        assert not (chain / "segment-1").exists()
     assert [*chain.iterdir()] == []
+
+
+def test_a_job_that_fails_leaves_no_count_of_its_edits(tmp_path):
+    with pytest.raises(OSError), SegmentProgress(tmp_path, 1):
+        raise OSError(ENOSPC, "No space left on device")
+    assert [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"edits": "2"}', b"\xff"])
@@ -73,9 +79,8 @@ def test_a_damaged_count_of_edits_is_none_done(tmp_path, content):
 def test_a_job_goes_on_where_its_progress_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr(status_module, "SECONDS_BETWEEN_LINES", 0)
     (tmp_path / "order-0").touch()  # a file where the run's folder belongs
-    progress = SegmentProgress(tmp_path / "order-0", 1)
-    progress.update(1)
-    progress.finish()
+    with SegmentProgress(tmp_path / "order-0", 1) as progress:
+        progress.update(1)
     assert (tmp_path / "order-0").is_file()
 
 

@@ -109,34 +109,33 @@ def run_segment(run: Run, lm: LanguageModel, editor: Editor, resources: Resource
     with log.load:
         telemetry, memory, log.norms = _start(run, lm, editor, resources, segment)
     state = SegmentState(editor.layers, memory)
-    status = SegmentProgress(segment.chain, segment.number)
-    with Progress(
-        len(segment.facts), f"{run.editor} on {run.model}, order {run.order}, segment {segment.number}"
-    ) as bar:
-        for call in segment.calls():
-            with log.edit:
-                trace = _edit(editor, lm, memory, call)
-            state.add(call.last, trace.changes)
-            with log.telemetry:
-                norms = _finite(telemetry.rows(call.last), call)
-            with log.score:
-                scores = score_facts(lm, call.facts)
-            log.add(call, trace, norms, scores)
-            worst = max(row["frobenius_ratio"] for row in norms)
-            bar.update(len(call.facts), f"norm x{worst:.3f}")
-            status.update(len(call.facts))
-    with log.telemetry:
-        telemetry.recount(segment.last)
+    with SegmentProgress(segment.chain, segment.number) as status:
+        with Progress(
+            len(segment.facts), f"{run.editor} on {run.model}, order {run.order}, segment {segment.number}"
+        ) as bar:
+            for call in segment.calls():
+                with log.edit:
+                    trace = _edit(editor, lm, memory, call)
+                state.add(call.last, trace.changes)
+                with log.telemetry:
+                    norms = _finite(telemetry.rows(call.last), call)
+                with log.score:
+                    scores = score_facts(lm, call.facts)
+                log.add(call, trace, norms, scores)
+                worst = max(row["frobenius_ratio"] for row in norms)
+                bar.update(len(call.facts), f"norm x{worst:.3f}")
+                status.update(len(call.facts))
+        with log.telemetry:
+            telemetry.recount(segment.last)
 
-    place = {"segment": segment.number, "first": segment.first, "last": segment.last}
-    metadata = provenance(**run.expected, **run.of_segment, **place, device=lm.device.type, dtype="float32")
-    folder = segment_folder(segment.chain, segment.number)
-    for table, rows in log.tables().items():
-        write_table(folder / f"{table}.parquet", run.identify(rows), segment_schema(table), metadata)
-    speed = log.speed(segment, _peak_memory(lm))
-    write_table(folder / "speed.parquet", run.identify(speed), "speed", metadata)
-    save_state(segment.chain, segment.number, lm, state, metadata)
-    status.finish()
+        place = {"segment": segment.number, "first": segment.first, "last": segment.last}
+        metadata = provenance(**run.expected, **run.of_segment, **place, device=lm.device.type, dtype="float32")
+        folder = segment_folder(segment.chain, segment.number)
+        for table, rows in log.tables().items():
+            write_table(folder / f"{table}.parquet", run.identify(rows), segment_schema(table), metadata)
+        speed = log.speed(segment, _peak_memory(lm))
+        write_table(folder / "speed.parquet", run.identify(speed), "speed", metadata)
+        save_state(segment.chain, segment.number, lm, state, metadata)
 
 
 class _Timer:

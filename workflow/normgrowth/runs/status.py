@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from normgrowth import layout
 from normgrowth.errors import ArtefactError
@@ -92,8 +93,11 @@ def _seconds(segment: Path) -> float:
 class SegmentProgress:
     """The file that counts the edits of a segment while it is being edited.
 
-    It is written every few seconds at most, and never makes the job fail. It stays where a job failed or was killed;
-    the job that edits the segment again writes it anew.
+    It is written every few seconds at most, never makes the job fail, and is gone once the job has ended. Where a job
+    was killed it stays; the job that edits the segment again writes it anew.
+
+    with SegmentProgress(chain, number) as progress:
+        progress.update(1)
     """
 
     def __init__(self, chain: Path, number: int) -> None:
@@ -107,8 +111,10 @@ class SegmentProgress:
         if time.monotonic() - self._written >= SECONDS_BETWEEN_LINES:
             self._write()
 
-    def finish(self) -> None:
-        """Remove the file: the segment's own files say that it is finished."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         with suppress(OSError):
             self._file.unlink(missing_ok=True)
 
