@@ -2,8 +2,8 @@
 
 Paths are templates, relative to the working directory, in which braces name what varies:
 `SEGMENT.format(study="demo", model="gpt2-xl", editor="rome", order=0, segment=1)`. Rules use them as they are, because
-Snakemake's wildcards have the same form. Paths within a study's results have a second template without
-`results/{study}/`, for readers that are given that folder.
+Snakemake's wildcards have the same form. Templates that end in `_IN` are relative to a study's results, for readers
+that are given that folder.
 """
 
 from pathlib import Path
@@ -34,9 +34,6 @@ SEGMENT_IN = f"{RUN_IN}/segment-{{segment}}"
 CHECKPOINT_IN = "measurements/{model}/{editor}/order-{order}/after-{step}"
 SINGLE_EDITS_IN = "single-edits/{model}/{editor}.parquet"
 INTERVENTION_IN = "interventions/{model}/{editor}.parquet"
-VECTORS_IN = "activations/{model}/{editor}/order-{order}/after-{step}"
-TABLES_IN = "tables"
-TABLE_IN = f"{TABLES_IN}/{{table}}.parquet"
 
 # The same from the working directory.
 RESULTS = "results/{study}"
@@ -45,9 +42,9 @@ SEGMENT = f"{RESULTS}/{SEGMENT_IN}"
 CHECKPOINT = f"{RESULTS}/{CHECKPOINT_IN}"
 SINGLE_EDITS_FILE = f"{RESULTS}/{SINGLE_EDITS_IN}"
 INTERVENTION = f"{RESULTS}/{INTERVENTION_IN}"
-VECTORS = f"{RESULTS}/{VECTORS_IN}"
-TABLES = f"{RESULTS}/{TABLES_IN}"
-TABLE = f"{RESULTS}/{TABLE_IN}"
+VECTORS = f"{RESULTS}/activations/{{model}}/{{editor}}/order-{{order}}/after-{{step}}"
+TABLES = f"{RESULTS}/tables"
+TABLE = f"{TABLES}/{{table}}.parquet"
 FIGURE = f"{RESULTS}/figures/{{figure}}"
 """Path of a figure without its extension: figures are written as PDF, SVG and PNG."""
 CARD = f"{RESULTS}/cards/{{model}}/{{editor}}"

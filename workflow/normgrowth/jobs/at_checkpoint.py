@@ -9,18 +9,16 @@ from normgrowth.errors import StudyError
 from normgrowth.io.digests import safetensors_header, stated_digest
 from normgrowth.io.provenance import file_sha256, provenance
 from normgrowth.jobs.job import Intact, from_json
-from normgrowth.jobs.on_model import OnModel
-from normgrowth.jobs.on_run import InOrder
+from normgrowth.jobs.on_run import OnRun
 from normgrowth.layout import STATE_FILE, segment_folder
 from normgrowth.measure.measure_settings import Measure
-from normgrowth.sources.manifest import revision
 
 if TYPE_CHECKING:
     from normgrowth.runs.material import Material
     from normgrowth.runs.segment import Run
 
 
-class AtCheckpoint(OnModel, InOrder):
+class AtCheckpoint(OnRun):
     """A checkpoint of a run."""
 
     step: int = Field(description="edits applied; 0 is the unedited model")
@@ -32,14 +30,7 @@ class AtCheckpoint(OnModel, InOrder):
         # torch: kept out of planning and of --help
         from normgrowth.runs.segment import Run
 
-        fixed = {
-            "model_revision": revision(self.model),
-            "facts": file_sha256(self.facts),
-            "seed": self.seed,
-            "unique_subjects": self.unique_subjects,
-            "reserved_facts": self.reserved,
-        }
-        return Run(self.study, self.model_name, self.editor_name, self.order, fixed)
+        return Run(self.study, self.model_name, self.editor_name, self.order, self.inputs)
 
     def run_folder(self) -> Path:
         """The folder of the run.

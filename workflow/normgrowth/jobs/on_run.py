@@ -4,7 +4,10 @@ from pydantic import Field
 
 from normgrowth.facts.orders import edit_order
 from normgrowth.facts.records import Fact, read_facts
+from normgrowth.io.provenance import file_sha256
 from normgrowth.jobs.job import Intact, Job
+from normgrowth.jobs.on_model import OnModel
+from normgrowth.sources.manifest import revision
 
 
 class OfRun(Job):
@@ -32,3 +35,18 @@ class InOrder(OfRun):
         """
         facts = read_facts(self.facts)
         return facts, edit_order(facts, self.seed, self.order, self.unique_subjects, self.reserved)
+
+
+class OnRun(OnModel, InOrder):
+    """A run of a model: the model and the edit order."""
+
+    @property
+    def inputs(self) -> dict[str, object]:
+        """Inputs that decide the edits, the editor aside: hashes and settings, as states and tables record them."""
+        return {
+            "model_revision": revision(self.model),
+            "seed": self.seed,
+            "unique_subjects": self.unique_subjects,
+            "reserved_facts": self.reserved,
+            "facts": file_sha256(self.facts),
+        }

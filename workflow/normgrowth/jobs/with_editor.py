@@ -16,7 +16,7 @@ from normgrowth.facts.records import Fact
 from normgrowth.io.provenance import file_sha256
 from normgrowth.jobs.job import Intact, Job, read_settings
 from normgrowth.jobs.on_model import OnModel
-from normgrowth.jobs.on_run import InOrder
+from normgrowth.jobs.on_run import OnRun
 from normgrowth.seeds import derive
 from normgrowth.sources.manifest import revision
 
@@ -139,24 +139,13 @@ class WithGathered(OnModel):
         return {name: file_sha256(path) if path else None for name, path in paths.items()}
 
 
-class EditingInOrder(WithGathered, InOrder, WithEditor):
+class EditingInOrder(WithGathered, OnRun, WithEditor):
     """An editor on facts of a run's edit order."""
 
     @property
     def run_seed(self) -> int:
         """Seed of the editor's own random draws; it differs between models, editors and orders."""
         return derive(self.seed, "edit", self.model_name, self.editor_name, self.order)
-
-    @property
-    def inputs(self) -> dict[str, object]:
-        """Inputs that decide the edits, the editor aside: hashes and settings, as states and tables record them."""
-        return {
-            "model_revision": revision(self.model),
-            "seed": self.seed,
-            "unique_subjects": self.unique_subjects,
-            "reserved_facts": self.reserved,
-            "facts": file_sha256(self.facts),
-        }
 
     @property
     def made_with(self) -> dict[str, object]:

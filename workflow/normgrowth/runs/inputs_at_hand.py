@@ -13,16 +13,13 @@ from normgrowth.io.provenance import file_sha256
 from normgrowth.io.tables import read_provenance
 from normgrowth.io.tensors import read_metadata
 from normgrowth.sources.checkpoint_files import MANIFEST
-from normgrowth.sources.manifest import revision, verify
+from normgrowth.sources.manifest import SHOWN, revision, verify
 
 KINDS = {"statistics": SECOND_MOMENTS, "null_spaces": NULL_SPACES, "hypernetwork": HYPERNETWORK}
 """Kinds of tensor files, by the name under which tables record their hash."""
 
 MADE_FROM_A_MODEL = frozenset({"contexts", *KINDS})
 """Roles of inputs that were made from a model and record its revision."""
-
-SHOWN = 12
-"""Characters of a hash in messages."""
 
 
 @dataclass(frozen=True)
