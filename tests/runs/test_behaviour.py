@@ -15,9 +15,9 @@ from normgrowth.lm.generate import go_on
 from normgrowth.measure.ability import CHOICES, cloze_items, cloze_rows
 from normgrowth.measure.activations import activations_on, layers_named, make_probes, site_width, vector_groups
 from normgrowth.measure.generation import generation_scores, ngram_entropy
+from normgrowth.measure.material import Material
 from normgrowth.measure.measure_settings import Measure
 from normgrowth.runs.checkpoint import Checkpoint, measure_checkpoint
-from normgrowth.runs.material import Material
 from tests.support import small_models
 
 SETTINGS = {

@@ -9,11 +9,12 @@ import torch
 
 from normgrowth import cli
 from normgrowth.errors import ArtefactError
+from normgrowth.io.columns import CHECKPOINT_TABLES
 from normgrowth.io.digests import safetensors_header, stated_digest
 from normgrowth.io.schemas import SCHEMAS, segment_schema
 from normgrowth.io.tables import read_provenance, read_table, write_table
 from normgrowth.io.tensors import write_tensors
-from normgrowth.layout import CHECKPOINT_TABLES, SEGMENT_TABLES, UNEDITED
+from normgrowth.layout import SEGMENT_TABLES, UNEDITED
 from normgrowth.runs.collect import StudyFiles, collect
 
 RUNS, ORDERS, SEGMENTS, CHECKPOINTS = [("m", "ft"), ("m", "memit")], 2, 2, [0, 2, 4]

@@ -64,7 +64,6 @@ ABILITY_FILE = "ability.parquet"
 
 # Names of tables, by what writes their rows.
 SEGMENT_TABLES = ("norms", "edits", "scores", "speed")
-CHECKPOINT_TABLES = ("scores", "activations", "subspaces", "coordinates", "cka", "spectra", "downstream")
 ABILITY_TABLE = "downstream"
 SINGLE_EDITS = "single_edits"
 INTERVENTIONS = "interventions"

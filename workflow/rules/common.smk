@@ -35,6 +35,7 @@ from normgrowth.commands.world import World
 from normgrowth.editors.r_rome import Settings as VettingEditor
 from normgrowth.figures.catalogue import FIGURES, figures_of
 from normgrowth.fingerprint import beyond, closure, numerics, versions
+from normgrowth.io.columns import CHECKPOINT_TABLES, MEASURES
 from normgrowth.jobs.command_line import words
 from normgrowth.lm.context_length import as_words
 from normgrowth.sources.toy.toy_settings import TrainingSettings, Vetting, WorldSettings
@@ -55,7 +56,7 @@ def any_of(names):
 FILES = Files(PLAN)
 
 OPTIONAL = [layout.SINGLE_EDITS] * bool(STUDY.single_edits) + [layout.INTERVENTIONS] * bool(PLAN.interventions)
-TABLES = sorted({*layout.SEGMENT_TABLES, *layout.CHECKPOINT_TABLES, *OPTIONAL})
+TABLES = sorted({*layout.SEGMENT_TABLES, *CHECKPOINT_TABLES, *OPTIONAL})
 
 # Those that a study of these editors draws, in the order of the report.
 DRAWN = figures_of((run.split("/")[1] for run in PLAN.runs), bool(PLAN.interventions))
@@ -73,6 +74,8 @@ ORDER = {"seed": STUDY.seed, "unique_subjects": STUDY.unique_subjects, "reserved
 # need none; resources from a cluster's own file go to the scheduler and have no effect elsewhere.
 ON_CPU = SITE.resources(with_gpu=False)
 ON_DEVICE = {"gpu": STUDY.gpus, **SITE.resources(with_gpu=True)} if STUDY.device == "cuda" else ON_CPU
+
+MEASURING_CODE = closure("normgrowth.commands.measure", *(f"normgrowth.measure.{name}" for name in MEASURES))
 
 # An editor's own code is a parameter of its runs alone, and a figure's of that figure.
 EDIT = "normgrowth.commands.edit"

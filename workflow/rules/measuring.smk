@@ -9,7 +9,7 @@ rule measure:
         heldout=HELDOUT,
         state=state_before,
     output:
-        **{table: f"{layout.CHECKPOINT}/{table}.parquet" for table in layout.CHECKPOINT_TABLES},
+        **{table: f"{layout.CHECKPOINT}/{table}.parquet" for table in CHECKPOINT_TABLES},
     log:
         "logs/{study}/measure/{model}/{editor}/order-{order}/after-{step}.log",
     benchmark:
@@ -21,7 +21,7 @@ rule measure:
         mem_mb=memory,
         runtime=minutes_to_measure,
     params:
-        *closure("normgrowth.commands.measure"),
+        *MEASURING_CODE,
         *numerics(),
         **MEASURE_SETTINGS,
         **ORDER_SETTINGS,

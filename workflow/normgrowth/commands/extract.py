@@ -21,7 +21,7 @@ def run(job: Extract) -> None:
     from normgrowth.io.schemas import vector_schema
     from normgrowth.io.tables import write_row_groups
     from normgrowth.measure.activations import layers_named, site_width, vector_groups
-    from normgrowth.runs.material import require_material
+    from normgrowth.measure.material import require_material
     from normgrowth.runs.state import restore
 
     chosen = job.run()

@@ -14,7 +14,7 @@ from normgrowth.layout import STATE_FILE, segment_folder
 from normgrowth.measure.measure_settings import Measure
 
 if TYPE_CHECKING:
-    from normgrowth.runs.material import Material
+    from normgrowth.measure.material import Material
     from normgrowth.runs.segment import Run
 
 
@@ -63,7 +63,7 @@ class Measuring(AtCheckpoint):
             heldout: text for perplexity, where that is measured.
         """
         # torch: kept out of planning and of --help
-        from normgrowth.runs.material import Material
+        from normgrowth.measure.material import Material
         from normgrowth.sources.loading import pick_device
 
         facts, order = self.facts_and_order()

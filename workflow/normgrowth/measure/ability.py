@@ -12,9 +12,12 @@ import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
 
+from normgrowth.facts.orthography import joined
 from normgrowth.facts.records import Fact
 from normgrowth.lm.continuations import Continuations, continuations
 from normgrowth.lm.model import LanguageModel
+from normgrowth.lm.prompt_lengths import require_prompts
+from normgrowth.measure.point import Point
 from normgrowth.seeds import derive
 
 ROWS_PER_PASS = 16
@@ -25,6 +28,28 @@ CHOICES = 8
 
 ITEMS_PER_PASS = 16
 """Items of the cloze in one forward pass."""
+
+
+def require(point: Point) -> None:
+    """Refuse items of the cloze that are longer than the model's context.
+
+    Raises:
+        FactError: naming the case whose prompt is too long.
+    """
+    for item in _items(point):
+        require_prompts(point.lm, item.fact, [joined(item.prompt, choice) for choice in item.choices])
+
+
+def measure(point: Point) -> dict[str, pd.DataFrame]:
+    """Table `downstream`: held-out text, and the cloze of untouched facts."""
+    text = point.material.heldout_windows(point.lm)
+    with point.undone():
+        unedited = read_text(point.lm, text)
+    return {"downstream": ability(point.lm, text, unedited, _items(point))}
+
+
+def _items(point: Point) -> list["Item"]:
+    return cloze_items(point.untouched, point.material.facts, point.material.seed)
 
 
 class Reading(NamedTuple):

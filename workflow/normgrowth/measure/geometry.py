@@ -9,13 +9,14 @@ unbiased estimator (Song et al. 2012; Nguyen et al. 2020, arXiv 2010.15327, eq. 
 sets.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import pandas as pd
 import torch
 
-from normgrowth.measure.activations import Activations, Where
+from normgrowth.measure.activations import Activations, Where, activations_on, layer_groups
+from normgrowth.measure.point import Point
 from normgrowth.measure.subspaces import Departure, departure, principal
 
 PICTURED = (("residual", "text", "mean"), ("residual", "facts", "last"))
@@ -26,6 +27,20 @@ MAPPED = ("residual", "text", "mean")
 
 FEWEST = 4
 """Probes below which the unbiased estimator of HSIC does not exist."""
+
+
+def measure(point: Point) -> dict[str, pd.DataFrame]:
+    """Tables `activations`, `subspaces`, `coordinates` and `cka`, a few layers at a time."""
+    lm, probes = point.lm, point.material.probes(point.lm)
+
+    def pairs() -> Iterator[tuple[Activations, Activations]]:
+        for layers in layer_groups(lm, probes):
+            with point.undone():
+                before = activations_on(lm, probes, layers)
+            # At step 0 nothing is edited, and a second pass would only give the same again.
+            yield (activations_on(lm, probes, layers) if point.edited else before), before
+
+    return compare_activations(pairs(), point.material.measure.components)._asdict()
 
 
 class Geometry(NamedTuple):

@@ -12,6 +12,7 @@ import torch
 
 from normgrowth.lm.anatomy import Projection, frobenius
 from normgrowth.lm.model import LanguageModel
+from normgrowth.measure.point import Point
 from normgrowth.seeds import derive
 
 OVERSAMPLING = 8
@@ -21,6 +22,14 @@ PASSES = 20
 """Multiplications by W^T W: Krylov subspaces converge with the square root of the gap, so few are needed even where
 singular values lie close together (Musco and Musco 2015, arXiv 1504.05477). Of a random 1024 x 4096 matrix, the worst
 case, singular values come out to a relative 1e-7 and their subspaces to a hundredth of a degree."""
+
+
+def measure(point: Point) -> dict[str, pd.DataFrame]:
+    """Table `spectra` of the watched matrices."""
+    rank = point.material.measure.singular_values
+    with point.undone():
+        unedited = leading_of(watched(point.lm), rank)
+    return {"spectra": compare_spectra(point.lm, rank, unedited, point.edited)}
 
 
 class Leading(NamedTuple):

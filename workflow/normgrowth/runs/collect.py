@@ -10,9 +10,10 @@ import pandas as pd
 
 from normgrowth import layout
 from normgrowth.errors import ArtefactError
+from normgrowth.io.columns import CHECKPOINT_TABLES, IDENTITY, WITHOUT_TIMES
 from normgrowth.io.digests import safetensors_header, stated_digest
 from normgrowth.io.identity import AGAIN, require, require_rows
-from normgrowth.io.schemas import IDENTITY, SCHEMAS, WITHOUT_TIMES
+from normgrowth.io.schemas import SCHEMAS
 from normgrowth.io.tables import read_table_and_provenance
 
 COMMON_TO_A_RUN = frozenset(
@@ -114,7 +115,7 @@ def _parts(table: str, files: StudyFiles, run: Names) -> Iterator[Part]:
         # Training runs of other seeds stand where other edit orders stand elsewhere.
         of_all_seeds = {name: value for name, value in run._asdict().items() if name != "order"}
         yield Part(files.results / layout.INTERVENTION_IN.format(**run._asdict()), of_all_seeds, None)
-    if table in layout.CHECKPOINT_TABLES:
+    if table in CHECKPOINT_TABLES:
         yield from _of_checkpoints(f"{table}.parquet", files, run, files.checkpoints)
     if table == layout.ABILITY_TABLE:
         yield from _of_checkpoints(layout.ABILITY_FILE, files, run, files.evaluated)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from normgrowth import layout
 from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS, TRAJECTORY, ControlSettings
+from normgrowth.io.columns import CHECKPOINT_TABLES
 from normgrowth.study.chosen_editors import ChosenEditor
 from normgrowth.study.downloads import downloads_of
 from normgrowth.study.inputs import local_path
@@ -167,7 +168,7 @@ class Files:
                 of = [run.split("/") for run in runs]
                 return [template.format(study=self.study.study, model=m, editor=e) for m, e in of]
         files = self.of_segments(f"{table}.parquet") if table in layout.SEGMENT_TABLES else []
-        if table in layout.CHECKPOINT_TABLES:
+        if table in CHECKPOINT_TABLES:
             files += self.of_checkpoints(f"{table}.parquet", [0, *self.plan.checkpoints])
         if table == layout.ABILITY_TABLE:
             files += self.of_checkpoints(layout.ABILITY_FILE, self.plan.evaluated)

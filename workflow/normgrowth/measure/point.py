@@ -1,0 +1,45 @@
+"""A checkpoint as measures see it."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from normgrowth.facts.orders import subset
+from normgrowth.facts.records import Fact
+from normgrowth.lm.anatomy import Projection
+from normgrowth.lm.model import LanguageModel
+from normgrowth.measure.material import Material
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model after some of a run's edits, and the material that it is measured on.
+
+    Every measure is a module with a function `measure(point)`, which returns its tables by name, with all columns of
+    `io.columns` but the identity columns. It leaves the weights as they are.
+    """
+
+    lm: LanguageModel  # with the weights of the checkpoint
+    material: Material
+    step: int  # edits applied; 0 is the unedited model
+    edited: Sequence[Projection]  # matrices that the edits have changed; none of the unedited model
+    undone: Callable[[], AbstractContextManager[None]]
+    """Restores the unedited model inside a `with` block."""
+
+    @property
+    def facts(self) -> list[Fact]:
+        """The edited facts that are scored; of the unedited model, the first that will be edited."""
+        material = self.material
+        if self.step:
+            return subset(material.order[: self.step], material.measure.retention_facts, material.seed, "retention")
+        return material.order[: material.measure.baseline_facts]
+
+    @property
+    def generated(self) -> list[Fact]:
+        """The scored facts about which the model also writes freely."""
+        return subset(self.facts, self.material.measure.generation_facts, self.material.seed, "generation")
+
+    @property
+    def untouched(self) -> list[Fact]:
+        """Facts that no edit up to this step is about."""
+        return self.material.untouched(self.step)
