@@ -2,6 +2,7 @@
 # `snakemake` runs the default study; `snakemake --configfile studies/FILE.yaml` lays another one over it.
 
 import gc
+import logging
 import os
 import sys
 from pathlib import Path
@@ -23,6 +24,9 @@ from normgrowth.errors import ClusterError, StudyError
 from normgrowth.fingerprint import read_all
 from normgrowth.workflow.code_edits import kept
 from normgrowth.workflow.snakemake_lock import lock_of
+
+# Where the disk is full, what cannot be logged is lost, without a traceback of its own.
+logging.raiseExceptions = False
 
 # A graph is millions of small objects that stay: collecting garbage among them takes a quarter of the time.
 gc.set_threshold(200_000, 50, 100)

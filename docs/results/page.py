@@ -34,11 +34,16 @@ class Record:
         self.made_by = kept["made_by"]
         self.models = kept["models"]
         self.course = kept["course"]
+        self.finding = kept.get("finding", "")
         self._kept = kept
 
     def run(self, model: str, editor: str, order: int = 0) -> dict:
         """Numbers of one run, as `analysis.collapse.Collapse` has them."""
         return self._only(self._kept["runs"], model=model, editor=editor, order=order)
+
+    def run_orders(self, model: str, editor: str) -> int:
+        """Number of edit orders of an editor."""
+        return len([run for run in self._kept["runs"] if (run["model"], run["editor"]) == (model, editor)])
 
     def runs(self, model: str) -> list[dict]:
         """The runs of a model, editors in the order of their families."""
@@ -63,6 +68,11 @@ class Record:
         found = [row for row in self._kept["rotation"] if row["model"] == model and family_of(row["editor"]) == family]
         turned = [row["right_rotation"] for row in found]
         return f"{min(turned):.0f} to {max(turned):.0f}"
+
+    def altered(self, model: str, editor: str) -> dict[tuple[str, float], float]:
+        """Perplexity of the model with altered weights over the unedited one's, by arm and amount."""
+        rows = [row for row in self._kept.get("altered", []) if (row["model"], row["editor"]) == (model, editor)]
+        return {(row["arm"], row["amount"]): row["ratio"] for row in rows}
 
     def claim(self, name: str) -> dict:
         """Title, counts of verdicts, and verdicts."""

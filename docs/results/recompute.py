@@ -1,11 +1,11 @@
-"""Compute the numbers of five claims anew, from a study's Parquet tables by pandas and scipy alone, and compare them.
+"""Compute the numbers of six claims anew, from a study's Parquet tables by pandas and scipy alone, and compare them.
 
     python docs/results/recompute.py [results/STUDY]
 
 No line is shared with the package: who doubts a verdict reads this file instead. Claims: the norm of the edited
-matrices (by family), norms rising edit by edit, the norm of activations, lost facts, and perplexity; the first two
-with their intervals, and the last with that of single edit orders. Prints each number beside that of claims.json; fails
-where one differs by more than 1e-4 of its size.
+matrices (by family), norms rising edit by edit, the norm of activations, lost facts, perplexity, and the effect of the
+norm on it; the first two with their intervals, perplexity with that of single edit orders. Prints each number beside
+that of claims.json; fails where one differs by more than 1e-4 of its size.
 """
 
 import json
@@ -100,12 +100,27 @@ def perplexity(folder: Path) -> dict:
     return found
 
 
+def effect_of_norm(folder: Path) -> dict:
+    """Factor of perplexity by the norm of the edited matrices, averaged over both directions: geometric mean of orders.
+
+    Half of log perplexity of the edited model less that of its direction alone, plus that of the norm alone less that
+    of the unedited model.
+    """
+    found = {}
+    signs = {"edited": 0.5, "direction": -0.5, "norm": 0.5, "unedited": -0.5}
+    for run, rows in read(folder, "norm_direction").items():
+        losses = rows[(rows["metric"] == "log_perplexity") & (rows["step"] == rows["step"].max())]
+        found[run] = [math.exp(sum(sign * losses[losses["arm"] == arm]["value"].mean() for arm, sign in signs.items()))]
+    return found
+
+
 CLAIMS = (
     (("fine_tuning_edits_grow", "hypernetwork_edits_grow", "locate_edits_grow"), "", norms_at_the_end),
     (("norms_rise_edit_by_edit",), "", rises),
     (("activation_norm_falls",), "residual stream, last layer", last_residual_norm),
     (("editing_performance_declines",), "", facts_lost),
     (("general_ability_declines",), "", perplexity),
+    (("norm_breaks_model",), "", effect_of_norm),
 )
 
 

@@ -25,7 +25,8 @@ COMMANDS = ("world", "train", "contexts", "statistics", "null_spaces", "hypernet
 COMMANDS += ("single_edits", "measure", "collect", "claims")
 """The commands whose code decides the numbers."""
 
-CLAIMS_OF_ARMS = ("norm_alone_harms", "restoring_norm_protects")
+WITH_MEASURES = ("norm_alone_harms", "restoring_norm_protects", "norm_breaks_model", "direction_breaks_model")
+"""Claims of which the page also shows what was measured beside them."""
 
 
 def record(study: str, configfile: Path | None, config: list[str], results: Path = Path("results")) -> dict:
@@ -55,6 +56,8 @@ def record(study: str, configfile: Path | None, config: list[str], results: Path
             "runs": [asdict(run) for run in collapses(tables)],
             "course": list(_course(tables)),
             "rotation": _rotation(tables["spectra"]),
+            "altered": _altered(tables["norm_direction"]),
+            "finding": judged["finding"],
             "claims": {claim["id"]: _claim(claim) for claim in judged["claims"]},
         }
     )
@@ -127,15 +130,28 @@ def _rotation(spectra: pd.DataFrame) -> list[dict]:
     return turned.to_dict("records")
 
 
+def _altered(norm_direction: pd.DataFrame) -> list[dict]:
+    """Perplexity of the model with altered weights over that of the unedited one at the end of runs, by arm: geometric
+    mean over edit orders."""
+    last = norm_direction[
+        norm_direction["step"] == norm_direction.groupby(["model", "editor"])["step"].transform("max")
+    ]
+    last = last[last["metric"] == "log_perplexity"].fillna({"amount": 0.0})
+    means = last.groupby(["model", "editor", "arm", "amount"])["value"].mean().reset_index()
+    start = means[means["arm"] == "unedited"].set_index(["model", "editor"])["value"]
+    over = means["value"] - start.reindex(pd.MultiIndex.from_frame(means[["model", "editor"]])).to_numpy()
+    return means.assign(ratio=np.exp(over)).drop(columns="value").to_dict("records")
+
+
 def _claim(claim: dict) -> dict:
-    """Title, counts and verdicts of a claim; of the claims about control arms also what was measured beside them."""
-    kept = ("model", "editor", "status", "effect", "low", "high", "n", "orders")
+    """Title, counts and verdicts of a claim, and of `WITH_MEASURES` what was measured beside them."""
+    kept = ("model", "editor", "status", "effect", "low", "high", "n", "orders", "p")
     verdicts = [
         {
             **{name: verdict[name] for name in kept},
             "measures": [
                 {name: measure[name] for name in ("name", "effect", "low", "high")}
-                for measure in verdict["measures"] * (claim["id"] in CLAIMS_OF_ARMS)
+                for measure in verdict["measures"] * (claim["id"] in WITH_MEASURES)
             ],
         }
         for verdict in claim["verdicts"]

@@ -278,7 +278,7 @@ def test_control_arms_are_never_judged_themselves():
         assert before["counts"] == after["counts"]
     assert beside["control_arms"] == sorted(run.editor for run in arms)
     assert beside["editors_without_family"] == []
-    assert "Control arms are not judged themselves: norm_restored-memit" in as_markdown(beside)
+    assert "Control arms are not judged themselves: no_feedback-memit, norm_restored-memit" in as_markdown(beside)
     only = judge(planted.tables(*arms))
     assert all(set(claim["counts"]) <= {"not measured"} for claim in only["claims"])
 
@@ -318,6 +318,7 @@ def test_command_writes_the_same_bytes_twice_and_rejects_damage(tmp_path):
         ({"departure": 0.02}, "supported", "supported"),
         ({"departure": 0.0}, "negligible", "negligible"),
         ({"departure": 0.0, "shift": 0.05}, "negligible", "supported"),  # a mere shift of the mean
+        ({"departure": 0.005}, "partial", "partial"),  # a third of the way: surely moved, surely not there
         ({"departure": 0.0083}, "undecided", "undecided"),
     ],
 )

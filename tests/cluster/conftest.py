@@ -13,7 +13,7 @@ from tests.cluster.slurm import Slurm, why_not
 from tests.support.signals import HEEDED
 from tests.workflow.conftest import Tree
 
-TIMES = ("timing.parquet", "speed.parquet", "report.html")
+TIMES = ("timing.parquet", "speed.parquet", "report.html", "report.html.sha256")
 """Files that hold wall times, which differ from run to run."""
 
 UNDER_THE_PROFILE = ("--profile", "profiles/slurm", "--configfile", "config.yaml")

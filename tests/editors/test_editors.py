@@ -336,7 +336,7 @@ def test_unknown_editors_are_named():
         declaration("mimit")
 
 
-@pytest.mark.parametrize("kind", [*WRITERS, "norm_restored"])
+@pytest.mark.parametrize("kind", [*WRITERS, "norm_restored", "no_feedback"])
 def test_single_edits_leave_no_trace(lm, kind):
     """Each fact edited alone, scored and undone: the weights end bit for bit as before, in any order of facts."""
     editor, memory = make(kind, lm)

@@ -134,7 +134,8 @@ def test_training_lowers_the_validation_loss_and_is_repeatable(folder, kind):
     assert first == second
 
 
-@pytest.mark.parametrize("kind", ["mend", pytest.param("malmen", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mend", "malmen"])
 def test_a_killed_training_ends_with_the_same_bytes(folder, kind):
     long = {"training_steps": 30, "patience": 100}
     train(folder, kind, "whole", **long)

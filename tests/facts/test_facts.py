@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -96,6 +97,28 @@ def test_unique_subjects_and_steps():
     assert steps_of(facts, 2, 3) == facts[1:3]
     with pytest.raises(FactError, match="holds 6 facts, fewer than the 9 edits"):
         steps_of(facts, 1, 9)
+
+
+def test_blocks_of_orders_have_no_fact_in_common():
+    facts = small_models.facts()
+    orders = [edit_order(facts, 0, order, block=2) for order in range(3)]
+    blocks = [{fact.case_id for fact in order[:2]} for order in orders]
+    assert set.union(*blocks) == {fact.case_id for fact in facts} and sum(map(len, blocks)) == len(facts)
+    assert all(sorted(f.case_id for f in order) == sorted(f.case_id for f in facts) for order in orders)
+    assert orders[1] == edit_order(list(reversed(facts)), 0, 1, block=2)
+
+
+def test_blocks_hold_each_subject_once_where_subjects_are_unique():
+    facts = small_models.facts()
+    again = [replace(fact, case_id=fact.case_id + 1000) for fact in facts]
+    orders = [edit_order(facts + again, 0, order, unique_subjects=True, block=3) for order in range(2)]
+    assert {len(order) for order in orders} == {len(facts)}
+    assert len({fact.subject for order in orders for fact in order[:3]}) == len(facts)
+
+
+def test_blocks_that_take_more_facts_than_there_are():
+    with pytest.raises(FactError, match=r"blocks of 4 facts for 2 edit orders take 8, and there are 5"):
+        edit_order(small_models.facts(), 0, 1, reserved=1, block=4)
 
 
 def test_subsets_are_nested():

@@ -3,6 +3,7 @@
 import json
 import sys
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
@@ -169,7 +170,8 @@ def test_the_command_writes_rows_of_downstream(harness, files):
         ["s", "unedited", 0, "small_homes", 6]
     ]
     made_by = read_provenance(files / "ability.parquet")
-    assert made_by["ability"] == {"tasks": ["small_homes"], "few_shot": 0, "limit": 6}
+    hashes = {name: sha256((TASKS / name).read_bytes()).hexdigest() for name in ("homes.json", "homes.yaml")}
+    assert made_by["ability"] == {"tasks": ["small_homes"], "few_shot": 0, "limit": 6, "task_files": hashes}
     assert made_by["harness"]["tasks"]["small_homes"]["version"] == 1.0
     first = (files / "ability.parquet").read_bytes()
     assert run("evaluate", files, "unedited", **asked) == 0

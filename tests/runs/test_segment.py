@@ -12,14 +12,20 @@ import torch
 
 from normgrowth import cli
 from normgrowth.commands import edit as edit_command
-from normgrowth.editors.registry import EDITORS
+from normgrowth.editors.controls import NoFeedback
+from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS, TRAJECTORY
 from normgrowth.errors import ArtefactError, EditError, FactError
+from normgrowth.facts.orders import edit_order
+from normgrowth.io.columns import CHECKPOINT_TABLES, TABLES
 from normgrowth.io.documents import write_json
 from normgrowth.io.provenance import file_sha256
 from normgrowth.io.tables import read_provenance, read_table
 from normgrowth.io.tensors import read_tensors, write_tensors
 from normgrowth.jobs.command_line import parse
+from normgrowth.measure.material import Material
+from normgrowth.measure.measure_settings import Measure
+from normgrowth.runs.checkpoint import Checkpoint, measure_checkpoint
 from normgrowth.runs.state import STATE, EditedModel, restore
 from normgrowth.sources.loading import load_model
 from normgrowth.sources.manifest import revision
@@ -114,7 +120,17 @@ def test_one_segment_and_three_give_the_same_bits(world, tmp_path, kind):
     assert any(not torch.equal(one[name], unedited[name]) for name in one)
 
 
-@pytest.mark.parametrize("kind", [pytest.param(k, marks=() if k == "memit" else slow) for k in WRITERS])
+# Every editor on one architecture, in turn, and one editor on both.
+KILLED = [
+    *((architecture, "memit") for architecture in small_models.ARCHITECTURES),
+    *(
+        pytest.param(small_models.ARCHITECTURES[number % 2], kind, marks=slow)
+        for number, kind in enumerate(kind for kind in WRITERS if kind != "memit")
+    ),
+]
+
+
+@pytest.mark.parametrize(("world", "kind"), KILLED, indirect=["world"])
 def test_a_killed_segment_started_again_gives_the_same_bytes(world, tmp_path, kind):
     # Slow enough that the kill lands among the edits.
     long = (
@@ -152,6 +168,54 @@ def test_norms_hold_step_zero_and_controls_that_stay(world, tmp_path):
     cosine = (drift * original).sum() / (drift.norm() * original.norm())
     assert last["drift_cosine"] == pytest.approx(cosine.item(), abs=1e-5)
     assert read_provenance(tmp_path / "segment-1/norms.parquet")["settings"]["steps"] == 8
+
+
+def test_a_model_is_brought_to_steps_within_a_segment(world, tmp_path):
+    edit(world, tmp_path / "whole", "memit", 1, 1, 6)
+    for segment in (1, 2, 3):
+        edit(world, tmp_path / "three", "memit", segment, 2 * segment - 1, 2 * segment)
+    for chain, segments in (("whole", 1), ("three", 3)):
+        lm = load_model(world / "model")
+        unedited = [p.clone() for p in lm.model.parameters()]
+        edited = EditedModel(lm, tmp_path / chain, segments, {})
+        assert edited.steps == ({2, 4, 6} if chain == "whole" else {6})
+        end = [p.clone() for p in lm.model.parameters()]
+        for step in edited.steps:
+            wanted = weights_after(world, tmp_path / "three", step // 2).values()
+            with edited.at(step):
+                assert all(map(torch.equal, lm.model.parameters(), wanted))
+                with edited.undone():
+                    assert all(map(torch.equal, lm.model.parameters(), unedited))
+                assert all(map(torch.equal, lm.model.parameters(), wanted))
+        assert all(map(torch.equal, lm.model.parameters(), end))
+
+
+def test_matrices_alone_lead_to_no_step_within_a_segment(world, tmp_path):
+    edit(world, tmp_path / "dense", "ft", 1, 1, 6)
+    assert EditedModel(load_model(world / "model"), tmp_path / "dense", 1, {}).steps == set()
+
+
+def test_a_checkpoint_also_measures_the_curve_before_it(world, tmp_path):
+    edit(world, tmp_path / "run", "memit", 1, 1, 6)
+    facts = small_models.facts()
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(small_models.SENTENCES), encoding="utf-8")
+    small = {"text_window": 8, "perplexity_tokens": 64, "text_probes": 8, "untouched_facts": 1, "generation_facts": 0}
+
+    def measured(segments, curve):
+        chain = tmp_path / ("run" if segments == 1 else "two")
+        material = Material(facts, facts, text, text, 0, Measure(curve=curve, **small))
+        return measure_checkpoint(load_model(world / "model"), material, Checkpoint(6, chain, segments, {}))
+
+    found = measured(1, (1, 2, 3, 4))
+    assert {name: set(table["step"]) for name, table in found.items()} == {
+        name: {2, 4, 6} if TABLES[name].along else {6} for name in CHECKPOINT_TABLES
+    }
+    edit(world, tmp_path / "two", "memit", 1, 1, 4)
+    chain, material = tmp_path / "two", Material(facts, facts, text, text, 0, Measure(**small))
+    alone = measure_checkpoint(load_model(world / "model"), material, Checkpoint(4, chain, 1, {}))["downstream"]
+    along = found["downstream"][found["downstream"]["step"] == 4].reset_index(drop=True)
+    assert along["value"].astype(float).tolist() == alone["value"].astype(float).tolist()
 
 
 def test_a_state_of_another_run_is_refused(world, tmp_path):
@@ -316,6 +380,29 @@ def test_restored_norms_stay_as_they_were(world, tmp_path):
     norms = read_table(tmp_path / "segment-1/norms.parquet", "norms").query("role == 'edited' and step > 0")
     assert norms["frobenius_ratio"].to_numpy() == pytest.approx(1, abs=1e-6)
     assert (norms["drift_frobenius"] > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["memit", "ft"])
+def test_edits_without_feedback_are_the_sum_of_edits_of_the_unedited_model(world, tmp_path, kind):
+    """The change after two batches is that of each batch alone on the unedited model, added up."""
+    facts = edit_order(small_models.facts(), 0, 0)
+    resources = small_models.resources(load_model(world / "model"))
+
+    def changed(editor_of, batches):
+        lm = load_model(world / "model")
+        editor = editor_of(declaration(kind).build(settings_of(kind).model_copy(update={"remember": "nothing"})))
+        editor.prepare(lm, resources)
+        memory = editor.begin(lm)
+        before = [lm.anatomy.down_projections[layer].matrix.clone() for layer in editor.layers]
+        for batch in batches:
+            editor.edit(lm, memory, batch)
+        return [lm.anatomy.down_projections[n].matrix - b for n, b in zip(editor.layers, before, strict=True)]
+
+    both = changed(NoFeedback, [facts[:2], facts[2:4]])
+    alone = [changed(lambda editor: editor, [part]) for part in (facts[:2], facts[2:4])]
+    for total, *parts in zip(both, *alone, strict=True):
+        assert torch.allclose(total, sum(parts), atol=1e-5)
+        assert total.norm() > 0
 
 
 def test_scores_just_after_the_edit_carry_their_step(world, tmp_path):

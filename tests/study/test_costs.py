@@ -28,7 +28,7 @@ def test_every_run_of_the_plan_has_a_row_and_its_jobs(study):
     plan, rows = Plan(study), costs.costs(study)
     assert [f"{row.model}/{row.editor}" for row in rows] == plan.runs
     jobs = {row.editor: row.jobs for row in rows}
-    assert jobs["ft"] == 2 and jobs["r_rome"] == 6  # a segment and a checkpoint of one order, and of three
+    assert jobs["ft"] == 2 and jobs["r_rome"] == 16  # a segment and a checkpoint of one order, and of eight
     assert all(row.memory > 0 and row.hours > 0 and row.disk >= 0 for row in rows)
 
 

@@ -239,7 +239,9 @@ def test_every_editor_runs_with_all_zeros_that_it_allows(bench, tmp_path, kind):
 def test_what_is_measured_may_be_the_least(bench, tmp_path, value, step):
     """All counts of section `measure` at once, none or one of each."""
     least = {
-        path[1]: max(value, schema["minimum"]) for path, schema in (f.values for f in NUMBERS) if path[0] == "measure"
+        path[1]: max(value, schema["minimum"])
+        for path, schema in (f.values for f in NUMBERS)
+        if path[0] == "measure" and len(path) == 2
     }
     settings = MEASURE.model_validate(least).model_dump_json()
     options = {}

@@ -214,7 +214,7 @@ def study(tmp_path):
             source["published_as"] = published_as
         base = yaml.safe_load((ROOT / "config.yaml").read_text())
         base |= {"models": [name], "model_sources": {name: source}, "editors": list(editors)}
-        base |= {"left_out": {}, "more_orders": {}, "interventions": {}}
+        base |= {"left_out": {}, "more_orders": {}, "block": None, "interventions": {}}
         return load_study({**base, "editor_settings": settings, "edits": 100, "segment": 100})
 
     return of

@@ -67,7 +67,10 @@ def test_the_default_study_is_valid():
     ("changes", "said"),
     [
         ({"edtis": 5}, "key 'edtis' is unknown; did you mean 'edits'? (known: ability, assets, "),
-        ({"measure": {"evry": 1}}, "measure: key 'evry' is unknown; did you mean 'every'? (known: baseline_facts, "),
+        (
+            {"measure": {"evry": 1}},
+            "measure: key 'evry' is unknown; did you mean 'every'? (known: arms, baseline_facts, ",
+        ),
         (
             {"model_sources": {"world-gpt2": {"training": {"layres": 3}}}},
             "model_sources.world-gpt2.training: key 'layres' is unknown; did you mean 'layers'?",
@@ -87,6 +90,11 @@ def test_the_default_study_is_valid():
         (
             {"editors": ["mend"]},
             "fact_sources.world.reserved is 0: editor 'mend' is trained on facts that no",
+        ),
+        ({"edits": 100, "block": 50}, "block is 50: an order edits 100 facts"),
+        (
+            {"edits": 50, "block": 100, "more_orders": {"world-gpt2": {"ft": 8}}},
+            "block is 100: 'world' holds 720 facts, so blocks of 8 orders hold at most 90 facts each",
         ),
         ({"editors": ["norm_restored-malmen"]}, "fact_sources.world.reserved is 0: editor 'malmen' is"),
         ({"editors": ["norm_restored"]}, "editors: 'norm_restored' controls another editor: name that one as in"),
@@ -371,7 +379,7 @@ def test_an_editor_left_out_of_a_model_does_not_run_on_it():
     assert "world-gpt2/memit" not in runs and all(f"{model}/ft" in runs for model in study.models)
 
 
-OF_THE_DEFAULT = ("description", "more_orders", "left_out", "contexts", "measure", "interventions", "vectors")
+OF_THE_DEFAULT = ("description", "more_orders", "block", "left_out", "contexts", "measure", "interventions", "vectors")
 """What `config.yaml` chooses for its own study alone."""
 
 
@@ -407,7 +415,8 @@ def test_a_study_without_a_description_gets_one_of_what_it_is(file, tmp_path):
     local += ["unique_subjects=false"] if local else []
     said = Plan(read_study(tmp_path / "study.yaml", local)).description
     assert "synthetic world" not in said and all(model in said for model in given["models"])
-    assert said.startswith(f"{given['edits']:,} edits in sequence, of facts of counterfact, by {len(given['editors'])}")
+    facts = given.get("facts", "world")
+    assert said.startswith(f"{given['edits']:,} edits in sequence, of facts of {facts}, by {len(given['editors'])}")
     assert json.loads(Plan(read_study(tmp_path / "study.yaml", local)).as_json)["description"] == said
 
 

@@ -52,6 +52,11 @@ class Run:
     collapse: int | None = None
     cases: int = 60
     fading: float = 0.0  # of the success of each edit just after it is made, per edit made before
+    norm_effect: float = 0.002  # of the norm on log perplexity, per edit
+    direction_effect: float = 0.008  # of the direction
+    interaction: float = 0.0  # of both together
+    between: float = 0.02  # standard deviation of both effects between orders, on log perplexity
+    post_norm: bool = False  # a norm stands behind the MLPs
     names: tuple[str, str] = field(default=NAMES["gpt2"])
 
 
@@ -60,7 +65,7 @@ def tables(*runs: Run, seed: int = 0) -> dict[str, pd.DataFrame]:
     rng = np.random.default_rng(seed)
     makers = {"norms": _norms, "edits": _edits, "activations": _activations, "scores": _scores}
     makers |= {"downstream": _downstream, "spectra": _spectra, "subspaces": _subspaces}
-    makers |= {"coordinates": _coordinates, "cka": _cka}
+    makers |= {"coordinates": _coordinates, "cka": _cka, "norm_direction": _norm_direction}
     result = {}
     for name, maker in makers.items():
         parts = []
@@ -70,7 +75,7 @@ def tables(*runs: Run, seed: int = 0) -> dict[str, pd.DataFrame]:
                 identity = {"study": STUDY, "model": run.model, "editor": run.editor, "order": order}
                 parts.append(frame.assign(**identity))
         schema = SCHEMAS[name]
-        frame = pd.concat(parts) if parts else pd.DataFrame(columns=schema.names)
+        frame = pd.concat(parts) if any(map(len, parts)) else pd.DataFrame(columns=schema.names)
         result[name] = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False).to_pandas()
     return result
 
@@ -274,6 +279,37 @@ def _downstream(run: Run, rng: np.random.Generator) -> list[dict]:
         # A task of the harness, which no claim, figure or table of the report takes for the perplexity above.
         other = {"task": "lambada_openai", "metric": "perplexity,none", "value": 9e9, "stderr": 1.0, "n": 100}
         rows.append({"step": step, **other})
+    return rows
+
+
+def _norm_direction(run: Run, rng: np.random.Generator) -> list[dict]:
+    """The corners: Y(W_0) + x N + y D + x y I, less half the interaction where only one of both is there."""
+    rows: list[dict] = []
+    for step in run.checkpoints:
+        norm, direction = (step * e + rng.normal(0, run.between) for e in (run.norm_effect, run.direction_effect))
+        both, windows = step * run.interaction, 2.5 + rng.normal(0, 0.2, WINDOWS)
+        corners = {
+            "unedited": 0.0,
+            "norm": norm - both / 2,
+            "direction": direction - both / 2,
+            "edited": norm + direction,
+        }
+        at = {"step": step, "amount": None, "post_norm": run.post_norm}
+        for arm, change in corners.items():
+            loss = np.full(WINDOWS, np.nan) if _collapsed(run, step) else windows + change
+            row = {**at, "arm": arm, "metric": "log_perplexity", "value": loss.mean(), "n": WINDOWS}
+            rows.append({**row, "by_window": loss.tolist()})
+            for metric in ("es", "ps", "ns", "cloze"):
+                share = (arm in ("direction", "edited")) * 0.9
+                rows.append({**at, "arm": arm, "metric": metric, "value": share, "n": 40, "by_window": None})
+        sizes = {
+            "norm_ratio": np.exp(run.growth * step),
+            "drift_ratio": 1.0,
+            "unedited_coefficient": 0.9,
+            "output_gain": 1.5,
+        }
+        for metric, value in sizes.items():
+            rows.append({**at, "arm": "edited", "metric": metric, "value": value, "n": 1, "by_window": None})
     return rows
 
 

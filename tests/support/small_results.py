@@ -25,6 +25,7 @@ NETWORK = "hypernetwork.safetensors"
 EDITORS = ("memit", "ft")
 SEGMENTS, CHECKPOINTS = 2, (0, 2, 4)
 TABLES = ("norms", "edits", "scores", "speed", "activations", "subspaces", "downstream")
+TABLES += ("norm_direction",)
 FIGURES = ("norm_against_edits", "perplexity_against_edits")
 SMALL = {"fact_probes": 2, "text_probes": 4, "perplexity_tokens": 32, "generation_facts": 1, "retention_facts": 2}
 TRAINING = {"layers": [1, 2], "rank": 4, "initial_rate": 0.05, "training_steps": 4, "validate_every": 2}

@@ -94,7 +94,7 @@ def finished(tmp_path_factory):
     """A study of two models, three editors and two segments that has run to its end; not to be changed."""
     tree = Tree.of_repository(tmp_path_factory.mktemp("finished"))
     tree.change_config(edits=100, segment=50, editors=["ft", "r_rome", "memit"], editor_settings={})
-    tree.change_config(more_orders={}, vectors={}, measure={}, interventions={})
+    tree.change_config(more_orders={}, block=None, vectors={}, measure={}, interventions={})
     run = tree.snakemake("--cores", "2")
     assert run.returncode == 0, run.stdout
     return tree

@@ -28,7 +28,9 @@ def waiting_tree(folder: Path) -> Tree:
     folder.mkdir()
     tree = Tree.of_repository(folder)
     tree.change_config(models=["world-gpt2"], editors=["ft"], edits=2, segment=1, single_edits=0)
-    tree.change_config(editor_settings={}, more_orders={}, vectors={}, measure={}, interventions={}, left_out={})
+    tree.change_config(
+        editor_settings={}, more_orders={}, block=None, vectors={}, measure={}, interventions={}, left_out={}
+    )
     stand_in = Path(__file__).with_name("stand_in.py")
     (folder / "bin/normgrowth").write_text(WAITING.format(python=sys.executable, stand_in=stand_in))
     return tree

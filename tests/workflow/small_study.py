@@ -28,6 +28,7 @@ def small_study(folder: Path, **values: object) -> Tree:
         "measure": {"fact_probes": 20, "text_probes": 20},
         "left_out": {},
         "more_orders": {},
+        "block": None,
         "interventions": {},
         "vectors": {},
         "editor_settings": {},

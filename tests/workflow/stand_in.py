@@ -7,7 +7,7 @@ MODEL_FILES = ("manifest.json", "model.safetensors", "config.json", "tokenizer.j
 SEGMENT_FILES = ("state.safetensors", *(f"{t}.parquet" for t in ("norms", "edits", "scores", "timing", "speed")))
 CHECKPOINT_FILES = tuple(
     f"{table}.parquet"
-    for table in ("scores", "activations", "subspaces", "coordinates", "cka", "spectra", "downstream")
+    for table in ("scores", "activations", "subspaces", "coordinates", "cka", "spectra", "downstream", "norm_direction")
 )
 
 

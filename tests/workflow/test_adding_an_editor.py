@@ -42,6 +42,7 @@ def tree(tmp_path):
         contexts={"per_length": 1},
         left_out={},
         more_orders={},
+        block=None,
         interventions={},
         vectors={},
         editor_settings={},

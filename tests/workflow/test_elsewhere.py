@@ -43,6 +43,7 @@ def test_a_study_runs_from_another_folder(finished, tmp_path, by):
         assert {path for path in finished.folder.rglob("*") if ".snakemake" not in path.parts} == before
 
 
+@pytest.mark.slow
 def test_a_folder_with_a_default_study_of_its_own_has_that_one(finished, tmp_path):
     folder = tmp_path / "elsewhere"
     folder.mkdir()

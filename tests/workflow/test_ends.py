@@ -8,6 +8,7 @@ NOTHING = {
     "measure": {"untouched_facts": 0, "generation_facts": 0, "fact_probes": 8, "text_probes": 8},
     "vectors": {"editors": ["ft"], "steps": [], "orders": []},
     "more_orders": {"small": {}},
+    "block": None,
     "description": "",
 }
 COUNTS = ("every", "fact_probes", "text_probes", "retention_facts", "baseline_facts", "perplexity_tokens")

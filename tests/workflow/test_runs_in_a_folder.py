@@ -48,6 +48,7 @@ def test_the_lock_of_a_killed_run_is_taken_over(tree):
     assert locks(tree) == [] and (tree.folder / "results/demo/report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_run_is_refused_while_another_writes_what_it_would_write(tree):
     first = Head(tree, hold="train").held()
     (record,) = records(tree)

@@ -69,7 +69,7 @@ SINGLE_EDITS = "single_edits"
 INTERVENTIONS = "interventions"
 
 # Names of tables, by who reads them.
-CLAIM_TABLES = ("norms", "edits", "activations", "subspaces", "scores", "downstream")
+CLAIM_TABLES = ("norms", "edits", "activations", "subspaces", "scores", "downstream", "norm_direction")
 CARD_TABLES = ("norms", "scores", "activations", "downstream")
 
 

@@ -59,7 +59,8 @@ OPTIONAL = [layout.SINGLE_EDITS] * bool(STUDY.single_edits) + [layout.INTERVENTI
 TABLES = sorted({*layout.SEGMENT_TABLES, *CHECKPOINT_TABLES, *OPTIONAL})
 
 # Those that a study of these editors draws, in the order of the report.
-DRAWN = figures_of((run.split("/")[1] for run in PLAN.runs), bool(PLAN.interventions))
+EDITORS_DRAWN = (run.split("/")[1] for run in PLAN.runs)
+DRAWN = figures_of(EDITORS_DRAWN, bool(PLAN.interventions), STUDY.measure.arms != "none")
 
 FACTS = layout.FACTS.format(facts=STUDY.facts)
 TEXT = layout.TEXT.format(text=STUDY.text)
@@ -68,7 +69,7 @@ CONTEXTS = layout.CONTEXTS.format(model="{model}", per_length=STUDY.contexts.per
 
 # Fields of jobs: device of a job with a model, and settings that fix an edit order beside its number.
 DEVICE = {"device": STUDY.device, "gpus": STUDY.gpus, "precision": STUDY.precision}
-ORDER = {"seed": STUDY.seed, "unique_subjects": STUDY.unique_subjects, "reserved": STUDY.reserved_facts}
+ORDER = {"seed": STUDY.seed, "unique_subjects": STUDY.unique_subjects, "reserved": STUDY.reserved_facts, "block": STUDY.block}
 
 # Resources of jobs beside time and memory. A GPU is requested only where the study says cuda, so that other machines
 # need none; resources from a cluster's own file go to the scheduler and have no effect elsewhere.
@@ -194,11 +195,11 @@ flat_editor_of = cache(lambda model, name: flat_editor(PLAN.editor(model, name))
 flat_model = cache(lambda model, section: flat(getattr(STUDY.model_sources[model], section)))
 flat_vetting_editor = cache(lambda model: flat(PLAN.vetting_editor(model)))
 flat_world = cache(lambda world: flat(STUDY.worlds[world].settings))
-flat_checkpoint = cache(lambda unedited: flat(PLAN.checkpoint_settings(0 if unedited else 1)))
+flat_checkpoint = cache(lambda step: flat(PLAN.checkpoint_settings(step)))
 flat_intervention = cache(lambda name: flat(getattr(STUDY.interventions[name], "training", {})))
 EDITOR_SETTINGS = in_slots(lambda w: flat_editor_of(w.model, w.editor))
 MEASURE_SETTINGS = varying(
-    lambda w: flat_checkpoint(w.step == "0"), map(flat_checkpoint, (True, False)), names_of(type(STUDY.measure))
+    lambda w: flat_checkpoint(int(w.step)), map(flat_checkpoint, [0, *PLAN.checkpoints]), names_of(type(STUDY.measure))
 )
 WORLD_SETTINGS = varying(lambda w: flat_world(w.world), map(flat_world, STUDY.worlds), names_of(WorldSettings))
 TRAINING_SETTINGS = varying(

@@ -41,6 +41,7 @@ class EditingEvidence(Evidence):
     subspaces: pd.DataFrame
     scores: pd.DataFrame
     downstream: pd.DataFrame
+    norm_direction: pd.DataFrame
     seed: int
     arms: "dict[str, EditingEvidence]" = field(default_factory=dict)
 

@@ -9,6 +9,7 @@ import pandas as pd
 from normgrowth.analysis.edit_scores import Comparison, compare_editors
 from normgrowth.analysis.intervals import CONFIDENCE, Interval
 from normgrowth.claims.claim import ALL, Claim, EditingClaim, EditingEvidence, Evidence, TrainingClaim
+from normgrowth.claims.finding import finding
 from normgrowth.claims.paper_claims import CLAIMS
 from normgrowth.claims.published import Conditions, against_published
 from normgrowth.claims.verdict import Status, Verdict, corrected, counts
@@ -32,13 +33,15 @@ def judge(tables: dict[str, pd.DataFrame], seed: int = 0, conditions: Conditions
     runs = _runs(tables)
     models = sorted({model for model, _ in runs})
     studies = sorted({study for name in CLAIM_TABLES for study in tables[name]["study"].unique()})
+    claims = judge_claims(tables, CLAIMS, seed)
     compared = [c for model in models for c in compare_editors(_of_model(tables["scores"], model), model, seed)]
     return {
         "studies": studies,
         "paper": "arXiv 2502.19416",
         "confidence": CONFIDENCE,
         "seed": seed,
-        "claims": judge_claims(tables, CLAIMS, seed),
+        "finding": finding(claims),
+        "claims": claims,
         "comparisons": [_comparison(comparison) for comparison in compared],
         "published": [_rounded(row._asdict()) for row in against_published(tables, conditions)],
         "editors_without_family": sorted({editor for _, editor in runs if family_of(editor) is None}),
@@ -84,6 +87,7 @@ def _from_tables(
         subspaces=chosen(tables["subspaces"]),
         scores=chosen(tables["scores"]),
         downstream=chosen(tables["downstream"]),
+        norm_direction=chosen(tables["norm_direction"]),
         seed=seed,
     )
 

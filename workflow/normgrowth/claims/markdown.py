@@ -25,6 +25,8 @@ def as_markdown(judged: dict) -> str:
     columns = ("claim", "verdicts", "of several orders or training runs", "effects")
     studies = ", ".join(judged["studies"]) or "no data"
     lines = [f"# Claims of {judged['paper']}, judged on {studies}", "", *table_lines(columns, overview)]
+    if judged["finding"]:
+        lines += ["", judged["finding"]]
     if judged["control_arms"]:
         lines += ["", f"Control arms are not judged themselves: {', '.join(judged['control_arms'])}."]
     for claim in judged["claims"]:

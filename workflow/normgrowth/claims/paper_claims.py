@@ -9,6 +9,7 @@ are paraphrased. Where a claim is not in the abstract, its source says so.
 from normgrowth.claims.causes import RESTORED, SCALED, imbalance_harms, norm_alone_harms, restoring_protects
 from normgrowth.claims.claim import Claim, EditingClaim, TrainingClaim
 from normgrowth.claims.growth import growth, imbalance, localized, rises_edit_by_edit, whole_model_grows
+from normgrowth.claims.norm_or_direction import damage_behind_norm, direction_harms, norm_harms, norm_harms_more
 from normgrowth.claims.performance import ability_is_lost, editing_gets_worse, edits_are_lost
 from normgrowth.claims.probes import norm_falls, orientation_drifts, subspace_is_left
 from normgrowth.claims.tracking import growth_tracks_damage
@@ -30,6 +31,21 @@ HARM = Rule(UP, 1.1, 1 / 1.1)
 
 PROTECTION = Rule(DOWN, 1 / 1.1, 1.1)
 """Rule for protection: perplexity is lower by the same factor as in `HARM`."""
+
+PART = Rule(UP, 1.0, 1.0, zone=(1 / 1.1, 1.1))
+"""Rule for a part of the damage: its direction decides, and a factor below 1.1 is too small to count."""
+
+SIX_ORDERS = "at least six edit orders of an editor, and `measure.arms`"
+
+SIGN_FLIPS = (
+    "Judged where an editor has six or more edit orders: the order is the unit, an exact sign-flip test over orders "
+    "decides the direction together with the interval, and runs with fewer orders are shown without a verdict."
+)
+
+TWO_BY_TWO = (
+    "Log perplexity of held-out text at the last checkpoint, of four models: unedited, edited, unedited matrices "
+    "scaled to the norm of the edited ones, and edited matrices scaled back to the unedited norm."
+)
 
 PLACES = (
     "On running text, at every site of the model (residual stream, MLP output, attention output, MLP key) and three "
@@ -235,6 +251,56 @@ CLAIMS: tuple[Claim, ...] = (
         "LoRA fine-tuning makes norms grow",
         "Fine-tuning through low-rank adapters raises the norm of the adapted matrices once they are merged.",
         " Adapters are merged.",
+    ),
+    EditingClaim(
+        id="norm_breaks_model",
+        title="The norm itself breaks the model",
+        text="At equal direction of the edited matrices, their grown norm damages the model.",
+        source="beyond the paper: its central question",
+        measured=TWO_BY_TWO,
+        effect="factor of perplexity by the norm, averaged over the two directions",
+        rule=PART,
+        measure=norm_harms,
+        special=SIGN_FLIPS,
+        needs=SIX_ORDERS,
+    ),
+    EditingClaim(
+        id="direction_breaks_model",
+        title="What the matrices turn into breaks the model",
+        text="At equal norm, the direction into which edits turn the matrices damages the model.",
+        source="beyond the paper: the rival of its explanation",
+        measured=TWO_BY_TWO,
+        effect="factor of perplexity by the direction, averaged over the two norms",
+        rule=PART,
+        measure=direction_harms,
+        special=SIGN_FLIPS,
+        needs=SIX_ORDERS,
+    ),
+    EditingClaim(
+        id="norm_breaks_more",
+        title="The norm does more damage than the direction",
+        text="Of the two, the norm is the larger part of the damage.",
+        source="beyond the paper: which explanation is the larger one",
+        measured=TWO_BY_TWO,
+        effect="factor of perplexity by the norm over that by the direction",
+        rule=PART,
+        measure=norm_harms_more,
+        special=SIGN_FLIPS,
+        needs=SIX_ORDERS,
+    ),
+    EditingClaim(
+        id="damage_where_norm_cannot_matter",
+        title="Models break where the norm cannot matter",
+        text="A model that norms what its MLPs give breaks too, though their matrices' scale has no effect there.",
+        source="beyond the paper: a natural experiment",
+        measured=(
+            "Perplexity on held-out text over that of the unedited model, of models with a norm between MLP and "
+            "residual stream. The effect of scaling the matrices stands beside it."
+        ),
+        effect="ratio of perplexities",
+        rule=HARM,
+        measure=damage_behind_norm,
+        needs="a model with a norm behind its MLPs, and `measure.arms`",
     ),
     EditingClaim(
         id="imbalance_harms",

@@ -2,9 +2,10 @@
 
 A claim has a direction, a margin on either side of no effect, and a zone of effects that are too small to count. Where
 the effect surely lies beyond the margin on the claimed side the claim is supported; beyond that of the other side, the
-opposite holds. Where neither is sure and the effect surely lies within the zone, it is negligible; otherwise the claim
-is undecided. A sure direction comes first, so that more data never take it away: where the zone is wider than the
-margins, an effect may be sure in its direction and still small, which its size shows.
+opposite holds. Where neither is sure and the effect surely lies within the zone, it is negligible; surely between zone
+and margin, it is there in part; otherwise the claim is undecided. A sure direction comes first, so that more data
+never take it away: where the zone is wider than the margins, an effect may be sure in its direction and still small,
+which its size shows.
 """
 
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ class Status(StrEnum):
     """Outcome of a claim, in the order in which outcomes are counted."""
 
     SUPPORTED = "supported"
+    PARTIAL = "partial"
     NEGLIGIBLE = "negligible"
     OPPOSITE = "opposite"
     UNDECIDED = "undecided"
@@ -35,7 +37,7 @@ class Status(StrEnum):
     NOT_MEASURED = "not measured"
 
 
-DIRECT = frozenset({Status.SUPPORTED, Status.OPPOSITE, Status.NEGLIGIBLE})
+DIRECT = frozenset({Status.SUPPORTED, Status.OPPOSITE, Status.NEGLIGIBLE, Status.PARTIAL})
 """Outcomes that decide about the effect."""
 
 
@@ -61,6 +63,14 @@ class Rule(NamedTuple):
         return (min(self.margin, other), max(self.margin, other))
 
     @property
+    def between(self) -> tuple[float, float] | None:
+        """Bounds of the effects between zone and margin on the claimed side; None where nothing lies there."""
+        low, high = self.negligible
+        if self.direction == UP:
+            return (high, self.margin) if high < self.margin else None
+        return (self.margin, low) if self.margin < low else None
+
+    @property
     def in_words(self) -> str:
         """The rule as two sentences about an effect's 95% interval."""
         beyond, short = ("above", "below") if self.direction == UP else ("below", "above")
@@ -73,20 +83,23 @@ class Rule(NamedTuple):
         else:
             neither = "neither holds and it" if self.zone and self.other is not None else "it"
             said.append(f"negligible when {neither} lies between {low:.3g} and {high:.3g}")
+        if self.between:
+            said.append("partial when it lies between {:.3g} and {:.3g}".format(*self.between))
         return f"{', '.join(said)}; undecided otherwise. An exact number is its own interval."
 
 
 class Tests(NamedTuple):
-    """Two-sided p-values of the three tests: beyond the margin, beyond the other margin, negligible."""
+    """Two-sided p-values of the tests: beyond the margin, beyond the other margin, negligible, between the two."""
 
     supported: float
     opposite: float
     negligible: float
+    partial: float = 1.0
 
     @classmethod
-    def of_tails(cls, supported: float, opposite: float, negligible: float) -> "Tests":
+    def of_tails(cls, supported: float, opposite: float, negligible: float, partial: float = 1.0) -> "Tests":
         """Two-sided p-values from one-sided ones."""
-        return cls(min(1.0, 2 * supported), min(1.0, 2 * opposite), min(1.0, 2 * negligible))
+        return cls(*(min(1.0, 2 * tail) for tail in (supported, opposite, negligible, partial)))
 
     def joint(self, other: "Tests") -> "Tests":
         """Tests that a hypothesis holds for two effects: the larger p-value of each pair."""
@@ -94,6 +107,7 @@ class Tests(NamedTuple):
             max(self.supported, other.supported),
             max(self.opposite, other.opposite),
             max(self.negligible, other.negligible),
+            max(self.partial, other.partial),
         )
 
     @property
@@ -103,22 +117,24 @@ class Tests(NamedTuple):
 
     @property
     def status(self) -> Status:
-        """The direction where one is sure, else negligible where that is sure, else undecided."""
+        """The direction where one is sure, else what else is sure about the effect's size, else undecided."""
         if self.direction <= 2 * LEVEL:
             return Status.SUPPORTED if self.supported <= self.opposite else Status.OPPOSITE
-        return Status.NEGLIGIBLE if self.negligible <= 2 * LEVEL else Status.UNDECIDED
+        if min(self.negligible, self.partial) <= 2 * LEVEL:
+            return Status.NEGLIGIBLE if self.negligible <= self.partial else Status.PARTIAL
+        return Status.UNDECIDED
 
     @property
     def p(self) -> float:
         """The p-value of the test that decides, or comes nearest to it."""
         directed = self.status in (Status.SUPPORTED, Status.OPPOSITE)
-        return self.direction if directed else min(self.direction, self.negligible)
+        return self.direction if directed else min(self.direction, self.negligible, self.partial)
 
-    def adjusted(self, direction: float, negligible: float) -> "Tests":
-        """The tests with the nearer direction's p-value and that of a negligible effect replaced."""
+    def adjusted(self, direction: float, negligible: float, partial: float) -> "Tests":
+        """The tests with other p-values of the nearer direction and of both tests of size."""
         if self.supported <= self.opposite:
-            return Tests(direction, 1.0, negligible)
-        return Tests(1.0, direction, negligible)
+            return Tests(direction, 1.0, negligible, partial)
+        return Tests(1.0, direction, negligible, partial)
 
 
 @dataclass(frozen=True)
@@ -165,23 +181,28 @@ def decide(effect: Effect, rule: Rule) -> tuple[Status, Tests | None]:
     """
     if not effect.bounded:
         return Status.TOO_SHORT, None
-    low, high = rule.negligible
-    within = max(effect.p_above(low) if np.isfinite(low) else 0.0, effect.p_below(high) if np.isfinite(high) else 0.0)
+    within = _within(effect, *rule.negligible)
+    between = _within(effect, *rule.between) if rule.between else 1.0
     claimed, against = (effect.p_above, effect.p_below) if rule.direction == UP else (effect.p_below, effect.p_above)
-    tests = Tests.of_tails(claimed(rule.margin), 1.0 if rule.other is None else against(rule.other), within)
+    tests = Tests.of_tails(claimed(rule.margin), 1.0 if rule.other is None else against(rule.other), within, between)
     return tests.status, None if effect.error == 0 else tests
+
+
+def _within(effect: Effect, low: float, high: float) -> float:
+    """One-sided p-value that the true value lies outside two bounds, which may be infinite."""
+    return max(effect.p_above(low) if np.isfinite(low) else 0.0, effect.p_below(high) if np.isfinite(high) else 0.0)
 
 
 def corrected(verdicts: list[Verdict]) -> list[Verdict]:
     """Verdicts of one claim at one place, p-values adjusted for the number of runs (Holm).
 
-    Tests of direction are one family and tests of a negligible effect another: a direction that becomes unsure by the
-    correction leaves the test of a small effect as it is.
+    Tests of direction are one family, those of a negligible and of a partial effect two more: a direction that becomes
+    unsure by the correction leaves the tests of size as they are.
     """
     tested = [verdict.tests for verdict in verdicts if verdict.tests is not None]
     directions = holm([tests.direction for tests in tested])
-    negligible = holm([tests.negligible for tests in tested])
-    adjusted = iter(zip(directions, negligible, strict=True))
+    negligible, partial = (holm([getattr(tests, name) for tests in tested]) for name in ("negligible", "partial"))
+    adjusted = iter(zip(directions, negligible, partial, strict=True))
     found = []
     for verdict in verdicts:
         if verdict.tests is None:

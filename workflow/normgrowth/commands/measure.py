@@ -27,5 +27,5 @@ def run(job: Measure) -> None:
     tables = measure_checkpoint(job.load(), material, checkpoint)
     metadata["state"] = job.digest_of_state()
     for name, frame in tables.items():
-        frame = chosen.identify(frame.assign(step=job.step))
+        frame = chosen.identify(frame)
         write_table(job.out / f"{name}.parquet", frame, name, metadata)

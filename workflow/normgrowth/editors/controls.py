@@ -52,6 +52,57 @@ class NormRestored:
         return Trace(trace.records, None if trace.changes is None else changes)
 
 
+class NoFeedback:
+    """Any editor, each edit computed on the unedited matrices and its change added to the edited ones.
+
+    What an edit writes then depends on no earlier edit but through the editor's own memory.
+    """
+
+    def __init__(self, inner: Editor) -> None:
+        self.inner = inner
+        self.layers = inner.layers
+
+    def prepare(self, lm: LanguageModel, resources: Resources) -> None:
+        """Prepare the editor inside, and keep the unedited matrices and biases."""
+        self.inner.prepare(lm, resources)
+        self.unedited = _parameters(lm, self.layers)
+
+    def begin(self, lm: LanguageModel) -> Memory:
+        """The memory of the editor inside."""
+        return self.inner.begin(lm)
+
+    def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
+        """Edit the unedited model, and make the same change of the edited one."""
+        edited = _parameters(lm, self.layers)
+        _set(lm, self.layers, self.unedited)
+        try:
+            trace = self.inner.edit(lm, memory, facts)
+            alone = _parameters(lm, self.layers)
+        finally:
+            _set(lm, self.layers, edited)
+        if trace.changes is not None:
+            for layer, change in trace.changes.items():
+                change.apply(lm.anatomy.down_projections[layer])
+        else:
+            sums = [e + (a - u) for e, a, u in zip(edited, alone, self.unedited, strict=True)]
+            _set(lm, self.layers, sums)
+        return trace
+
+
+def _parameters(lm: LanguageModel, layers: tuple[int, ...]) -> list[torch.Tensor]:
+    """Copies of the weights and biases of these layers' down-projections."""
+    projections = [lm.anatomy.down_projections[layer] for layer in layers]
+    return [parameter.detach().clone() for projection in projections for parameter in projection.parameters.values()]
+
+
+@torch.no_grad()
+def _set(lm: LanguageModel, layers: tuple[int, ...], values: list[torch.Tensor]) -> None:
+    projections = [lm.anatomy.down_projections[layer] for layer in layers]
+    parameters = [parameter for projection in projections for parameter in projection.parameters.values()]
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.copy_(value)
+
+
 class _Follower:
     """An arm that follows the recorded norms of another editor's run."""
 

@@ -11,7 +11,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     FINE_TUNING: ("ft", "ft_l", "lora"),
     HYPERNETWORK: ("mend", "malmen"),
     LOCATE: ("rome", "r_rome", "memit", "emmet", "pmet", "alphaedit", "encore", "nas"),
-    CONTROL: ("norm_restored", "scale_only", "random_direction"),
+    CONTROL: ("norm_restored", "no_feedback", "scale_only", "random_direction"),
 }
 
 PLURAL: dict[str | None, str] = {

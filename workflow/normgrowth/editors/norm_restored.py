@@ -3,25 +3,14 @@
 from typing import TYPE_CHECKING
 
 from normgrowth.editors.registry import declaration
-from normgrowth.editors.settings import ControlSettings, EditorSettings
+from normgrowth.editors.settings import WrapperSettings
 
 if TYPE_CHECKING:
     from normgrowth.editors.base import Editor
 
 
-class Settings(ControlSettings):
+class Settings(WrapperSettings):
     """Settings of this arm: the edits without the growth. If growth causes collapse, it should collapse later."""
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """The needs of the controlled editor."""
-        return self.working.needs
-
-    @property
-    def working(self) -> EditorSettings:
-        """The settings of the controlled editor."""
-        settings: EditorSettings = declaration(self.controlled_kind).Settings(**(self.settings or {}))
-        return settings.working
 
 
 def build(settings: Settings) -> "Editor":

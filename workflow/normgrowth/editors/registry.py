@@ -14,6 +14,7 @@ EDITORS: dict[str, str] = {
     "memit": "normgrowth.editors.memit",
     "mend": "normgrowth.editors.mend",
     "nas": "normgrowth.editors.nas",
+    "no_feedback": "normgrowth.editors.no_feedback",
     "norm_restored": "normgrowth.editors.norm_restored",
     "pmet": "normgrowth.editors.pmet",
     "r_rome": "normgrowth.editors.r_rome",

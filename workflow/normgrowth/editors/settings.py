@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from normgrowth.checked import Checked
+from normgrowth.editors.registry import declaration
 
 Layers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
@@ -217,3 +218,18 @@ class ControlSettings(EditorSettings):
                 "batch": settings.batch,
             }
         )
+
+
+class WrapperSettings(ControlSettings):
+    """Settings of a control arm that makes the edits of the controlled editor itself."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The needs of the controlled editor."""
+        return self.working.needs
+
+    @property
+    def working(self) -> EditorSettings:
+        """The settings of the controlled editor."""
+        settings: EditorSettings = declaration(self.controlled_kind).Settings(**(self.settings or {}))
+        return settings.working

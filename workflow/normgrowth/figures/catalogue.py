@@ -9,7 +9,7 @@ from typing import NamedTuple
 from normgrowth.editors.families import is_control
 
 SUBJECTS = {
-    **dict.fromkeys(("norms", "spectra", "interventions"), "Weights"),
+    **dict.fromkeys(("norms", "spectra", "norm_direction", "interventions"), "Weights"),
     **dict.fromkeys(("activations", "subspaces", "coordinates", "cka"), "Activations"),
     **dict.fromkeys(("scores", "single_edits", "downstream"), "Knowledge and ability"),
 }
@@ -24,6 +24,7 @@ class FigureEntry(NamedTuple):
     caption: str
     of_arms: bool = False  # drawn only where a study has control arms
     of_interventions: bool = False  # drawn only where a study has interventions
+    of_altered_weights: bool = False  # drawn only where a study measures models with altered weights
 
     @property
     def subject(self) -> str:
@@ -62,6 +63,18 @@ FIGURES: dict[str, FigureEntry] = {
         "Heavy lines are geometric means over an editor's edited matrices, thin lines single matrices. "
         f"The scale is logarithmic where values span more than a factor of five. {_BANDS} "
         f"A cross ends a line where the norm is no longer finite. {_SPLIT}",
+    ),
+    "norm_direction": FigureEntry(
+        ("norm_direction",),
+        "Norm or direction: which of them breaks the model",
+        "At the end of the run. Left: the change of perplexity in parts, as factors: by the edited matrices' norm "
+        "(averaged over both directions), by their direction (averaged over both norms), and what only both together "
+        "do; the product of the first two is the edits' whole factor. Bars are 95% intervals over windows of text and "
+        "edit orders, whose number stands behind an editor's name: of a single order they speak of that run alone. "
+        "Right: perplexity of the model with altered weights, over the unedited model's, geometric means over orders, "
+        "of the editors with all arms, or else with the most orders. W₀ are the edited layers' matrices before the "
+        "edits, Wₜ after them. Factors within the grey band (1.1) are too small to count.",
+        of_altered_weights=True,
     ),
     "norm_by_layer": FigureEntry(
         ("norms",),
@@ -182,11 +195,18 @@ FIGURES: dict[str, FigureEntry] = {
 }
 
 
-def figures_of(editors: Iterable[str], interventions: bool = False) -> list[str]:
-    """The figures that a study of these editors, with or without interventions, draws, in the order of the report."""
+def figures_of(editors: Iterable[str], interventions: bool = False, altered_weights: bool = True) -> list[str]:
+    """The figures that a study of these editors draws, in the order of the report.
+
+    Args:
+        interventions: True where the study has interventions.
+        altered_weights: True where it measures models with altered weights (`measure.arms`).
+    """
     arms = any(map(is_control, editors))
     return [
         name
         for name, entry in FIGURES.items()
-        if (arms or not entry.of_arms) and (interventions or not entry.of_interventions)
+        if (arms or not entry.of_arms)
+        and (interventions or not entry.of_interventions)
+        and (altered_weights or not entry.of_altered_weights)
     ]

@@ -28,6 +28,13 @@ ASIDE = 0.006
 """Horizontal shift between editors' points, as a share of the run, in panels of one family."""
 
 
+POINTS_OF_A_LINE = 3
+"""Points below which they are drawn without a line: between two points nothing was measured."""
+
+APART = 0.02
+"""Horizontal shift between editors' points where they have no lines, as a share of the run."""
+
+
 class Activity(NamedTuple):
     """A quantity of activations: columns of table `activations` with its mean and deviation, and its y axis.
 
@@ -78,7 +85,7 @@ def draw_curves(style: Style, quantities: Sequence[Quantity]) -> Figure:
             if chosen.empty:
                 continue
             line = series.finite_part(series.over_orders(chosen, "value", log=bool(quantity.log)))
-            draw_mean(panel.axes, line, style.look(editor), thinly)
+            draw_mean(panel.axes, line, style.look(editor), thinly, aside=_aside(panel, editor, line))
             collapsed |= line.broke
             values.extend(line.values["mean"])
         if np.isfinite(level):
@@ -114,11 +121,9 @@ def draw_places(tables: dict[str, pd.DataFrame], style: Style, activity: Activit
             norms = norms[(norms["model"] == panel.model) & (norms["editor"] == editor)]
             rows = at_place(chosen, place, place_layer(place, chosen, norms))
             line = series.along_edits(rows, activity.mean, activity.deviation)
-            aside = (
-                panel.shift(editor, line.values.index.max(), ASIDE)
-                if layout.split and len(line.values) and not thinly
-                else 0.0
-            )
+            aside = _aside(panel, editor, line)
+            if not aside and layout.split and len(line.values) and not thinly:
+                aside = panel.shift(editor, line.values.index.max(), ASIDE)
             draw_line(panel.axes, line, style.look(editor), thinly, aside)
             values.extend(line.values[["mean", "low", "high"]].to_numpy().ravel())
             collapsed |= line.broke
@@ -130,13 +135,28 @@ def draw_places(tables: dict[str, pd.DataFrame], style: Style, activity: Activit
     return layout.finish(style, [panels.cross_handle()] if collapsed else [])
 
 
-def draw_mean(ax: Axes, line: Line, look: Look, thinly: bool, every: tuple[int, int] | None = None) -> None:
+def _aside(panel: grid.Panel, editor: str, line: Line) -> float:
+    """Shift of an editor's points where there are too few of them for a line; 0 where there is one."""
+    if not 0 < len(line.values) < POINTS_OF_A_LINE or editor not in panel.editors:
+        return 0.0
+    return panel.shift(editor, line.values.index.max(), APART)
+
+
+def draw_mean(
+    ax: Axes, line: Line, look: Look, thinly: bool, every: tuple[int, int] | None = None, aside: float = 0.0
+) -> None:
     """Draw a mean with its band, and a cross at a collapse; with `thinly` the mean alone.
+
+    Fewer than `POINTS_OF_A_LINE` points are drawn as `draw_line` does.
 
     Args:
         every: which points carry a marker; all when left out.
+        aside: shift of points without a line.
     """
     values = line.values
+    if len(values) < POINTS_OF_A_LINE:
+        draw_line(ax, line, look, thinly, aside)
+        return
     if thinly:
         ax.plot(values.index, values["mean"], color=look.colour, linewidth=THIN_WIDTH, zorder=3)
         return
@@ -150,11 +170,16 @@ def draw_mean(ax: Axes, line: Line, look: Look, thinly: bool, every: tuple[int, 
 def draw_line(ax: Axes, line: Line, look: Look, thinly: bool = False, aside: float = 0.0) -> None:
     """Draw one editor's line with its interval, and a cross at a collapse; with `thinly` the line alone.
 
-    All points but those of the unedited model are shifted by `aside`.
+    All points but those of the unedited model are shifted by `aside`. Fewer than `POINTS_OF_A_LINE` points have no line,
+    and that of the unedited model is left out.
     """
     values = line.values
+    joined = len(values) >= POINTS_OF_A_LINE
+    if not joined and (values.index > 0).any():
+        values = values[values.index > 0]
     if thinly:
-        ax.plot(values.index, values["mean"], color=look.colour, linewidth=THIN_WIDTH, zorder=3)
+        mark = None if joined else "_"
+        ax.plot(values.index, values["mean"], color=look.colour, linewidth=THIN_WIDTH, marker=mark, zorder=3)
         return
     errors = np.nan_to_num(np.abs(values[["low", "high"]].to_numpy() - values[["mean"]].to_numpy()).T)
     x = np.where(values.index > 0, values.index + aside, values.index) if aside else values.index
@@ -163,7 +188,7 @@ def draw_line(ax: Axes, line: Line, look: Look, thinly: bool = False, aside: flo
         values["mean"],
         yerr=errors,
         color=look.colour,
-        linestyle=look.dash,
+        linestyle=look.dash if joined else "none",
         marker=look.marker,
         elinewidth=1.0,
         capsize=2,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -59,7 +60,10 @@ def save(figure: Figure, prefix: Path | str, style: Style, study: str = "") -> N
         figure.set_layout_engine("none")
         name = figure_identity(Path(prefix).name, study)
         for extension, metadata in (METADATA | {"svg": {**METADATA["svg"], "Identifier": name}}).items():
+            # In memory first: where the disk is full, matplotlib's PDF writer fails in more than one way.
+            drawn = BytesIO()
+            figure.savefig(drawn, format=extension, metadata=metadata)
             # The report embeds SVG files, and checks them.
             write = with_digest if extension == "svg" else whole_or_not_at_all
             with write(Path(f"{prefix}.{extension}")) as partial:
-                figure.savefig(partial, format=extension, metadata=metadata)
+                Path(partial).write_bytes(drawn.getvalue())

@@ -67,6 +67,7 @@ SPARE_MARKERS = (">", "H", (5, 0, 180), (4, 1, 45), "X")
 DASHES = {LOCATE: "-", FINE_TUNING: (0, (5, 1.5)), HYPERNETWORK: (0, (1, 1.2)), None: (0, (4, 1.2, 1, 1.2))}
 ARMS: dict[str, tuple[Any, Any]] = {
     "norm_restored": ("d", (0, (8, 2))),
+    "no_feedback": (7, (0, (2, 1))),
     "scale_only": ("8", (0, (6, 1.5, 1, 1.5))),
     "random_direction": ("<", (0, (3, 1.5, 1, 1.5, 1, 1.5))),
 }

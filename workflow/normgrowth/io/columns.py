@@ -22,6 +22,8 @@ class Table(NamedTuple):
     columns: tuple[tuple[str, str], ...]
     measure: str | None = None
     """Module of `normgrowth.measure` whose `measure` makes the table's rows at a checkpoint; None for other tables."""
+    along: bool = False
+    """True where it also measures the steps of `measure.curve`, between checkpoints."""
 
 
 _SCORES = (
@@ -163,6 +165,7 @@ TABLES: dict[str, Table] = {
             *_GENERATED,
         ),
         measure="retention",
+        along=True,
     ),
     # One row per fact edited alone on the unedited model and undone; the step is 1.
     "single_edits": Table(
@@ -183,6 +186,22 @@ TABLES: dict[str, Table] = {
             ("by_window", "list<float64>"),  # the change of log perplexity in each window; null elsewhere
         ),
         measure="ability",
+        along=True,
+    ),
+    # One row per step, arm and metric: the model with altered weights (`measure.norm_direction` lists the arms).
+    "norm_direction": Table(
+        (
+            ("arm", "string"),
+            ("amount", "float64"),  # rho, lambda or factor of the arm; null where it has none
+            # log_perplexity of held-out text; es, ps, ns of edited facts; cloze; of the edited model also norm_ratio,
+            # drift_ratio (||W_t - W_0|| / ||W_0||), unedited_coefficient (of W_0 in W_t), output_gain (on text)
+            ("metric", "string"),
+            ("value", "float64"),
+            ("n", "int64"),  # windows, facts, items or matrices
+            ("by_window", "list<float64>"),  # log perplexity of each window; null elsewhere
+            ("post_norm", "bool"),  # true where a norm stands behind an edited layer's MLP
+        ),
+        measure="norm_direction",
     ),
     # One row per edit, beside a segment's own `edits`, which holds no times.
     "timing": Table(
@@ -225,3 +244,6 @@ CHECKPOINT_TABLES = tuple(name for name, table in TABLES.items() if table.measur
 
 MEASURES = tuple(dict.fromkeys(table.measure for table in TABLES.values() if table.measure))
 """Modules of `normgrowth.measure` that make them."""
+
+ALONG_CURVE = tuple(measure for measure in MEASURES if any(t.along and t.measure == measure for t in TABLES.values()))
+"""Those that also measure steps between checkpoints."""

@@ -26,6 +26,7 @@ class InOrder(OfRun):
     seed: int = Field(description="seed of the study")
     unique_subjects: bool = Field(False, description="edit no subject twice in an order")
     reserved: int = Field(0, description="facts kept out of all orders")
+    block: int | None = Field(None, description="facts that the order begins with and no other order does")
 
     def facts_and_order(self) -> tuple[list[Fact], list[Fact]]:
         """All facts, and those of the edit order in its order.
@@ -34,7 +35,7 @@ class InOrder(OfRun):
             FactError: when a record is wrong, or too many facts are reserved.
         """
         facts = read_facts(self.facts)
-        return facts, edit_order(facts, self.seed, self.order, self.unique_subjects, self.reserved)
+        return facts, edit_order(facts, self.seed, self.order, self.unique_subjects, self.reserved, self.block)
 
 
 class OnRun(OnModel, InOrder):
@@ -48,5 +49,6 @@ class OnRun(OnModel, InOrder):
             "seed": self.seed,
             "unique_subjects": self.unique_subjects,
             "reserved_facts": self.reserved,
+            "block": self.block,
             "facts": file_sha256(self.facts),
         }

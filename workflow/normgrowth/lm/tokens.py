@@ -8,6 +8,7 @@ code does, fails with tokenizers that add a start token or mark word starts.
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -72,8 +73,9 @@ def last_token_of(encoded: Encoded, span: tuple[int, int]) -> int:
     return positions[-1]
 
 
+@lru_cache(maxsize=2**15)
 def encode_with_target(tokenizer: PreTrainedTokenizerBase, prompt: str, target: str) -> EncodedTarget:
-    """Encode a prompt and its target as one text (`joined`).
+    """Encode a prompt and its target as one text (`joined`). Kept: a run scores the same prompts again and again.
 
     Raises:
         FactError: when the target has no tokens of its own, or they do not decode to it.

@@ -42,10 +42,23 @@ def require(point: Point) -> None:
 
 def measure(point: Point) -> dict[str, pd.DataFrame]:
     """Table `downstream`: held-out text, and the cloze of untouched facts."""
-    text = point.material.heldout_windows(point.lm)
-    with point.undone():
-        unedited = read_text(point.lm, text)
-    return {"downstream": ability(point.lm, text, unedited, _items(point))}
+    rows = [*text_rows(text_read(point), text_read_unedited(point)), *cloze_rows(point.lm, _items(point))]
+    return {"downstream": pd.DataFrame([{"by_window": None} | row for row in rows])}
+
+
+def text_read(point: Point) -> "Reading":
+    """Predictions of the held-out text after the point's edits."""
+    return point.once(("text read", point.step), lambda: read_text(point.lm, point.text))
+
+
+def text_read_unedited(point: Point) -> "Reading":
+    """Predictions of the held-out text by the unedited model."""
+
+    def read() -> Reading:
+        with point.undone():
+            return read_text(point.lm, point.text)
+
+    return point.once(("text read", 0), read)
 
 
 def _items(point: Point) -> list["Item"]:
@@ -150,20 +163,6 @@ def cloze_rows(lm: LanguageModel, items: Sequence[Item]) -> list[dict]:
         },
         {"task": "cloze", "metric": "chance", "value": chance, "stderr": None, "n": len(items)},
     ]
-
-
-def ability(lm: LanguageModel, windows: torch.Tensor, unedited: Reading, items: Sequence[Item]) -> pd.DataFrame:
-    """Ability under the current weights.
-
-    Args:
-        windows: held-out text [count, length].
-        unedited: result of `read_text` for the unedited model on the same windows.
-
-    Returns:
-        Table `downstream` without the names of the run: `task, metric, value, stderr, n, by_window`.
-    """
-    rows = [*text_rows(read_text(lm, windows), unedited), *cloze_rows(lm, items)]
-    return pd.DataFrame([{"by_window": None} | row for row in rows])
 
 
 def _error(values: torch.Tensor) -> float | None:

@@ -3,7 +3,7 @@
 Free of torch: planning a study reads them.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,11 @@ class Measure(Checked):
     """Checkpoints along a run, and what is measured there."""
 
     every: Count = Field(1, description="Segments between checkpoints; the end of the run is always one.")
+    curve: tuple[Count, ...] = Field(
+        (),
+        description="Numbers of edits, between checkpoints, after which perplexity, abilities and scores are measured "
+        "too, of editors whose changes are known step by step (all but `ft` and `ft_l`).",
+    )
     fact_probes: Count = Field(100, description="Fact prompts whose activations are followed.")
     text_probes: Count = Field(64, description="Windows of text whose activations are followed.")
     text_window: Window = Field(64, description="Tokens in one window, of probes and of text for perplexity.")
@@ -29,5 +34,10 @@ class Measure(Checked):
         40, description="Of the edited facts scored, those that the model is also let go on freely about."
     )
     generation_tokens: Count = Field(40, description="Tokens of each free text, for its entropy.")
+    arms: Literal["none", "primary", "all"] = Field(
+        "primary",
+        description="Altered weights that tell the norm's effect from the direction's: none, the two by two of norm "
+        "and direction, or all arms.",
+    )
     components: Count = Field(10, description="Principal components that make up a subspace of activations.")
     singular_values: Count = Field(8, description="Leading singular values of every watched matrix.")

@@ -1,14 +1,19 @@
 """A checkpoint as measures see it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
 
 from normgrowth.facts.orders import subset
 from normgrowth.facts.records import Fact
 from normgrowth.lm.anatomy import Projection
 from normgrowth.lm.model import LanguageModel
 from normgrowth.measure.material import Material
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,19 @@ class Point:
     edited: Sequence[Projection]  # matrices that the edits have changed; none of the unedited model
     undone: Callable[[], AbstractContextManager[None]]
     """Restores the unedited model inside a `with` block."""
+    is_checkpoint: bool = True
+    """False at a step of `measure.curve`, where nothing is generated."""
+    known: dict[Hashable, Any] = field(default_factory=dict)
+    """Results that several measures need, of the checkpoint and of the steps before it: see `once`."""
+
+    def once(self, key: Hashable, function: Callable[[], Result]) -> Result:
+        """The result of a function that was called under this key first, here or at another step of the checkpoint.
+
+        What depends on the weights has the step in its key.
+        """
+        if key not in self.known:
+            self.known[key] = function()
+        return self.known[key]
 
     @property
     def facts(self) -> list[Fact]:
@@ -37,7 +55,14 @@ class Point:
     @property
     def generated(self) -> list[Fact]:
         """The scored facts about which the model also writes freely."""
+        if not self.is_checkpoint:
+            return []
         return subset(self.facts, self.material.measure.generation_facts, self.material.seed, "generation")
+
+    @property
+    def text(self) -> torch.Tensor:
+        """Windows of held-out text [count, length] for perplexity."""
+        return self.once("text", lambda: self.material.heldout_windows(self.lm))
 
     @property
     def untouched(self) -> list[Fact]:

@@ -28,13 +28,18 @@ def measure(point: Point) -> dict[str, pd.DataFrame]:
     """Table `scores` of edited facts (of the unedited model, the first to be edited) and of untouched facts."""
     lm, step = point.lm, point.step
     edited_at = {fact.case_id: number for number, fact in enumerate(point.material.order[:step], start=1)}
-    scores = score_facts(lm, point.facts).assign(moment="retention" if step else UNEDITED)
+    scores = scores_of_edited(point).assign(moment="retention" if step else UNEDITED)
     scores["edited_at"] = scores["case_id"].map(edited_at) if step else None
     parts = [_with_generations(lm, scores, point.generated, point.material)]
     if untouched := point.untouched:
         parts.append(score_facts(lm, untouched).assign(moment="untouched", edited_at=None, **UNASKED))
     # Columns without a value in one part must not decide the type of the others.
     return {"scores": pd.concat([part.astype(object) for part in parts], ignore_index=True)}
+
+
+def scores_of_edited(point: Point) -> pd.DataFrame:
+    """Scores of the edited facts (of the unedited model, of the first to be edited) after the point's edits."""
+    return point.once(("scores", point.step), lambda: score_facts(point.lm, point.facts))
 
 
 def _with_generations(lm: LanguageModel, scores: pd.DataFrame, chosen: list[Fact], material: Material) -> pd.DataFrame:

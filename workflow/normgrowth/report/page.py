@@ -22,6 +22,7 @@ from normgrowth.report.usage import usage_table
 
 SYMBOLS = {
     Status.SUPPORTED: "✓",
+    Status.PARTIAL: "◐",
     Status.NEGLIGIBLE: "≈",
     Status.OPPOSITE: "✗",
     Status.UNDECIDED: "?",

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import pandas as pd
 
 from normgrowth import layout
 from normgrowth.errors import ArtefactError
-from normgrowth.io.columns import CHECKPOINT_TABLES, IDENTITY, WITHOUT_TIMES
+from normgrowth.io.columns import CHECKPOINT_TABLES, IDENTITY, TABLES, WITHOUT_TIMES
 from normgrowth.io.digests import safetensors_header, stated_digest
 from normgrowth.io.identity import AGAIN, require, require_rows
 from normgrowth.io.schemas import SCHEMAS
@@ -18,7 +19,17 @@ from normgrowth.io.tables import read_table_and_provenance
 
 COMMON_TO_A_RUN = frozenset(
     {
-        *("model_revision", "facts", "seed", "unique_subjects", "reserved_facts", "kind", "settings", "contexts"),
+        *(
+            "model_revision",
+            "facts",
+            "seed",
+            "unique_subjects",
+            "reserved_facts",
+            "block",
+            "kind",
+            "settings",
+            "contexts",
+        ),
         *("statistics", "null_spaces", "hypernetwork", "text", "heldout"),
     }
 )
@@ -116,7 +127,7 @@ def _parts(table: str, files: StudyFiles, run: Names) -> Iterator[Part]:
         of_all_seeds = {name: value for name, value in run._asdict().items() if name != "order"}
         yield Part(files.results / layout.INTERVENTION_IN.format(**run._asdict()), of_all_seeds, None)
     if table in CHECKPOINT_TABLES:
-        yield from _of_checkpoints(f"{table}.parquet", files, run, files.checkpoints)
+        yield from _of_checkpoints(f"{table}.parquet", files, run, files.checkpoints, TABLES[table].along)
     if table == layout.ABILITY_TABLE:
         yield from _of_checkpoints(layout.ABILITY_FILE, files, run, files.evaluated)
 
@@ -131,14 +142,20 @@ def _of_segments(table: str, files: StudyFiles, run: Names) -> Iterator[Part]:
         yield Part(folder / f"{table}.parquet", run._asdict(), (first, segment * files.segment))
 
 
-def _of_checkpoints(file: str, files: StudyFiles, run: Names, steps: Sequence[int]) -> Iterator[Part]:
-    """A file of each of a run's checkpoints; that of step 0 is the unedited model's."""
-    for step in steps:
+def _of_checkpoints(
+    file: str, files: StudyFiles, run: Names, steps: Sequence[int], along: bool = False
+) -> Iterator[Part]:
+    """A file of each of a run's checkpoints; that of step 0 is the unedited model's.
+
+    Args:
+        along: a file may also hold steps since the checkpoint before.
+    """
+    for before, step in pairwise([-1, *steps]):
         measured = run._replace(editor=layout.UNEDITED) if step == 0 else run
         segment = -(-step // files.segment)
-        before = files.results / layout.SEGMENT_IN.format(**measured._asdict(), segment=segment) / layout.STATE_FILE
+        state = files.results / layout.SEGMENT_IN.format(**measured._asdict(), segment=segment) / layout.STATE_FILE
         folder = files.results / layout.CHECKPOINT_IN.format(**measured._asdict(), step=step)
-        yield Part(folder / file, measured._asdict(), (step, step), before if step else None)
+        yield Part(folder / file, measured._asdict(), (before + 1 if along else step, step), state if step else None)
 
 
 def _read(table: str, part: Part, digest_of: Callable[[Path], str | None]) -> tuple[pd.DataFrame, Provenance]:

@@ -81,11 +81,14 @@ def state_file(chain: Path | str, number: int) -> Path:
     return segment_folder(chain, number) / STATE_FILE
 
 
-def restore(lm: LanguageModel, chain: Path | str, segments: int, expected: Mapping[str, object]) -> Memory:
+def restore(
+    lm: LanguageModel, chain: Path | str, segments: int, expected: Mapping[str, object], until: int | None = None
+) -> Memory:
     """Bring an unedited model to the end of a chain's first `segments` segments; return the editor's memory.
 
     Args:
         expected: metadata that every state must carry (names of the run, model revision, settings, seed, ...).
+        until: step after which changes are left out, where the states hold factors; the memory is that of the end.
 
     Raises:
         ArtefactError: when a state is missing, damaged, of another run or segment, or does not continue the
@@ -103,7 +106,7 @@ def restore(lm: LanguageModel, chain: Path | str, segments: int, expected: Mappi
                 f"{path} grew from a state with hash {metadata['parent']}, but {before} has {parent}, so one of the "
                 f"two is of another run; delete the folder {Path(chain)} and run the workflow again"
             )
-        _replay(lm, tensors, metadata, path)
+        _replay(lm, tensors, metadata, path, until)
         memory = {
             name.removeprefix("memory."): tensor for name, tensor in tensors.items() if name.startswith("memory.")
         }
@@ -132,6 +135,7 @@ class EditedModel:
     def __init__(self, lm: LanguageModel, chain: Path | str, segments: int, expected: Mapping[str, object]) -> None:
         """Edit `lm` in place, as `restore` does; with no segments it stays as it is."""
         layers = edited_layers(chain, segments, expected)
+        self._lm, self._chain, self._segments, self._expected = lm, chain, segments, expected
         self.projections = [lm.anatomy.down_projections[layer] for layer in layers]
         self._unedited = self._now()
         if segments:
@@ -146,6 +150,27 @@ class EditedModel:
             yield
         finally:
             self._set(self._edited)
+
+    @property
+    def steps(self) -> set[int]:
+        """Steps of the last segment to which the model can be brought; none where its state is matrices alone."""
+        if not self._segments:
+            return set()
+        metadata = read_metadata(state_file(self._chain, self._segments), STATE)
+        return set(metadata["steps"]) if metadata["form"] == FACTORS else set()
+
+    @contextmanager
+    def at(self, step: int) -> Iterator[None]:
+        """The model after `step` edits, one of `steps`, inside the block; `undone` works there too."""
+        edited = self._edited
+        self._set(self._unedited)
+        restore(self._lm, self._chain, self._segments, self._expected, until=step)
+        self._edited = self._now()
+        try:
+            yield
+        finally:
+            self._edited = edited
+            self._set(edited)
 
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [parameter for projection in self.projections for parameter in projection.parameters.values()]
@@ -175,7 +200,7 @@ def edited_layers(chain: Path | str, segments: int, expected: Mapping[str, objec
 
 
 @torch.no_grad()
-def _replay(lm: LanguageModel, tensors: dict[str, torch.Tensor], metadata: dict, path: Path) -> None:
+def _replay(lm: LanguageModel, tensors: dict[str, torch.Tensor], metadata: dict, path: Path, until: int | None) -> None:
     for layer in metadata["layers"]:
         projection = lm.anatomy.down_projections[layer]
         if metadata["form"] == DENSE:
@@ -190,5 +215,6 @@ def _replay(lm: LanguageModel, tensors: dict[str, torch.Tensor], metadata: dict,
         left = tensors[f"left.{layer}"].split(metadata["ranks"], dim=1)
         right = tensors[f"right.{layer}"].split(metadata["ranks"], dim=1)
         scales = tensors[f"scale.{layer}"].tolist()
-        for step_left, step_right, scale in zip(left, right, scales, strict=True):
-            Change(step_left, step_right, scale).apply(projection)
+        for step, step_left, step_right, scale in zip(metadata["steps"], left, right, scales, strict=True):
+            if until is None or step <= until:
+                Change(step_left, step_right, scale).apply(projection)

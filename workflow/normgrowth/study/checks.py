@@ -196,10 +196,13 @@ def _too_few_facts(study: Study) -> Iterator[str]:
     left = available - study.reserved_facts
     which = "facts with distinct subjects" if study.unique_subjects else "facts"
     less = f" less {study.reserved_facts} reserved" if study.reserved_facts else ""
+    holds = f"{study.facts!r} holds {available} {which}{less}"
     for key, wanted in {"edits": study.edits, "single_edits": study.single_edits}.items():
         if wanted and wanted > left:
-            holds = f"{study.facts!r} holds {available} {which}{less}"
             yield f"{key} is {wanted}: {holds}, and at most {left} can be edited"
+    if study.block and study.block * study.most_orders > left:
+        most = left // study.most_orders
+        yield f"block is {study.block}: {holds}, so blocks of {study.most_orders} orders hold at most {most} facts each"
 
 
 def _untrainable(study: Study) -> Iterator[str]:

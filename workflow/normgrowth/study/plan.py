@@ -150,7 +150,13 @@ class Plan:
     def checkpoint_settings(self, step: int) -> dict[str, Any]:
         """Settings of `measure` that the measurement after `step` edits reads."""
         unread = "retention_facts" if step == 0 else "baseline_facts"
-        return self.study.measure.model_dump(mode="json", exclude={"every", unread})
+        settings = self.study.measure.model_dump(mode="json", exclude={"every", "curve", unread})
+        return settings | {"curve": [between for between in self.study.measure.curve if self.owner_of(between) == step]}
+
+    def owner_of(self, step: int) -> int | None:
+        """The checkpoint whose measurement also covers this step of the curve; None for checkpoints themselves."""
+        following = [checkpoint for checkpoint in self.checkpoints if checkpoint >= step]
+        return following[0] if following and following[0] != step else None
 
     @property
     def interventions(self) -> list[str]:

@@ -29,8 +29,8 @@ class Study(Section):
 
     Lists select; dictionaries define. Laid over `config.yaml`, a study's dictionaries are merged with those there, and
     its lists and single values take their place. A study of another name than that in `config.yaml`, with other models
-    or facts, takes none of `description`, `orders`, `more_orders`, `single_edits`, `left_out`, `contexts`, `measure`,
-    `interventions`, `vectors` and `ability` from there: what it does not give is at its default.
+    or facts, takes none of `description`, `orders`, `more_orders`, `block`, `single_edits`, `left_out`, `contexts`,
+    `measure`, `interventions`, `vectors` and `ability` from there: what it does not give is at its default.
     """
 
     study: Name = Field(description="Name of the study; its results stand in `results/<study>/`.")
@@ -63,6 +63,11 @@ class Study(Section):
     orders: Few = Field(1, description="Seeded edit orders; each is a run of its own.")
     more_orders: dict[Name, dict[Name, Few]] = Field(
         {}, description="Edit orders of single editors, where they are not `orders`: by model, then by editor."
+    )
+    block: Count | None = Field(
+        None,
+        description="Facts that one edit order begins with and no other one does, at least `edits`: orders then edit "
+        "no fact in common. Left out, every order is drawn from all facts.",
     )
     single_edits: Annotated[int, Field(ge=0)] = Field(
         0,
@@ -111,6 +116,17 @@ class Study(Section):
             allowed = " or ".join(str(n) for n in (below, below + self.segment) if n)
             raise ValueError(f"edits is {self.edits}: it must be a multiple of segment ({self.segment}), as {allowed}")
         return self
+
+    @model_validator(mode="after")
+    def _blocks_hold_edits(self) -> Self:
+        if self.block is not None and self.block < self.edits:
+            raise ValueError(f"block is {self.block}: an order edits {self.edits} facts (edits), all of its block")
+        return self
+
+    @property
+    def most_orders(self) -> int:
+        """The most edit orders of any editor."""
+        return max([self.orders, *(orders for editors in self.more_orders.values() for orders in editors.values())])
 
     @model_validator(mode="after")
     def _gpus_are_of_cuda(self) -> Self:

@@ -24,6 +24,7 @@ SUBJECT = ("models", "editors", "facts")
 OF_ONE_STUDY = (
     "orders",
     "more_orders",
+    "block",
     "single_edits",
     "left_out",
     "contexts",

@@ -1,8 +1,12 @@
-"""New small language models with tokenizers of their own: GPT-2's and Llama's architectures."""
+"""New small language models with tokenizers of their own: the architectures of GPT-2, Llama, GLM and GLM-4."""
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
+    Glm4Config,
+    Glm4ForCausalLM,
+    GlmConfig,
+    GlmForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -11,6 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from normgrowth.lm.anatomy import anatomy_of
 from normgrowth.seeds import derive
 from normgrowth.sources.toy.toy_settings import TrainingSettings
 
@@ -18,7 +23,7 @@ BREAK = "<|endoftext|>"
 
 
 def train_tokenizer(settings: TrainingSettings, texts: list[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE; for the Llama architecture it begins every text with the document break, as Llama's does."""
+    """A byte-level BPE; but for GPT-2's architecture it begins every text with the document break, as Llama's does."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -29,7 +34,7 @@ def train_tokenizer(settings: TrainingSettings, texts: list[str]) -> PreTrainedT
         show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
-    if settings.architecture == "llama":
+    if settings.architecture != "gpt2":
         bpe.post_processor = processors.TemplateProcessing(
             single=f"{BREAK} $A", pair=f"{BREAK} $A $B", special_tokens=[(BREAK, bpe.token_to_id(BREAK))]
         )
@@ -65,22 +70,28 @@ def new_model(settings: TrainingSettings, tokenizer: PreTrainedTokenizerFast) ->
             **shared,
         )
         return GPT2LMHeadModel(gpt2)
-    llama = LlamaConfig(
-        max_position_embeddings=settings.context,
-        hidden_size=settings.width,
+    shared |= {
+        "max_position_embeddings": settings.context,
+        "hidden_size": settings.width,
         # Three matrices instead of two: this width gives the blocks as many weights as GPT-2's.
-        intermediate_size=8 * settings.width // 3 // 8 * 8,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=settings.heads,
-        num_key_value_heads=settings.heads,
-        tie_word_embeddings=True,
-        **shared,
-    )
-    model = LlamaForCausalLM(llama)
+        "intermediate_size": 8 * settings.width // 3 // 8 * 8,
+        "num_hidden_layers": settings.layers,
+        "num_attention_heads": settings.heads,
+        "num_key_value_heads": settings.heads,
+        "tie_word_embeddings": True,
+    }
+    if settings.architecture == "llama":
+        model: PreTrainedModel = LlamaForCausalLM(LlamaConfig(**shared))
+    else:
+        shared |= {"head_dim": settings.width // settings.heads, "attention_bias": False}
+        plain = settings.architecture == "glm"
+        model = GlmForCausalLM(GlmConfig(**shared)) if plain else Glm4ForCausalLM(Glm4Config(**shared))
     # What writes to the residual stream begins smaller the deeper the model is. transformers does so for GPT-2 only;
     # without it the stream outgrows the offsets that published settings of target searches can reach.
+    normed = settings.architecture == "glm4"  # there a norm's gain decides how much is written
+    writers = ("post_self_attn_layernorm", "post_mlp_layernorm") if normed else ("self_attn.o_proj", "mlp.down_proj")
     with torch.no_grad():
-        for block in model.model.layers:
-            for writer in (block.self_attn.o_proj, block.mlp.down_proj):
-                writer.weight.mul_((2 * settings.layers) ** -0.5)
+        for block in anatomy_of(model).blocks:
+            for writer in writers:
+                block.get_parameter(f"{writer}.weight").mul_((2 * settings.layers) ** -0.5)
     return model

@@ -59,7 +59,11 @@ class WorldSettings(Checked):
 class TrainingSettings(Checked):
     """A small language model and how it is trained until it knows the world's facts."""
 
-    architecture: Literal["gpt2", "llama"] = Field("gpt2", description="Architecture of the model.")
+    architecture: Literal["gpt2", "llama", "glm", "glm4"] = Field(
+        "gpt2",
+        description="Architecture of the model. `glm` and `glm4` differ in one thing: `glm4` norms what attention and "
+        "MLP give before it reaches the residual stream.",
+    )
     seed: int = Field(1, ge=0, description="Seed of the initial weights and of the order of training windows.")
     layers: int = Field(6, ge=1, le=48, description="Transformer blocks.")
     width: int = Field(96, ge=8, le=4096, description="Width of the residual stream.")

@@ -1,0 +1,21 @@
+"""Control arm: any editor, each edit computed on the unedited model and its change added to the edited one."""
+
+from typing import TYPE_CHECKING
+
+from normgrowth.editors.registry import declaration
+from normgrowth.editors.settings import WrapperSettings
+
+if TYPE_CHECKING:
+    from normgrowth.editors.base import Editor
+
+
+class Settings(WrapperSettings):
+    """Settings of this arm: the edits without feedback. If edits of a changed model cause collapse, it comes later."""
+
+
+def build(settings: Settings) -> "Editor":
+    """The editor with these settings."""
+    # Late, as everything that needs torch: planning a study reads this file for its settings.
+    from normgrowth.editors.controls import NoFeedback
+
+    return NoFeedback(declaration(settings.controlled_kind).build(settings.working))
