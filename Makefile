@@ -60,6 +60,8 @@ results: $(ENV)/ready  ## Make docs/results.md from its studies; those of real f
 	@snakemake
 	@python docs/results/page.py record $(STUDY)
 	@cp results/$(STUDY)/figures/norm_against_edits.png docs/norm_against_edits.png
+	@snakemake --configfile studies/post-norm.yaml
+	@python docs/results/page.py record post-norm --configfile studies/post-norm.yaml
 ifdef ASSETS
 	@snakemake $(REAL_FACTS) $(LONG_RUNS)
 	@python docs/results/page.py record counterfact-500 $(REAL_FACTS) $(LONG_RUNS)

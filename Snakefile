@@ -12,6 +12,7 @@ from snakemake.utils import min_version
 min_version("9.19")  # before what older ones do not have
 
 from snakemake.persistence.file import FilePersistence
+from snakemake.scheduling.job_scheduler import JobScheduler
 
 from normgrowth.workflow import forks
 from normgrowth.workflow.preflight import Executor, examine
@@ -23,10 +24,14 @@ from normgrowth.workflow.cluster import read_site
 from normgrowth.errors import ClusterError, StudyError
 from normgrowth.fingerprint import read_all
 from normgrowth.workflow.code_edits import kept
+from normgrowth.workflow.reevaluation import one_at_a_time
 from normgrowth.workflow.snakemake_lock import lock_of
 
 # Where the disk is full, what cannot be logged is lost, without a traceback of its own.
 logging.raiseExceptions = False
+
+# Without this the scheduler wakes up more often with every job that has ended.
+one_at_a_time(JobScheduler)
 
 # A graph is millions of small objects that stay: collecting garbage among them takes a quarter of the time.
 gc.set_threshold(200_000, 50, 100)

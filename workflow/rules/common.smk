@@ -69,7 +69,12 @@ CONTEXTS = layout.CONTEXTS.format(model="{model}", per_length=STUDY.contexts.per
 
 # Fields of jobs: device of a job with a model, and settings that fix an edit order beside its number.
 DEVICE = {"device": STUDY.device, "gpus": STUDY.gpus, "precision": STUDY.precision}
-ORDER = {"seed": STUDY.seed, "unique_subjects": STUDY.unique_subjects, "reserved": STUDY.reserved_facts, "block": STUDY.block}
+ORDER = {
+    "seed": STUDY.seed,
+    "unique_subjects": STUDY.unique_subjects,
+    "reserved": STUDY.reserved_facts,
+    "block": STUDY.block,
+}
 
 # Resources of jobs beside time and memory. A GPU is requested only where the study says cuda, so that other machines
 # need none; resources from a cluster's own file go to the scheduler and have no effect elsewhere.

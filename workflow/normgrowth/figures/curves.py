@@ -170,8 +170,8 @@ def draw_mean(
 def draw_line(ax: Axes, line: Line, look: Look, thinly: bool = False, aside: float = 0.0) -> None:
     """Draw one editor's line with its interval, and a cross at a collapse; with `thinly` the line alone.
 
-    All points but those of the unedited model are shifted by `aside`. Fewer than `POINTS_OF_A_LINE` points have no line,
-    and that of the unedited model is left out.
+    All points but those of the unedited model are shifted by `aside`. Fewer than `POINTS_OF_A_LINE` points have no
+    line, and that of the unedited model is left out.
     """
     values = line.values
     joined = len(values) >= POINTS_OF_A_LINE
