@@ -16,8 +16,8 @@ class Measure(Checked):
     every: Count = Field(1, description="Segments between checkpoints; the end of the run is always one.")
     curve: tuple[Count, ...] = Field(
         (),
-        description="Numbers of edits, between checkpoints, after which perplexity, abilities and scores are measured "
-        "too, of editors whose changes are known step by step (all but `ft` and `ft_l`).",
+        description="Numbers of edits, between checkpoints, after which perplexity, the cloze and edited facts are "
+        "measured too, of editors whose changes are known step by step (all but `ft` and `ft_l`).",
     )
     fact_probes: Count = Field(100, description="Fact prompts whose activations are followed.")
     text_probes: Count = Field(64, description="Windows of text whose activations are followed.")

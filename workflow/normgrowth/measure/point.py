@@ -31,7 +31,7 @@ class Point:
     undone: Callable[[], AbstractContextManager[None]]
     """Restores the unedited model inside a `with` block."""
     is_checkpoint: bool = True
-    """False at a step of `measure.curve`, where nothing is generated."""
+    """False at a step of `measure.curve`, where nothing is generated and untouched facts are not scored."""
     known: dict[Hashable, Any] = field(default_factory=dict)
     """Results that several measures need, of the checkpoint and of the steps before it: see `once`."""
 

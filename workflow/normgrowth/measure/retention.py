@@ -31,7 +31,7 @@ def measure(point: Point) -> dict[str, pd.DataFrame]:
     scores = scores_of_edited(point).assign(moment="retention" if step else UNEDITED)
     scores["edited_at"] = scores["case_id"].map(edited_at) if step else None
     parts = [_with_generations(lm, scores, point.generated, point.material)]
-    if untouched := point.untouched:
+    if point.is_checkpoint and (untouched := point.untouched):
         parts.append(score_facts(lm, untouched).assign(moment="untouched", edited_at=None, **UNASKED))
     # Columns without a value in one part must not decide the type of the others.
     return {"scores": pd.concat([part.astype(object) for part in parts], ignore_index=True)}
