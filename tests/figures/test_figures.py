@@ -122,6 +122,21 @@ def test_many_editors_have_a_panel_per_family_and_a_legend_of_all(name):
     assert all(len(ranges) == 1 for ranges in rows.values())
 
 
+@pytest.mark.parametrize("name", ["perplexity_against_edits", "orientation_against_edits", "scores_against_edits"])
+def test_no_line_joins_two_points(name):
+    """With a single checkpoint there are dots; with two, a line through three points."""
+
+    def joined(checkpoints):
+        run = Run(**SMALL | {"checkpoints": checkpoints, "loss": 0.02})
+        figure = render.draw(name, planted.tables(run), Style())
+        colour = Style().look(run.editor).colour
+        lines = [line for ax in figure.axes for line in ax.get_lines() if line.get_color() == colour]
+        return {line.get_linestyle() for line in lines if line.get_marker() == Style().look(run.editor).marker}
+
+    assert joined((12,)) == {"None"}
+    assert "-" in joined((6, 12)) or name == "scores_against_edits"
+
+
 def test_families_without_editors_get_no_column_and_arms_are_drawn_over_what_they_control():
     frame = pd.DataFrame({"model": "m", "editor": [e for e in planted.EFFECTS if family_of(e) != "hypernetwork"]})
     layout = lay_out(Style(), ["y"], frame, grid.row_by_model)
