@@ -39,14 +39,14 @@ def studies():
     return {name: planted.tables(*runs) for name, runs in STUDIES.items()}
 
 
-ROWS_OF_EDITORS = ("share_of_residual", "geometry_by_layer", "norm_direction")
+ROWS_OF_EDITORS = ("share_of_residual", "geometry_by_layer", "damage_by_part")
 """Figures whose rows are named by the ticks of their y axis."""
 
 
 @pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("name", figures_of([]))
 def test_every_figure_draws(name, study, studies):
-    if name == "norm_direction" and study == "no checkpoint":
+    if name == "damage_by_part" and study == "no checkpoint":
         with pytest.raises(ArtefactError, match="norm_direction has no rows"):
             render.draw(name, studies[study], Style())
         return

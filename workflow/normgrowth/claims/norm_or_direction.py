@@ -10,7 +10,7 @@ import numpy as np
 
 from normgrowth.analysis import effects
 from normgrowth.analysis.effects import Effect
-from normgrowth.analysis.norm_direction import (
+from normgrowth.analysis.two_by_two import (
     FEWEST_ORDERS,
     Corners,
     at_last_step,

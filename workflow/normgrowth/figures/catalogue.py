@@ -64,7 +64,7 @@ FIGURES: dict[str, FigureEntry] = {
         f"The scale is logarithmic where values span more than a factor of five. {_BANDS} "
         f"A cross ends a line where the norm is no longer finite. {_SPLIT}",
     ),
-    "norm_direction": FigureEntry(
+    "damage_by_part": FigureEntry(
         ("norm_direction",),
         "Norm or direction: which of them breaks the model",
         "At the end of the run. Left: the change of perplexity in parts, as factors: by the edited matrices' norm "

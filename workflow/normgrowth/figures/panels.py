@@ -110,7 +110,8 @@ def edits_axis(axes: Axes, label: bool = True) -> None:
     """The x axis of everything that is drawn against edits."""
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.set_xlim(left=0)
+    # Room for markers at the end, also where all points stand there.
+    axes.set_xlim(left=0, right=max(axes.get_xlim()[1], 1.05 * axes.dataLim.x1))
     if label:
         axes.set_xlabel("edits applied")
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from normgrowth.analysis import effects
 from normgrowth.analysis.intervals import Interval
-from normgrowth.analysis.norm_direction import at_last_step, log_perplexity
+from normgrowth.analysis.two_by_two import at_last_step, log_perplexity
 from normgrowth.errors import ArtefactError
 from normgrowth.figures import panels, series
 from normgrowth.figures.grid import blocks

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from normgrowth.analysis.norm_direction import (
+from normgrowth.analysis.two_by_two import (
     Corners,
     effect_over_orders,
     log_perplexity,
