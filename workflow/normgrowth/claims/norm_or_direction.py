@@ -9,7 +9,6 @@ from collections.abc import Callable
 import numpy as np
 
 from normgrowth.analysis import effects
-from normgrowth.analysis.effects import Effect
 from normgrowth.analysis.two_by_two import (
     FEWEST_ORDERS,
     Corners,
@@ -90,7 +89,7 @@ def _judged(
         Measure("effect on perplexity", effect.interval, "ratio", 1.0),
         *_beside(corners),
         *(
-            Measure(f"effect on {name}", _over_orders(effect_of(outcome(rows, metric))).interval, "points", 0.0)
+            Measure(f"effect on {name}", effects.of_mean(effect_of(outcome(rows, metric))).interval, "points", 0.0)
             for metric, name in (("es", "ES"), ("ns", "NS"), ("cloze", "the cloze"))
             if metric in set(rows["metric"])
         ),
@@ -99,10 +98,13 @@ def _judged(
         return [Verdict(Status.COLLAPSED, "Perplexity is not finite.", measures, step, orders)]
     status, tests = decide(effect, rule)
     parts = {name: effects.crossed(values).exp().interval for name, values in _parts(corners).items()}
+    norm, direction = parts["norm"].estimate, parts["direction"].estimate
+    whole, interaction = parts["whole"].estimate, parts["interaction"].estimate
     reading = (
-        f"After {step:,} edits {sentence.format(with_interval(effect.interval))} {scope(orders)}: the norm alone "
-        f"{parts['norm'].estimate:.3g}, the direction alone {parts['direction'].estimate:.3g}, what only both together "
-        f"do {parts['interaction'].estimate:.3g}; the edits as a whole {parts['whole'].estimate:.3g}."
+        f"After {step:,} edits {sentence.format(with_interval(effect.interval))} {scope(orders)}. Averaged over the "
+        f"other, the norm gives a factor of {norm:.3g} and the direction {direction:.3g}, which multiply to that of "
+        f"the edits, {whole:.3g}; the norm's factor is {interaction:.3g} times as large with the edited direction as "
+        "with the unedited one."
     )
     return [Verdict(status, reading, measures, step, orders, tests=tests)]
 
@@ -128,7 +130,3 @@ def _beside(corners: Corners) -> list[Measure]:
         Measure(names[part], effects.crossed(values).exp().interval, "ratio", 1.0)
         for part, values in _parts(corners).items()
     ]
-
-
-def _over_orders(values: np.ndarray) -> Effect:
-    return effects.of_mean(values)

@@ -7,7 +7,7 @@ are paraphrased. Where a claim is not in the abstract, its source says so.
 """
 
 from normgrowth.claims.causes import RESTORED, SCALED, imbalance_harms, norm_alone_harms, restoring_protects
-from normgrowth.claims.claim import Claim, EditingClaim, TrainingClaim
+from normgrowth.claims.claim import Claim, EditingClaim, EditingMeasure, TrainingClaim
 from normgrowth.claims.growth import growth, imbalance, localized, rises_edit_by_edit, whole_model_grows
 from normgrowth.claims.norm_or_direction import damage_behind_norm, direction_harms, norm_harms, norm_harms_more
 from normgrowth.claims.performance import ability_is_lost, editing_gets_worse, edits_are_lost
@@ -86,6 +86,22 @@ def _trained(kind: str, title: str, text: str, beside: str = "") -> TrainingClai
         measure=whole_model_grows,
         intervention=kind,
         needs=f"an intervention of kind {kind} in the study",
+    )
+
+
+def _part(name: str, title: str, text: str, effect: str, measure: EditingMeasure) -> EditingClaim:
+    """A claim about the norm's and the direction's parts of the damage."""
+    return EditingClaim(
+        id=name,
+        title=title,
+        text=text,
+        source="beyond the paper: norm and direction exchanged",
+        measured=TWO_BY_TWO,
+        effect=effect,
+        rule=PART,
+        measure=measure,
+        special=SIGN_FLIPS,
+        needs=SIX_ORDERS,
     )
 
 
@@ -252,41 +268,26 @@ CLAIMS: tuple[Claim, ...] = (
         "Fine-tuning through low-rank adapters raises the norm of the adapted matrices once they are merged.",
         " Adapters are merged.",
     ),
-    EditingClaim(
-        id="norm_breaks_model",
-        title="The norm itself breaks the model",
-        text="At equal direction of the edited matrices, their grown norm damages the model.",
-        source="beyond the paper: its central question",
-        measured=TWO_BY_TWO,
-        effect="factor of perplexity by the norm, averaged over the two directions",
-        rule=PART,
-        measure=norm_harms,
-        special=SIGN_FLIPS,
-        needs=SIX_ORDERS,
+    _part(
+        "norm_breaks_model",
+        "The norm itself breaks the model",
+        "At equal direction of the edited matrices, their grown norm damages the model.",
+        "factor of perplexity by the norm, averaged over the two directions",
+        norm_harms,
     ),
-    EditingClaim(
-        id="direction_breaks_model",
-        title="What the matrices turn into breaks the model",
-        text="At equal norm, the direction into which edits turn the matrices damages the model.",
-        source="beyond the paper: the rival of its explanation",
-        measured=TWO_BY_TWO,
-        effect="factor of perplexity by the direction, averaged over the two norms",
-        rule=PART,
-        measure=direction_harms,
-        special=SIGN_FLIPS,
-        needs=SIX_ORDERS,
+    _part(
+        "direction_breaks_model",
+        "What the matrices turn into breaks the model",
+        "At equal norm, the direction into which edits turn the matrices damages the model.",
+        "factor of perplexity by the direction, averaged over the two norms",
+        direction_harms,
     ),
-    EditingClaim(
-        id="norm_breaks_more",
-        title="The norm does more damage than the direction",
-        text="Of the two, the norm is the larger part of the damage.",
-        source="beyond the paper: which explanation is the larger one",
-        measured=TWO_BY_TWO,
-        effect="factor of perplexity by the norm over that by the direction",
-        rule=PART,
-        measure=norm_harms_more,
-        special=SIGN_FLIPS,
-        needs=SIX_ORDERS,
+    _part(
+        "norm_breaks_more",
+        "The norm does more damage than the direction",
+        "Of the two, the norm is the larger part of the damage.",
+        "factor of perplexity by the norm over that by the direction",
+        norm_harms_more,
     ),
     EditingClaim(
         id="damage_where_norm_cannot_matter",

@@ -22,21 +22,25 @@ def _norms(lm: LanguageModel, layers: tuple[int, ...]) -> dict[int, float]:
     return {layer: frobenius(lm.anatomy.down_projections[layer].matrix) for layer in layers}
 
 
-class NormRestored:
-    """Any editor, each edited matrix rescaled to its unedited Frobenius norm after every call: edits without growth."""
+class _Wrapper:
+    """An arm that makes the edits of the editor inside, and keeps that editor's memory."""
 
     def __init__(self, inner: Editor) -> None:
         self.inner = inner
         self.layers = inner.layers
 
+    def begin(self, lm: LanguageModel) -> Memory:
+        """The memory of the editor inside."""
+        return self.inner.begin(lm)
+
+
+class NormRestored(_Wrapper):
+    """Any editor, each edited matrix rescaled to its unedited Frobenius norm after every call: edits without growth."""
+
     def prepare(self, lm: LanguageModel, resources: Resources) -> None:
         """Prepare the editor inside, and note the norms of the unedited matrices."""
         self.inner.prepare(lm, resources)
         self.original = _norms(lm, self.layers)
-
-    def begin(self, lm: LanguageModel) -> Memory:
-        """The memory of the editor inside."""
-        return self.inner.begin(lm)
 
     def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
         """Edit, then rescale."""
@@ -52,24 +56,16 @@ class NormRestored:
         return Trace(trace.records, None if trace.changes is None else changes)
 
 
-class NoFeedback:
+class NoFeedback(_Wrapper):
     """Any editor, each edit computed on the unedited matrices and its change added to the edited ones.
 
     What an edit writes then depends on no earlier edit but through the editor's own memory.
     """
 
-    def __init__(self, inner: Editor) -> None:
-        self.inner = inner
-        self.layers = inner.layers
-
     def prepare(self, lm: LanguageModel, resources: Resources) -> None:
         """Prepare the editor inside, and keep the unedited matrices and biases."""
         self.inner.prepare(lm, resources)
         self.unedited = _parameters(lm, self.layers)
-
-    def begin(self, lm: LanguageModel) -> Memory:
-        """The memory of the editor inside."""
-        return self.inner.begin(lm)
 
     def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
         """Edit the unedited model, and make the same change of the edited one."""
