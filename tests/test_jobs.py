@@ -175,3 +175,9 @@ def test_an_unknown_editor_is_refused_with_those_known():
     given = {name: "1" for name, field in edit.model_fields.items() if field.is_required()}
     with pytest.raises(ValueError, match="unknown editor 'none'; known are alphaedit"):
         edit(**given | {"editor": "none", "settings": "{}"})
+
+
+def test_two_hyphens_are_a_value():
+    command = kind_of("fetch-file")
+    job = command(url="--", sha256="--", out=Path("--"))
+    assert parse(command, split(words(job))) == job

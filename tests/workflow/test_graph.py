@@ -4,10 +4,10 @@ import os
 
 import yaml
 
-TABLES, FIGURES = 10, 16
+TABLES, FIGURES = 11, 17
 JUDGED = {"claims": 1, "provenance": 1, "report": 1}
 EVIDENCE = {"collect": TABLES, "draw": FIGURES} | JUDGED
-EVIDENCE_OF_CHECKPOINTS = {"collect": 7, "draw": FIGURES - 2} | JUDGED
+EVIDENCE_OF_CHECKPOINTS = {"collect": 8, "draw": FIGURES - 2} | JUDGED
 SETTINGS_NOTED = {"provenance": 1}
 """A change of settings is written down, whatever else it brings about."""
 

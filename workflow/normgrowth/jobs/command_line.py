@@ -34,6 +34,14 @@ class Parser(argparse.ArgumentParser):
         """End the program, as argparse does, without the list of all options."""
         self.exit(2, f"{self.prog}: {message}\n")
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """The values of an option; argparse would drop `--option=--`, taking the value for the mark of the end."""
+        if action.option_strings and arg_strings == ["--"]:
+            value = self._get_value(action, "--")
+            self._check_value(action, value)
+            return value if action.nargs is None else [value]
+        return super()._get_values(action, arg_strings)
+
 
 def add_options(parser: argparse.ArgumentParser, kind: type[Job]) -> None:
     """Declare the fields of a job as options: flags for truth values, several words for lists, one for all else."""
