@@ -16,7 +16,6 @@ import torch
 
 from normgrowth.lm.anatomy import Projection, frobenius
 from normgrowth.lm.hooks import Place, changing, reading
-from normgrowth.lm.model import LanguageModel
 from normgrowth.measure.ability import Reading, cloze_items, cloze_rows, read_text, text_read, text_read_unedited
 from normgrowth.measure.point import Point
 from normgrowth.measure.retention import scores_of_edited
@@ -78,8 +77,9 @@ def measure(point: Point) -> dict[str, pd.DataFrame]:
         for arm in _corners(point, pairs):
             with arm.altered():
                 rows += [arm.named | row for row in _outcomes(point, arm.name)]
-        rows += [{"arm": EDITED, "amount": None} | row for row in _sizes(lm, point, pairs)]
-        for arm in _arms(point, pairs) if wanted == "all" else ():
+        gains = _gains(point, pairs)
+        rows += [{"arm": EDITED, "amount": None} | row for row in _sizes(pairs, gains)]
+        for arm in _arms(point, pairs, gains) if wanted == "all" else ():
             with arm.altered():
                 rows += [
                     arm.named | row for row in (_of_text(read_text(lm, point.text)), *_of_facts(_scored(point), "es"))
@@ -110,7 +110,7 @@ def _corners(point: Point, pairs: Sequence[Pair]) -> Iterator[Arm]:
     yield Arm(EDITED, None, lambda: ExitStack())
 
 
-def _arms(point: Point, pairs: Sequence[Pair]) -> Iterator[Arm]:
+def _arms(point: Point, pairs: Sequence[Pair], gains: Sequence[float]) -> Iterator[Arm]:
     """All arms beside the corners."""
 
     def weights(matrix_of: Callable[[Pair], torch.Tensor]) -> Callable[[], AbstractContextManager[None]]:
@@ -120,7 +120,6 @@ def _arms(point: Point, pairs: Sequence[Pair]) -> Iterator[Arm]:
         yield Arm("dose", rho, weights(partial(dosed, rho=rho)))
     for share in PATH:
         yield Arm("path", share, weights(partial(on_path, share=share)))
-    gains = _gains(point, pairs)
     scaled = [gain * pair.before for gain, pair in zip(gains, pairs, strict=True)]
     yield Arm("gain", _geometric_mean(gains), lambda: _unedited_with(point, pairs, scaled))
     yield Arm("output_norm", None, lambda: _outputs(point, pairs, _with_norm_of))
@@ -303,7 +302,7 @@ def _of_cloze(point: Point) -> Iterator[dict]:
             yield {"metric": "cloze", "value": row["value"], "n": row["n"], "by_window": None}
 
 
-def _sizes(lm: LanguageModel, point: Point, pairs: Sequence[Pair]) -> Iterator[dict]:
+def _sizes(pairs: Sequence[Pair], gains: Sequence[float]) -> Iterator[dict]:
     """Size of the change, by geometric mean over edited matrices; the coefficient by arithmetic mean."""
     drifts = [frobenius(pair.after - pair.before) / frobenius(pair.before) for pair in pairs]
     shares = [((pair.after * pair.before).sum() / pair.before.square().sum()).item() for pair in pairs]
@@ -311,7 +310,7 @@ def _sizes(lm: LanguageModel, point: Point, pairs: Sequence[Pair]) -> Iterator[d
         ("norm_ratio", _geometric_mean([pair.growth for pair in pairs])),
         ("drift_ratio", _geometric_mean(drifts)),
         ("unedited_coefficient", sum(shares) / len(shares)),
-        ("output_gain", _geometric_mean(_gains(point, pairs))),
+        ("output_gain", _geometric_mean(gains)),
     ):
         yield {"metric": metric, "value": value, "n": len(pairs), "by_window": None}
 
