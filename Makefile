@@ -21,7 +21,7 @@ demo: $(ENV)/ready  ## Run the default study and say where its report is
 
 .PHONY: test
 test: check  ## Check the style and run all tests
-	@python -m pytest -n $(WORKERS)
+	@python -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: bench
 bench: $(ENV)/ready  ## Time the library beside a plain implementation, on a random model or that of ASSETS=DIR

@@ -134,7 +134,7 @@ KILLED = [
 def test_a_killed_segment_started_again_gives_the_same_bytes(world, tmp_path, kind):
     # Slow enough that the kill lands among the edits.
     long = (
-        {"settings": settings_text(kind, steps=40, stop_loss=0.0)} if "steps" in settings_of(kind).model_dump() else {}
+        {"settings": settings_text(kind, steps=20, stop_loss=0.0)} if "steps" in settings_of(kind).model_dump() else {}
     )
     for run in ("whole", "killed"):
         edit(world, tmp_path / run, kind, 1, 1, 2, **long)

@@ -29,6 +29,7 @@ COMMANDS = (
     "import-model",
     "import-facts",
     "import-text",
+    "write-text",
     "contexts",
     "statistics",
     "null-spaces",

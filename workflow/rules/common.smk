@@ -32,6 +32,7 @@ from normgrowth.commands.statistics import Statistics
 from normgrowth.commands.train import Train
 from normgrowth.commands.vet import Vet
 from normgrowth.commands.world import World
+from normgrowth.commands.write_text import WriteText
 from normgrowth.editors.r_rome import Settings as VettingEditor
 from normgrowth.figures.catalogue import FIGURES, figures_of
 from normgrowth.fingerprint import beyond, closure, numerics, versions
@@ -43,7 +44,7 @@ from normgrowth.study.inputs import contents_of, contents_of_model, layers_of, t
 from normgrowth.study.inputs_of_runs import BEFORE, RELATIVE, Files, threshold_of
 from normgrowth.study.checks import lengths_asked
 from normgrowth.study.parameters import fixed, flat, flat_editor, in_slots, names_of, prefixed, said, varying
-from normgrowth.study.downloads import every_download, format_of, needed_downloads, needed_models
+from normgrowth.study.downloads import every_download, format_of, needed_downloads, needed_models, texts_written
 from normgrowth.study.requests import MINUTES, ONE_PROCESS, megabytes, minutes_of_checkpoint, minutes_of_segment
 from normgrowth.training.training_settings import InterventionTraining
 

@@ -139,8 +139,9 @@ def _ratios(rows: pd.DataFrame) -> pd.Series:
     means = losses.astype({"value": float}).groupby("arm")["value"].mean()
     ratios = np.exp(means - means["unedited"])
     if "path" in set(rows["arm"]):
-        matched = [perplexity_at_efficacy(order) for _, order in rows.groupby("order")]
-        if None not in matched:
+        by_order = [perplexity_at_efficacy(order) for _, order in rows.groupby("order")]
+        matched = [change for change in by_order if change is not None]
+        if len(matched) == len(by_order):
             ratios[MATCHED] = np.exp(np.mean(matched))
     return ratios
 

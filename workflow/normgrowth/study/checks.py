@@ -12,7 +12,7 @@ from normgrowth.layout import HELDOUT_SUFFIX
 from normgrowth.lm.context_length import Asked, too_long
 from normgrowth.study import presets
 from normgrowth.study.chosen_editors import choose, controlled_editor, settings_faults
-from normgrowth.study.downloads import published_sets
+from normgrowth.study.downloads import published_sets, texts_written
 from normgrowth.study.inputs import ASSETS, context_of, editable_facts, layers_of, local_path
 from normgrowth.study.messages import unknown
 from normgrowth.study.sections import (
@@ -47,6 +47,9 @@ def lengths_asked(study: Study, model: str) -> Asked:
         asked["measure.generation_tokens"] = study.measure.generation_tokens
     if _needs_second_moments(study, model):
         asked["second_moments.window"] = study.second_moments.window
+    for name, text in texts_written(study).items():
+        if text.model == model:
+            asked[f"text_sources.{name}.document_tokens"] = text.document_tokens
     for name, what in study.interventions.items():
         if isinstance(what, CheckpointDifference) or what.kind != CONTINUED_PRETRAINING:
             continue
@@ -121,9 +124,12 @@ def _unknown_editors(study: Study) -> Iterator[str]:
 
 
 def _world_names(study: Study) -> Iterator[str]:
-    """Undefined worlds, and names that collide with those of a world's texts."""
+    """Undefined worlds and writers of texts, and names that collide with those of a world's texts."""
     for name in sorted(set(study.text_sources) & study.world_texts):
         yield f"text_sources.{name}: a world brings a text of this name; choose another"
+    for name, text in texts_written(study).items():
+        if text.model not in study.model_sources:
+            yield unknown(f"text_sources.{name}.model: model", text.model, study.model_sources)
     for name in study.worlds:
         if name.endswith(HELDOUT_SUFFIX) and name.removesuffix(HELDOUT_SUFFIX) in study.worlds:
             yield f"fact_sources.{name}: another world brings a text of this name; choose another"

@@ -12,6 +12,7 @@ from normgrowth.study.sections import (
     CheckpointDifference,
     FactSource,
     Format,
+    GeneratedText,
     LocalFacts,
     PublishedFacts,
     TextSource,
@@ -91,11 +92,16 @@ def every_download(study: Study) -> dict[str, Download]:
 
 
 def needed_models(study: Study) -> set[str]:
-    """Names of the models that the study reads: those it edits, and those whose difference it measures."""
-    models = set(study.models)
+    """Names of the models that a study reads: those it edits, compares, or lets write its texts."""
+    models = {*study.models, *(text.model for text in texts_written(study).values())}
     for what in study.interventions.values():
         models |= {what.base, what.result} if isinstance(what, CheckpointDifference) else set()
     return models
+
+
+def texts_written(study: Study) -> dict[str, GeneratedText]:
+    """Texts of the study that a model writes, used or not, by name."""
+    return {name: text for name, text in study.text_sources.items() if isinstance(text, GeneratedText)}
 
 
 def needed_downloads(study: Study) -> list[str]:

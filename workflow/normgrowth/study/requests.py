@@ -7,6 +7,7 @@ from typing import NamedTuple
 from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS
 from normgrowth.errors import StudyError
 from normgrowth.study import costs
+from normgrowth.study.downloads import texts_written
 from normgrowth.study.inputs import weights_megabytes
 from normgrowth.study.plan import Plan
 from normgrowth.study.presets import Dimensions
@@ -21,6 +22,7 @@ LEAST_MINUTES = 60
 MINUTES = {
     "world": 10,
     "train": 60,
+    "write_text": 120,
     "contexts": 30,
     "statistics": 240,
     "null_spaces": 120,
@@ -91,6 +93,7 @@ def requests(plan: Plan) -> list[Request]:
     asked = {
         "statistics": SECOND_MOMENTS in needs,
         "hypernetwork": HYPERNETWORK in needs,
+        "write_text": bool(texts_written(study)),
         "single_edits": bool(study.single_edits),
         "intervene": bool(plan.interventions),
         "evaluate": bool(study.ability.tasks),

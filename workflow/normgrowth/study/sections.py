@@ -198,9 +198,23 @@ class UrlText(Text):
         return hashes
 
 
+class GeneratedText(Section):
+    """Text that a model writes before any edit, for those who have no other; documents begin with common words."""
+
+    kind: Literal["generated"]
+    model: Name = Field(description="The model that writes it: a name in `model_sources`.")
+    tokens: Count = Field(60_000, description="Tokens of all documents together.")
+    document_tokens: Annotated[int, Field(ge=16)] = Field(256, description="Tokens of one document.")
+    top_k: Count = Field(
+        50,
+        description="Most probable tokens that each token is drawn from; with all of the vocabulary, the change of log "
+        "perplexity on such a text is the edited model's divergence from the unedited one.",
+    )
+
+
 ModelSource = Annotated[TrainedModel | LocalModel | HubModel, Field(discriminator="kind")]
 FactSource = Annotated[World | LocalFacts | UrlFacts | PublishedFacts, Field(discriminator="kind")]
-TextSource = Annotated[LocalText | UrlText, Field(discriminator="kind")]
+TextSource = Annotated[LocalText | UrlText | GeneratedText, Field(discriminator="kind")]
 
 
 class Contexts(Section):
