@@ -27,6 +27,7 @@ COMMANDS = (
     "fetch-model",
     "fetch-file",
     "import-model",
+    "import-gguf",
     "import-facts",
     "import-text",
     "write-text",

@@ -189,6 +189,43 @@ rule import_model:
         "normgrowth import-model {params.job} > {log} 2>&1"
 
 
+# The file is compared by the hash that the study gives, and its place is a function of the job's outputs: a package that is
+# installed anew or a file that was moved reruns nothing.
+rule import_gguf:
+    output:
+        manifest=layout.MANIFEST,
+    log:
+        "logs/resources/import-gguf/{model}.log",
+    benchmark:
+        "logs/resources/import-gguf/{model}.benchmark.jsonl"
+    wildcard_constraints:
+        model=any_of(FILES.models_from("gguf")),
+    priority: 90
+    threads: 1
+    resources:
+        **ON_CPU,
+        mem_mb=memory,
+        runtime=growing(MINUTES["import_gguf"]),
+    params:
+        *closure("normgrowth.commands.import_gguf"),
+        *numerics(),
+        *versions("gguf", "safetensors"),
+        job=lambda w, output: words(
+            ImportGguf(
+                **FILES.gguf(source_of_model(w)),
+                sha256=source_of_model(w).sha256,
+                layers=layers_of(STUDY, w.model),
+                to_read=as_words(lengths_asked(STUDY, w.model)),
+                out=model_folder(w),
+            )
+        ),
+        sha256=lambda w: said("sha256", source_of_model(w).sha256),
+    message:
+        "Turn the GGUF file of {wildcards.model} into float32"
+    shell:
+        "normgrowth import-gguf {params.job} > {log} 2>&1"
+
+
 rule import_facts:
     input:
         fetched=lambda w: FILES.sources_of_facts(w.facts)[0],

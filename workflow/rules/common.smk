@@ -20,6 +20,7 @@ from normgrowth.commands.fetch_file import FetchFile
 from normgrowth.commands.fetch_model import FetchModel
 from normgrowth.commands.hypernetwork import Hypernetwork
 from normgrowth.commands.import_facts import ImportFacts
+from normgrowth.commands.import_gguf import ImportGguf
 from normgrowth.commands.import_model import ImportModel
 from normgrowth.commands.import_text import ImportText
 from normgrowth.commands.intervene import Intervene

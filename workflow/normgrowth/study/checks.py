@@ -17,6 +17,7 @@ from normgrowth.study.inputs import ASSETS, context_of, editable_facts, layers_o
 from normgrowth.study.messages import unknown
 from normgrowth.study.sections import (
     CheckpointDifference,
+    GgufModel,
     LocalFacts,
     LocalModel,
     LocalText,
@@ -26,8 +27,7 @@ from normgrowth.study.sections import (
 from normgrowth.study.study import Study
 from normgrowth.training.training_settings import CONTINUED_PRETRAINING
 
-FOLDERS = ("model_sources", "ability")
-"""Sections whose local inputs are folders."""
+FILE, FOLDER = "file", "folder"
 
 FEWEST_RESERVED = 20
 """Fewest reserved facts for a useful training of a hypernetwork."""
@@ -160,33 +160,35 @@ def _intervention_names(study: Study) -> Iterator[str]:
 
 def _missing_inputs(study: Study) -> Iterator[str]:
     """Local inputs of this study that are not there."""
-    paths, assets = dict(_local_inputs(study)), study.assets
-    within_assets = [key for key, path in paths.items() if ASSETS in path]
+    inputs, assets = list(_local_inputs(study)), study.assets
+    within_assets = [key for key, path, _ in inputs if ASSETS in path]
     if within_assets and assets is None:
         more = f" and {len(within_assets) - 1} more" if len(within_assets) > 1 else ""
         yield f"{within_assets[0]}{more} refer to {ASSETS}, but assets is not set: add `--config assets=FOLDER`"
     elif within_assets and assets is not None and not Path(assets).expanduser().is_dir():
         yield f"assets is {assets!r}, but there is no such folder: correct `--config assets=FOLDER`"
     else:
-        for key, path in paths.items():
+        for key, path, what in inputs:
             here = Path(local_path(path, assets))
-            is_there, what = (here.is_dir(), "folder") if key.startswith(FOLDERS) else (here.is_file(), "file")
-            if not is_there:
+            if not (here.is_dir() if what == FOLDER else here.is_file()):
                 yield f"{key} is {path!r}, but there is no {what} {os.path.abspath(here)}: correct the path"
 
 
-def _local_inputs(study: Study) -> Iterator[tuple[str, str]]:
-    """Key and value of every local path that this study uses."""
+def _local_inputs(study: Study) -> Iterator[tuple[str, str, str]]:
+    """Key and value of every local path that this study uses, and whether a file or a folder belongs there."""
     for name in study.models:
-        if isinstance(model := study.model_sources[name], LocalModel):
-            yield f"model_sources.{name}.path", model.path
+        model = study.model_sources[name]
+        if isinstance(model, LocalModel):
+            yield f"model_sources.{name}.path", model.path, FOLDER
+        if isinstance(model, GgufModel) and model.path is not None:
+            yield f"model_sources.{name}.path", model.path, FILE
     if isinstance(facts := study.fact_sources[study.facts], LocalFacts):
-        yield f"fact_sources.{study.facts}.path", facts.path
+        yield f"fact_sources.{study.facts}.path", facts.path, FILE
     for name in dict.fromkeys(name for name in (study.text, study.heldout_text) if name in study.text_sources):
         if isinstance(text := study.text_sources[name], LocalText):
-            yield from ((f"text_sources.{name}.paths.{i}", path) for i, path in enumerate(text.paths))
+            yield from ((f"text_sources.{name}.paths.{i}", path, FILE) for i, path in enumerate(text.paths))
     if study.ability.tasks and study.ability.task_folder is not None:
-        yield "ability.task_folder", study.ability.task_folder
+        yield "ability.task_folder", study.ability.task_folder, FOLDER
 
 
 def _too_few_facts(study: Study) -> Iterator[str]:

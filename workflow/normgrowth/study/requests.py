@@ -11,6 +11,7 @@ from normgrowth.study.downloads import texts_written
 from normgrowth.study.inputs import weights_megabytes
 from normgrowth.study.plan import Plan
 from normgrowth.study.presets import Dimensions
+from normgrowth.study.sections import GgufModel
 from normgrowth.study.study import Study
 
 MARGIN = 2
@@ -23,6 +24,7 @@ MINUTES = {
     "world": 10,
     "train": 60,
     "write_text": 120,
+    "import_gguf": 60,
     "contexts": 30,
     "statistics": 240,
     "null_spaces": 120,
@@ -99,7 +101,11 @@ def requests(plan: Plan) -> list[Request]:
         "evaluate": bool(study.ability.tasks),
     }
     found += [Request(rule, MINUTES[rule], most, gpus) for rule, there in asked.items() if there]
-    on_cpu = {"train": bool(plan.trained().keys() & set(study.models)), "null_spaces": NULL_SPACES in needs}
+    on_cpu = {
+        "train": bool(plan.trained().keys() & set(study.models)),
+        "import_gguf": any(isinstance(study.model_sources[model], GgufModel) for model in study.models),
+        "null_spaces": NULL_SPACES in needs,
+    }
     return found + [Request(rule, MINUTES[rule], most, 0) for rule, there in on_cpu.items() if there]
 
 
