@@ -33,7 +33,7 @@ COMMANDS = (
     "statistics",
     "null-spaces",
     "hypernetwork",
-    "vet",
+    "check-editable",
     "intervene",
     "edit",
     "single-edits",

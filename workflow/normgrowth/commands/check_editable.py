@@ -19,7 +19,7 @@ BARS = ("es", "ns", "ps")
 """Scores that must reach a bar."""
 
 
-class Vet(WithGathered):
+class CheckEditable(WithGathered):
     """A model, and the bars that single edits of it must reach."""
 
     editor_settings: Annotated[Settings, from_json(Settings)] = Field(description="R-ROME's settings, as JSON")
@@ -27,7 +27,7 @@ class Vet(WithGathered):
     out: Path = Field(description="JSON file to write")
 
 
-def run(job: Vet) -> None:
+def run(job: CheckEditable) -> None:
     """Edit a few facts one at a time, each on the unedited model, and hold the scores against the bars."""
     # torch: kept out of planning and of --help
     from normgrowth.lm.prompt_lengths import require_edits
