@@ -46,6 +46,7 @@ COMMANDS = (
     "claims",
     "provenance",
     "report",
+    "vet",
     "summary",
     "schema",
     "presets",
@@ -54,7 +55,7 @@ COMMANDS = (
     "status",
 )
 
-OUTPUTS = ("out", "out_json", "out_md", "chain")
+OUTPUTS = ("out", "out_json", "out_md", "json_", "chain")
 """Job fields that name outputs: a path that cannot be written is refused before any work."""
 
 READER_GONE = 128 + signal.SIGPIPE
