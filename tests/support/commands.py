@@ -70,7 +70,7 @@ class Workbench:
             },
             "null-spaces": {**model, "layers": list(range(small_models.N_LAYERS))},
             "hypernetwork": {**model, **order, "reserved": 6, "out": self.out / "network"},
-            "vet": {
+            "check-editable": {
                 **model, **order, **gathered, "editor_settings": compact(settings_of("r_rome")),
                 "settings": compact(Vetting(facts=2, es=0, ps=0, ns=0)), "out": self.out / "editability.json",
             },

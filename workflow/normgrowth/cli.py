@@ -35,7 +35,7 @@ COMMANDS = (
     "statistics",
     "null-spaces",
     "hypernetwork",
-    "vet",
+    "check-editable",
     "intervene",
     "edit",
     "single-edits",
@@ -48,6 +48,7 @@ COMMANDS = (
     "claims",
     "provenance",
     "report",
+    "vet",
     "summary",
     "schema",
     "presets",
@@ -56,7 +57,7 @@ COMMANDS = (
     "status",
 )
 
-OUTPUTS = ("out", "out_json", "out_md", "chain")
+OUTPUTS = ("out", "out_json", "out_md", "json_", "chain")
 """Job fields that name outputs: a path that cannot be written is refused before any work."""
 
 READER_GONE = 128 + signal.SIGPIPE

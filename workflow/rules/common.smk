@@ -9,6 +9,7 @@ from pathlib import Path
 
 from normgrowth import layout
 from normgrowth.commands.card import Card
+from normgrowth.commands.check_editable import CheckEditable
 from normgrowth.commands.claims import Claims
 from normgrowth.commands.collect import Collect
 from normgrowth.commands.contexts import Contexts
@@ -31,7 +32,6 @@ from normgrowth.commands.report import Report
 from normgrowth.commands.single_edits import SingleEdits
 from normgrowth.commands.statistics import Statistics
 from normgrowth.commands.train import Train
-from normgrowth.commands.vet import Vet
 from normgrowth.commands.world import World
 from normgrowth.commands.write_text import WriteText
 from normgrowth.editors.r_rome import Settings as VettingEditor

@@ -29,7 +29,7 @@ MINUTES = {
     "statistics": 240,
     "null_spaces": 120,
     "hypernetwork": 720,
-    "vet": 30,
+    "check_editable": 30,
     "single_edits": 120,
     "intervene": 480,
     "evaluate": 240,
