@@ -294,7 +294,7 @@ def test_a_model_that_the_study_was_not_planned_for_is_refused(tmp_path, refused
 )
 def test_one_place_of_the_file_is_wanted(tmp_path, capsys, words):
     assert main(["import-gguf", *words, "--sha256", OTHER, "--out", str(tmp_path / "out")]) == 2
-    assert capsys.readouterr().err == f"{SAID}a GGUF file is --path, or --package and --files\n"
+    assert capsys.readouterr().err == f"{SAID}a GGUF file is given as --path, or as --package and --files\n"
 
 
 # Files inside packages.

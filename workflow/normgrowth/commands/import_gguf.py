@@ -1,10 +1,10 @@
 """Turn a GGUF file, or one inside installed Python packages, into a model folder of float32 safetensors."""
 
 from pathlib import Path
-from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from normgrowth.errors import UsageError
 from normgrowth.jobs.as_planned import AsPlanned
 from normgrowth.sources.gguf_header import Header, named
 from normgrowth.sources.packages import files_of
@@ -19,16 +19,21 @@ class ImportGguf(AsPlanned):
     sha256: str = Field(description="SHA-256 of the whole file")
     out: Path = Field(description="model folder to make")
 
-    @model_validator(mode="after")
-    def _is_a_file_or_of_packages(self) -> Self:
+    def parts(self) -> list[Path]:
+        """The file, or its parts in their order.
+
+        Raises:
+            UsageError: when it is given in neither way, or in both.
+            ModelError: when a package is not installed, or does not hold a part.
+        """
         if (self.path is None) == (not self.package) or bool(self.package) != bool(self.files):
-            raise ValueError("a GGUF file is --path, or --package and --files")
-        return self
+            raise UsageError("a GGUF file is given as --path, or as --package and --files")
+        return [self.path] if self.path else files_of(self.package, self.files)
 
 
 def run(job: ImportGguf) -> None:
     """Check the file against its hash and the study, read it by transformers, and write the folder."""
-    parts = [job.path] if job.path else files_of(job.package, job.files)
+    parts = job.parts()
 
     def as_planned(header: Header) -> None:
         job.require_as_planned(header.layers, header.context, named(parts))

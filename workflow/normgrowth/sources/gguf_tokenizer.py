@@ -67,8 +67,9 @@ def read_tokenizer(folder: Path, name: str, header: Header) -> PreTrainedTokeniz
     backend = tokenizer.backend_tokenizer
     if kind == BYTE_LEVEL:
         if rules in DIGITS_ALONE:
-            digits, bytes_ = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)
-            backend.pre_tokenizer = pre_tokenizers.Sequence([digits, bytes_])
+            backend.pre_tokenizer = pre_tokenizers.Sequence(
+                [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+            )
         elif rules not in AS_GPT2 and isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel):
             raise ModelError(
                 f"its texts are split by rules called {rules!r} (tokenizer.ggml.pre), which transformers does not know "
