@@ -77,7 +77,8 @@ def _written(lm: LanguageModel, tokens: int, window: int, seed: int) -> torch.Te
         ModelError: when the model ends its texts at once.
     """
     wanted = max(tokens, 2 * window)
-    print(f"the model writes {wanted:,} tokens of text for second moments", file=sys.stderr, flush=True)
+    said = f"the model writes {wanted:,} tokens of text for second moments; a longer --text would spare this"
+    print(said, file=sys.stderr, flush=True)
     length = DOCUMENT_TOKENS if lm.context is None else min(DOCUMENT_TOKENS, lm.context)
     try:
         texts = write_documents(lm, wanted, length, TOP_K, seed)
