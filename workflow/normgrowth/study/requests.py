@@ -7,7 +7,7 @@ from typing import NamedTuple
 from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS
 from normgrowth.errors import StudyError
 from normgrowth.study import costs
-from normgrowth.study.downloads import texts_written
+from normgrowth.study.downloads import texts_to_write
 from normgrowth.study.inputs import weights_megabytes
 from normgrowth.study.plan import Plan
 from normgrowth.study.presets import Dimensions
@@ -100,7 +100,7 @@ def requests(plan: Plan) -> list[Request]:
     asked = {
         "statistics": SECOND_MOMENTS in needs,
         "hypernetwork": HYPERNETWORK in needs,
-        "write_text": bool(texts_written(study)),
+        "write_text": bool(texts_to_write(study)),
         "single_edits": bool(study.single_edits),
         "intervene": bool(plan.interventions),
         "evaluate": bool(study.ability.tasks),
