@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from normgrowth.errors import StudyError
+from normgrowth.facts.streams import Stream
 from normgrowth.study import presets
 from normgrowth.study.costs import costs
 from normgrowth.study.downloads import Download, every_download, needed_downloads, needed_models, published_sets
@@ -160,6 +161,8 @@ def test_a_published_set_is_that_set_only_whole():
     assert editable_facts(part, None, unique_subjects=True) == 1000
     study = load_study(laid_over(STUDY, of_web("fact", {"kind": "published", "name": "counterfact"})))
     assert Plan(study).conditions["facts"] == "counterfact"
+    streamed = study.model_copy(update={"stream": Stream(put_back=0.1)})
+    assert Plan(streamed).conditions["facts"] is None  # published numbers are of facts that are edited once
 
 
 def test_zsre_is_counted_as_it_is_read(tmp_path):
