@@ -470,7 +470,7 @@ def test_a_stream_needs_facts_for_its_first_edits_alone():
     study = load_study(laid_over(STUDY, {"edits": 900, "stream": stream}))
     assert study.stream == Stream(**stream)
     said = "About 30% of the edits write another object into a fact edited before and 10% of the edits put a fact back."
-    assert Plan(study).description.endswith(f"world-llama. {said}")
+    assert Plan(study).description.endswith(f"world-llama (trained here). {said}")
 
 
 def test_a_plan_without_a_stream_says_nothing_of_streams():
