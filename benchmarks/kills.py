@@ -28,15 +28,15 @@ from normgrowth.io.tables import read_table
 from normgrowth.workflow import forks, processes
 
 ROOT = Path(__file__).resolve().parents[1]
-RULES = ("world", "train", "contexts", "statistics", "null_spaces", "hypernetwork", "vet", "edit", "single_edits")
-RULES += ("intervene", "measure", "extract", "collect", "draw", "claims", "provenance", "report")
+RULES = ("world", "train", "contexts", "statistics", "null_spaces", "hypernetwork", "check_editable", "edit")
+RULES += ("single_edits", "intervene", "measure", "extract", "collect", "draw", "claims", "provenance", "report")
 VICTIMS = ("job", "server", "head")
 TIMES = ("timing.parquet", "speed.parquet", "report.html", "report.html.sha256")
 PATIENCE = 300  # seconds in which a run of one job must end
 ATTEMPTS = 5  # at killing a job in time
 WARM, OWN, NONE = "warm", "own", "no"
 """Servers of jobs: one that has imported everything, one that the run starts and that still imports, or none at all."""
-REPLACED = {"train": ("vet",)}  # the folder that a rule replaces holds outputs of others too
+REPLACED = {"train": ("check_editable",)}  # the folder that a rule replaces holds outputs of others too
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,13 @@ from shlex import split
 from typing import get_args
 
 import pytest
+from annotated_types import Ge
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from normgrowth import cli
+from normgrowth.commands.vet import editors_to_try
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.editors.settings import EditorSettings
 from normgrowth.errors import UsageError
@@ -51,6 +53,7 @@ def values(draw, command: str, name: str, annotation: object) -> object:
 
 
 SPECIAL = {
+    "editors": st.lists(st.sampled_from(editors_to_try())).map(tuple),
     "figure": st.sampled_from(sorted(FIGURES)),
     "watch": st.floats(0.1, 100),
 }
@@ -67,6 +70,8 @@ def jobs(draw, command: str) -> Job:
             chosen[name] = draw(st.sampled_from(sorted(EDITORS)))
         elif field.annotation is EditorSettings:
             chosen[name] = settings_of(chosen["editor"])
+        elif (least := next((mark.ge for mark in field.metadata if isinstance(mark, Ge)), None)) is not None:
+            chosen[name] = draw(st.integers(least, 2**63 - 1))
         elif name in SPECIAL:
             chosen[name] = draw(SPECIAL[name])
         elif any(mark.__class__.__name__ == "Positional" for mark in field.metadata):
@@ -97,6 +102,7 @@ class Example(Job):
     names: tuple[str, ...] = ()
     quiet: bool = False
     file: Intact | None = None
+    json_: Path | None = None
 
 
 def test_defaults_are_left_out_and_what_a_shell_would_read_is_quoted():
@@ -104,6 +110,11 @@ def test_defaults_are_left_out_and_what_a_shell_would_read_is_quoted():
     job = Example(number=-1, share=1e-5, names=("a b", "$HOME"), quiet=True)
     assert words(job) == "--number=-1 --share 1e-05 --names 'a b' '$HOME' --quiet"
     assert words(Example(number=1, names=("-x", "y"))) == "--number 1 --names=-x --names=y"
+
+
+def test_a_field_whose_name_a_model_has_itself_has_an_option_without_the_underscore():
+    assert words(Example(number=1, json_=Path("a.json"))) == "--number 1 --json a.json"
+    assert parse(Example, ["--number", "1", "--json", "a.json"]).json_ == Path("a.json")
 
 
 @pytest.mark.parametrize(

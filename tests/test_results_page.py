@@ -58,6 +58,14 @@ def test_headings_of_the_page_follow_the_verdicts():
         assert words in changed and words not in text
 
 
+def test_the_page_says_of_weights_that_were_quantised():
+    records = page.read_records()
+    assert "Weights of `" not in page.page(records)
+    records["demo"]["models"]["world-gpt2"]["quantisation"] = "Q4_1 (79%), Q8_0 (21%), turned back into float32"
+    said = "Weights of `world-gpt2`: Q4_1 (79%), Q8_0 (21%), turned back into float32."
+    assert f"\n\n{said}\n\n## The default study" in page.page(records)
+
+
 def test_a_record_holds_the_numbers_of_the_tables(made, tables):
     kept = page.Record(made)
     for editor, order in (("r_rome", 0), ("memit", 0), ("memit", 1)):

@@ -17,7 +17,7 @@ from pathlib import Path
 import jinja2
 import record
 
-from normgrowth.claims.markdown import effects, in_words, number
+from normgrowth.claims.markdown import effects, in_words, number, weights
 from normgrowth.editors.families import PLURAL, family_of, in_order
 from normgrowth.errors import NormgrowthError
 from normgrowth.fingerprint import numerics
@@ -110,7 +110,13 @@ def page(records: dict[str, dict]) -> str:
     environment.filters |= {"counted": in_words, "effects": effects}
     environment.filters |= {"number": _number, "percent": _percent, "family": lambda editor: PLURAL[family_of(editor)]}
     made = {name: Record(kept) for name, kept in records.items()}
-    return environment.get_template(TEMPLATE).render(records=made)
+    quantised = {
+        model: said["quantisation"]
+        for kept in records.values()
+        for model, said in kept["models"].items()
+        if "quantisation" in said
+    }
+    return environment.get_template(TEMPLATE).render(records=made, weights=weights(quantised))
 
 
 def _number(value: float | None, digits: int = 2) -> str:

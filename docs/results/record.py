@@ -21,8 +21,8 @@ from normgrowth.layout import CLAIM_TABLES, UNEDITED
 from normgrowth.study.plan import Plan
 from normgrowth.study.study_files import read_study
 
-COMMANDS = ("world", "train", "contexts", "statistics", "null_spaces", "hypernetwork", "vet", "intervene", "edit")
-COMMANDS += ("single_edits", "measure", "collect", "claims")
+COMMANDS = ("world", "train", "contexts", "statistics", "null_spaces", "hypernetwork", "check_editable")
+COMMANDS += ("intervene", "edit", "single_edits", "measure", "collect", "claims")
 """The commands whose code decides the numbers."""
 
 WITH_MEASURES = ("norm_alone_harms", "restoring_norm_protects", "norm_breaks_model", "direction_breaks_model")

@@ -1,6 +1,7 @@
 """Every figure draws on every shape of study, and equal tables give equal bytes."""
 
 import matplotlib
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
@@ -11,6 +12,7 @@ from normgrowth.editors.families import CONTROL, by_family, family_of
 from normgrowth.errors import ArtefactError, UsageError
 from normgrowth.figures import grid, render, series
 from normgrowth.figures.catalogue import FIGURES, figures_of
+from normgrowth.figures.damage_by_part import MATCHED, _ratios
 from normgrowth.figures.grid import lay_out
 from normgrowth.figures.scores_against_edits import at_once, retained
 from normgrowth.figures.style import LOOKS, Style, StyleSettings
@@ -263,3 +265,18 @@ def test_scores_are_means_over_cases():
     expected = 3 / sum(1 / last[name].mean() for name in ("es", "ps", "ns"))
     assert s.loc[12, "mean"] == pytest.approx(expected)
     assert list(at_once(scores)[0].index) == [6, 12]
+
+
+def test_editors_are_compared_where_they_are_equally_effective():
+    arms = [("unedited", None, 0.2, 2.0), ("path", 0.5, 0.8, 2.3), ("path", 0.75, 1.0, 2.7), ("edited", None, 1.0, 3.0)]
+    rows = pd.DataFrame(
+        [
+            {"order": order, "arm": arm, "amount": amount, "metric": metric, "value": value}
+            for order in (0, 1)
+            for arm, amount, es, loss in arms
+            for metric, value in (("es", es), ("log_perplexity", loss + order))
+        ]
+    )
+    assert _ratios(rows)[MATCHED] == pytest.approx(np.exp(0.5))  # halfway from 2.3 to 2.7, over 2.0
+    rows.loc[rows["metric"] == "es", "value"] /= 2
+    assert MATCHED not in _ratios(rows)

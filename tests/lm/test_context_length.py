@@ -203,7 +203,7 @@ def lengthen(record: dict, place: str) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES[:4])
-@pytest.mark.parametrize("command", ["edit", "single-edits", "vet", "hypernetwork", "measure"])
+@pytest.mark.parametrize("command", ["edit", "single-edits", "check-editable", "hypernetwork", "measure"])
 def test_facts_that_do_not_fit_are_refused_by_their_case(bench, capsys, monkeypatch, command, place):
     """Before anything is edited, and though the fact is the run's last."""
     for record in bench.records:
@@ -211,7 +211,7 @@ def test_facts_that_do_not_fit_are_refused_by_their_case(bench, capsys, monkeypa
     options = {}
     if command == "hypernetwork":
         options = {"editor": "mend", "settings": as_json(settings_of("mend"), training_steps=1, validation_share=0.5)}
-    if command == "vet":
+    if command == "check-editable":
         options = {"statistics": bench.statistics()}
         capsys.readouterr()
     line = refused(capsys, bench.run(command, **options))

@@ -11,6 +11,8 @@ from normgrowth.lm.generate import go_on
 from normgrowth.lm.hooks import SITES, changing
 from normgrowth.lm.model import language_model
 from normgrowth.measure.activations import activations_on, make_probes
+from normgrowth.measure.causal_trace import effects_on
+from normgrowth.measure.depth import norms_by_depth
 from normgrowth.measure.scores import score_facts
 from normgrowth.measure.spectra import leading_of, watched
 from normgrowth.runs.telemetry import NormTelemetry
@@ -54,6 +56,14 @@ def both(request):
 @pytest.fixture
 def small():
     return language_model_of("gpt2"), spread("gpt2")
+
+
+def test_a_causal_trace_and_norms_by_depth_agree(both):
+    one, two = (effects_on(lm, FACTS[0], 0.5, seed=0) for lm in both)
+    assert (*two.residual, *two.mlp) == pytest.approx((*one.residual, *one.mlp), abs=1e-6)
+    one, two = (norms_by_depth(lm, FACTS) for lm in both)
+    assert two.residual == pytest.approx(one.residual, rel=1e-4)
+    assert two.mlp_share == pytest.approx(one.mlp_share, rel=1e-4)
 
 
 def test_the_second_device_refuses_to_be_mixed():

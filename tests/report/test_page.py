@@ -12,7 +12,7 @@ from normgrowth.errors import ArtefactError
 from normgrowth.figures.catalogue import FIGURES
 from normgrowth.figures.render import draw, save
 from normgrowth.figures.style import Style, StyleSettings
-from normgrowth.io.documents import write_json
+from normgrowth.io.documents import read_json, write_json
 from normgrowth.io.tables import read_table
 from normgrowth.jobs.command_line import parse
 from tests.support import planted
@@ -98,6 +98,15 @@ def test_needs_nothing_from_outside(study):
     for _, attributes in elements(html):
         for name in ("src", "href"):
             assert attributes.get(name, "#").startswith(("#", "data:"))
+
+
+def test_the_head_says_of_weights_that_were_quantised(study, tmp_path):
+    assert "<dt>Weights</dt>" not in page(study)
+    shutil.copytree(study, tmp_path / "quantised")
+    judged = read_json(study / "claims.json") | {"quantised": {"a": "Q4_1 (79%), Q8_0 (21%)", "b": HOSTILE}}
+    write_json(tmp_path / "quantised" / "claims.json", judged)
+    html = page(tmp_path / "quantised")
+    assert "<dt>Weights</dt><dd>a: Q4_1 (79%), Q8_0 (21%); b: &lt;/script&gt;" in html and HOSTILE not in html
 
 
 def test_holds_every_claim_figure_and_run(study):

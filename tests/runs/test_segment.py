@@ -134,7 +134,7 @@ KILLED = [
 def test_a_killed_segment_started_again_gives_the_same_bytes(world, tmp_path, kind):
     # Slow enough that the kill lands among the edits.
     long = (
-        {"settings": settings_text(kind, steps=40, stop_loss=0.0)} if "steps" in settings_of(kind).model_dump() else {}
+        {"settings": settings_text(kind, steps=20, stop_loss=0.0)} if "steps" in settings_of(kind).model_dump() else {}
     )
     for run in ("whole", "killed"):
         edit(world, tmp_path / run, kind, 1, 1, 2, **long)
@@ -424,11 +424,11 @@ def test_vetting_edits_single_facts_with_the_given_settings(world, tmp_path, cap
         "device": "cpu", "out": tmp_path / "editability.json",
     }  # fmt: skip
     words = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
-    assert cli.main(["vet", *words, "--settings", '{"facts": 3, "es": 0, "ps": 0, "ns": 0}']) == 0
+    assert cli.main(["check-editable", *words, "--settings", '{"facts": 3, "es": 0, "ps": 0, "ns": 0}']) == 0
     reached = json.loads((tmp_path / "editability.json").read_text())
     assert reached["facts"] == 3
     worst = min(("es", "ps", "ns"), key=reached.get)
     assert reached[worst] < 1
     bars = {"es": 0, "ps": 0, "ns": 0, worst: 1}
-    assert cli.main(["vet", *words, "--settings", json.dumps({"facts": 3, **bars})]) == 1
+    assert cli.main(["check-editable", *words, "--settings", json.dumps({"facts": 3, **bars})]) == 1
     assert f"{worst.upper()} {reached[worst]:.2f} (bar 1.00)" in capsys.readouterr().err

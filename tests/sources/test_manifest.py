@@ -22,7 +22,8 @@ from tests.support.commands import Workbench
 
 FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 LOADING = (
-    "contexts", "statistics", "hypernetwork", "vet", "edit", "single-edits", "measure", "extract", "intervene",
+    "contexts", "statistics", "hypernetwork", "check-editable", "edit", "single-edits", "measure", "extract",
+    "intervene",
 )  # fmt: skip
 
 

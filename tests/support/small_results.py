@@ -202,7 +202,8 @@ class Results:
             words = self.gathering(resources / self.moments.name, [0, 1])
             self._do([model if word == self.model else word for word in words])
         given = ["--contexts", resources / "contexts.json", "--statistics", resources / self.moments.name]
-        return ["vet", "--model", model, *self._seeded, *given, *settings, *bars, "--out", model / "editability.json"]
+        out = ["--out", model / "editability.json"]
+        return ["check-editable", "--model", model, *self._seeded, *given, *settings, *bars, *out]
 
     def editing(self, editor: str, segment: int, chain: Path) -> list:
         """Edit a segment of two facts."""

@@ -18,7 +18,7 @@ def outputs(command: str, given: dict[str, str]) -> list[str]:
             return [given[key] for key in ("facts", "text", "heldout", "corpus")]
         case "train":
             return [f"{given['out']}/{file}" for file in MODEL_FILES]
-        case "import-model" | "fetch-model":
+        case "import-model" | "import-gguf" | "fetch-model":
             return [f"{given['out']}/manifest.json"]
         case "hypernetwork":
             return [f"{given['out']}/{file}" for file in ("hypernetwork.safetensors", "quality.json")]

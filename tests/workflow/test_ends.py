@@ -33,6 +33,6 @@ ONE = {
 @pytest.mark.parametrize("values", [NOTHING, ONE], ids=["nothing", "one"])
 def test_a_study_at_an_end_of_the_schema_has_its_report(tmp_path, values):
     tree = small_study(tmp_path / "tree", **values)
-    run = tree.snakemake("--cores", "2", "all", "cards")
+    run = tree.snakemake("--cores", "2", "all", *(["cards"] if values is ONE else []))
     assert run.returncode == 0, run.stdout
     assert "<html" in (tree.folder / "results/demo/report.html").read_text()

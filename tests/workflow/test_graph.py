@@ -162,8 +162,8 @@ def test_code_of_the_target_search_reruns_the_editors_that_search(tree):
     tree.append("editors/locate/search.py", "CHANGED = True")
     plan = tree.plan()
     searching = 2 * MODELS * SEGMENTS
-    vetted = {"vet": MODELS} | SETTINGS_NOTED
-    assert plan.jobs == {"edit": searching, "measure": searching} | vetted | EVIDENCE
+    checked = {"check_editable": MODELS} | SETTINGS_NOTED
+    assert plan.jobs == {"edit": searching, "measure": searching} | checked | EVIDENCE
     assert not plan.about("ft edits")
     assert "normgrowth.editors.locate.search@" in plan.output
 

@@ -27,13 +27,15 @@ COMMANDS = (
     "fetch-model",
     "fetch-file",
     "import-model",
+    "import-gguf",
     "import-facts",
     "import-text",
+    "write-text",
     "contexts",
     "statistics",
     "null-spaces",
     "hypernetwork",
-    "vet",
+    "check-editable",
     "intervene",
     "edit",
     "single-edits",
@@ -46,6 +48,7 @@ COMMANDS = (
     "claims",
     "provenance",
     "report",
+    "vet",
     "summary",
     "schema",
     "presets",
@@ -54,7 +57,7 @@ COMMANDS = (
     "status",
 )
 
-OUTPUTS = ("out", "out_json", "out_md", "chain")
+OUTPUTS = ("out", "out_json", "out_md", "json_", "chain")
 """Job fields that name outputs: a path that cannot be written is refused before any work."""
 
 READER_GONE = 128 + signal.SIGPIPE

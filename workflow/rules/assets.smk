@@ -189,6 +189,43 @@ rule import_model:
         "normgrowth import-model {params.job} > {log} 2>&1"
 
 
+# The file is compared by the hash that the study gives, and its place is a function of the job's outputs: a package that is
+# installed anew or a file that was moved reruns nothing.
+rule import_gguf:
+    output:
+        manifest=layout.MANIFEST,
+    log:
+        "logs/resources/import-gguf/{model}.log",
+    benchmark:
+        "logs/resources/import-gguf/{model}.benchmark.jsonl"
+    wildcard_constraints:
+        model=any_of(FILES.models_from("gguf")),
+    priority: 90
+    threads: 1
+    resources:
+        **ON_CPU,
+        mem_mb=memory_to_import,
+        runtime=growing(MINUTES["import_gguf"]),
+    params:
+        *closure("normgrowth.commands.import_gguf"),
+        *numerics(),
+        *versions("gguf", "safetensors"),
+        job=lambda w, output: words(
+            ImportGguf(
+                **FILES.gguf(source_of_model(w)),
+                sha256=source_of_model(w).sha256,
+                layers=layers_of(STUDY, w.model),
+                to_read=as_words(lengths_asked(STUDY, w.model)),
+                out=model_folder(w),
+            )
+        ),
+        sha256=lambda w: said("sha256", source_of_model(w).sha256),
+    message:
+        "Turn the GGUF file of {wildcards.model} into float32"
+    shell:
+        "normgrowth import-gguf {params.job} > {log} 2>&1"
+
+
 rule import_facts:
     input:
         fetched=lambda w: FILES.sources_of_facts(w.facts)[0],
@@ -224,6 +261,49 @@ rule import_facts:
         "normgrowth import-facts {params.job} > {log} 2>&1"
 
 
+rule write_text:
+    input:
+        model=lambda w: layout.MANIFEST.format(model=STUDY.text_sources[w.text].model),
+    output:
+        text=layout.TEXT,
+    log:
+        "logs/resources/write-text/{text}.log",
+    benchmark:
+        "logs/resources/write-text/{text}.benchmark.jsonl"
+    wildcard_constraints:
+        text=any_of(texts_written(STUDY)),
+    priority: 90
+    threads: STUDY.threads
+    resources:
+        **ON_DEVICE,
+        mem_mb=lambda w, attempt: attempt * megabytes_of(STUDY.text_sources[w.text].model),
+        runtime=growing(MINUTES["write_text"]),
+    params:
+        *closure("normgrowth.commands.write_text"),
+        *numerics(),
+        **DEVICE_SETTINGS,
+        job=lambda w, output: words(
+            WriteText(
+                model=layout.MODEL.format(model=STUDY.text_sources[w.text].model),
+                name=w.text,
+                seed=STUDY.seed,
+                tokens=STUDY.text_sources[w.text].tokens,
+                document_tokens=STUDY.text_sources[w.text].document_tokens,
+                top_k=STUDY.text_sources[w.text].top_k,
+                out=output.text,
+                **DEVICE,
+            )
+        ),
+        seed=said("seed", STUDY.seed),
+        tokens=lambda w: said("tokens", STUDY.text_sources[w.text].tokens),
+        document_tokens=lambda w: said("document_tokens", STUDY.text_sources[w.text].document_tokens),
+        top_k=lambda w: said("top_k", STUDY.text_sources[w.text].top_k),
+    message:
+        "Let a model write the text {wildcards.text}"
+    shell:
+        "normgrowth write-text {params.job} --threads {threads} > {log} 2>&1"
+
+
 rule import_text:
     input:
         fetched=lambda w: FILES.sources_of_text(w.text)[0],
@@ -234,7 +314,7 @@ rule import_text:
     benchmark:
         "logs/resources/import-text/{text}.benchmark.jsonl"
     wildcard_constraints:
-        text=any_of(STUDY.text_sources),
+        text=any_of(set(STUDY.text_sources) - set(texts_written(STUDY))),
     priority: 90
     threads: 1
     resources:

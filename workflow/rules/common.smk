@@ -9,6 +9,7 @@ from pathlib import Path
 
 from normgrowth import layout
 from normgrowth.commands.card import Card
+from normgrowth.commands.check_editable import CheckEditable
 from normgrowth.commands.claims import Claims
 from normgrowth.commands.collect import Collect
 from normgrowth.commands.contexts import Contexts
@@ -20,6 +21,7 @@ from normgrowth.commands.fetch_file import FetchFile
 from normgrowth.commands.fetch_model import FetchModel
 from normgrowth.commands.hypernetwork import Hypernetwork
 from normgrowth.commands.import_facts import ImportFacts
+from normgrowth.commands.import_gguf import ImportGguf
 from normgrowth.commands.import_model import ImportModel
 from normgrowth.commands.import_text import ImportText
 from normgrowth.commands.intervene import Intervene
@@ -30,8 +32,8 @@ from normgrowth.commands.report import Report
 from normgrowth.commands.single_edits import SingleEdits
 from normgrowth.commands.statistics import Statistics
 from normgrowth.commands.train import Train
-from normgrowth.commands.vet import Vet
 from normgrowth.commands.world import World
+from normgrowth.commands.write_text import WriteText
 from normgrowth.editors.r_rome import Settings as VettingEditor
 from normgrowth.figures.catalogue import FIGURES, figures_of
 from normgrowth.fingerprint import beyond, closure, numerics, versions
@@ -43,8 +45,9 @@ from normgrowth.study.inputs import contents_of, contents_of_model, layers_of, t
 from normgrowth.study.inputs_of_runs import BEFORE, RELATIVE, Files, threshold_of
 from normgrowth.study.checks import lengths_asked
 from normgrowth.study.parameters import fixed, flat, flat_editor, in_slots, names_of, prefixed, said, varying
-from normgrowth.study.downloads import every_download, format_of, needed_downloads, needed_models
-from normgrowth.study.requests import MINUTES, ONE_PROCESS, megabytes, minutes_of_checkpoint, minutes_of_segment
+from normgrowth.study.downloads import every_download, format_of, needed_downloads, needed_models, texts_written
+from normgrowth.study.requests import MINUTES, ONE_PROCESS, megabytes, megabytes_to_import
+from normgrowth.study.requests import minutes_of_checkpoint, minutes_of_segment
 from normgrowth.training.training_settings import InterventionTraining
 
 
@@ -119,6 +122,11 @@ def growing(amount):
 def memory(wildcards, attempt):
     """Megabytes of a job with a model."""
     return attempt * megabytes_of(wildcards.model)
+
+
+def memory_to_import(wildcards, attempt):
+    """Megabytes of a job that turns a GGUF file into float32."""
+    return attempt * megabytes_to_import(STUDY, wildcards.model)
 
 
 def minutes_to_edit(wildcards, attempt):

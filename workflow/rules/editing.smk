@@ -160,7 +160,7 @@ rule hypernetwork:
         "normgrowth hypernetwork {params.job} --threads {threads} > {log} 2>&1"
 
 
-rule vet:
+rule check_editable:
     input:
         model=layout.MANIFEST,
         facts=lambda w: layout.FACTS.format(facts=source_of_model(w).world),
@@ -169,9 +169,9 @@ rule vet:
     output:
         editability="resources/models/{model}/editability.json",
     log:
-        "logs/resources/vet/{model}.log",
+        "logs/resources/check-editable/{model}.log",
     benchmark:
-        "logs/resources/vet/{model}.benchmark.jsonl"
+        "logs/resources/check-editable/{model}.benchmark.jsonl"
     wildcard_constraints:
         model=any_of(PLAN.trained()),
     priority: 65
@@ -179,15 +179,15 @@ rule vet:
     resources:
         **ON_DEVICE,
         mem_mb=memory,
-        runtime=growing(MINUTES["vet"]),
+        runtime=growing(MINUTES["check_editable"]),
     params:
-        *closure("normgrowth.commands.vet"),
+        *closure("normgrowth.commands.check_editable"),
         *numerics(),
         **prefixed("vetting_", VETTING_SETTINGS),
         **VETTING_EDITOR_SETTINGS,
         **DEVICE_SETTINGS,
         job=lambda w, input, output: words(
-            Vet(
+            CheckEditable(
                 model=model_folder(w),
                 facts=input.facts,
                 contexts=input.contexts,
@@ -203,7 +203,7 @@ rule vet:
     message:
         "Check that {wildcards.model} can be edited"
     shell:
-        "normgrowth vet {params.job} --threads {threads} > {log} 2>&1"
+        "normgrowth check-editable {params.job} --threads {threads} > {log} 2>&1"
 
 
 rule edit:

@@ -1,7 +1,7 @@
 """Verdicts on all claims over the tables of one study, ready for JSON."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import pandas as pd
@@ -17,7 +17,12 @@ from normgrowth.editors.families import controlled_editor, family_of, is_control
 from normgrowth.layout import CLAIM_TABLES, INTERVENTIONS, UNEDITED
 
 
-def judge(tables: dict[str, pd.DataFrame], seed: int = 0, conditions: Conditions = Conditions()) -> dict:  # noqa: B008
+def judge(
+    tables: dict[str, pd.DataFrame],
+    seed: int = 0,
+    conditions: Conditions = Conditions(),  # noqa: B008
+    quantised: Mapping[str, str] | None = None,
+) -> dict:
     """Verdicts on every claim for each model and editor, ready for JSON: NaN is None, floats have six digits.
 
     The paper's claims are about editing, so control arms count in none of them; they are evidence about the editors
@@ -28,6 +33,7 @@ def judge(tables: dict[str, pd.DataFrame], seed: int = 0, conditions: Conditions
             `io.schemas`; frames may be empty.
         seed: seed of every resampling.
         conditions: conditions of the study, for the comparison with published numbers.
+        quantised: by model, how its weights were quantised before they became float32, for readers of the verdicts.
     """
     tables = {name: frame[frame["editor"] != UNEDITED] for name, frame in tables.items()}
     runs = _runs(tables)
@@ -40,6 +46,7 @@ def judge(tables: dict[str, pd.DataFrame], seed: int = 0, conditions: Conditions
         "paper": "arXiv 2502.19416",
         "confidence": CONFIDENCE,
         "seed": seed,
+        "quantised": dict(quantised or {}),
         "finding": finding(claims),
         "claims": claims,
         "comparisons": [_comparison(comparison) for comparison in compared],

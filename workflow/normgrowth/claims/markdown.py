@@ -1,6 +1,6 @@
 """Verdicts as Markdown, for a terminal or a code host, and the formats of numbers and tables."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from normgrowth.claims.verdict import Status
 
@@ -27,6 +27,7 @@ def as_markdown(judged: dict) -> str:
     lines = [f"# Claims of {judged['paper']}, judged on {studies}", "", *table_lines(columns, overview)]
     if judged["finding"]:
         lines += ["", judged["finding"]]
+    lines += [line for sentence in weights(judged["quantised"]) for line in ("", sentence)]
     if judged["control_arms"]:
         lines += ["", f"Control arms are not judged themselves: {', '.join(judged['control_arms'])}."]
     for claim in judged["claims"]:
@@ -40,6 +41,11 @@ def as_markdown(judged: dict) -> str:
         lines += _measures(claim)
     lines += _comparisons(judged["comparisons"]) + _published(judged["published"])
     return "\n".join(lines) + "\n"
+
+
+def weights(quantised: Mapping[str, str]) -> list[str]:
+    """A sentence for each model whose weights were quantised before they became float32."""
+    return [f"Weights of `{model}`: {note}." for model, note in quantised.items()]
 
 
 def in_words(counts: dict[str, int]) -> str:

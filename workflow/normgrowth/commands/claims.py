@@ -45,10 +45,11 @@ def run(job: Claims) -> None:
     from normgrowth.claims.judge import judge
     from normgrowth.claims.markdown import as_markdown
     from normgrowth.claims.published import Conditions
-    from normgrowth.io.tables import read_results
+    from normgrowth.io.tables import read_quantised, read_results
 
     conditions = Conditions(**job.conditions.model_dump(exclude_unset=True))
     names = [*CLAIM_TABLES, *[INTERVENTIONS] * (job.tables / f"{INTERVENTIONS}.parquet").exists()]
-    judged = judge(read_results(job.tables, names, job.study), job.seed, conditions)
+    tables, quantised = read_results(job.tables, names, job.study), read_quantised(job.tables, names)
+    judged = judge(tables, job.seed, conditions, quantised)
     write_json(job.out_json, judged)
     write_text(job.out_md, as_markdown(judged))

@@ -15,7 +15,7 @@ from normgrowth.jobs.on_model import OnModel
 from normgrowth.jobs.on_run import OfRun
 from normgrowth.progress import Progress
 from normgrowth.seeds import derive
-from normgrowth.sources.manifest import revision
+from normgrowth.sources.manifest import said_of_model
 from normgrowth.training.training_settings import CONTINUED_PRETRAINING, FULL_FINE_TUNING, InterventionTraining
 
 if TYPE_CHECKING:
@@ -56,12 +56,12 @@ def run(job: Intervene) -> None:
     from normgrowth.runs.segment import Run
     from normgrowth.training.norms import compare_checkpoints
 
-    fixed = {"model_revision": revision(job.model), "kind": job.kind, "seed": job.seed}
+    fixed = {**said_of_model(job.model), "kind": job.kind, "seed": job.seed}
     run = Run(job.study, job.model_name, job.editor_name, job.order, fixed)
     of = run.identity | fixed
     # Missing inputs are found before the work.
     if job.result:
-        metadata = provenance(**of, result_revision=revision(job.result))
+        metadata = provenance(**of, **said_of_model(job.result, "result"))
         rows = compare_checkpoints(job.model, job.result)
     else:
         data = job.data()

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from normgrowth.io.documents import write_json
 from normgrowth.io.provenance import file_sha256, provenance
 from normgrowth.jobs.job import Job, parsed
+from normgrowth.sources.manifest import QUANTISATION
 
 LOCK = "envs/lock.txt"
 """Path of the package list as recorded, relative to the repository."""
@@ -46,6 +47,8 @@ def run(job: Provenance) -> None:
     models = verified_models(job.models)
     inputs = read_inputs({role: getattr(job, role) for role in ROLES})
     said: dict[str, dict[str, object]] = {name: {"revision": found} for name, found in models.revisions.items()}
+    for name, note in models.quantised.items():
+        said[name][QUANTISATION] = note
     for path in sorted(job.figures):
         name = path.parent.name
         said[name][path.stem] = quality_of_model(path, models.revisions[name])

@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field
 
 from normgrowth.jobs.job import Job
+from normgrowth.layout import CLAIM_TABLES
 
 
 class Summary(Job):
@@ -16,7 +17,10 @@ class Summary(Job):
 def run(job: Summary) -> None:
     """Read the tables and print what the report shows of them."""
     # pandas: kept out of planning and of --help
+    from normgrowth.claims.markdown import weights
+    from normgrowth.io.tables import read_quantised
     from normgrowth.report.cells import as_markdown
     from normgrowth.report.summaries import read_summaries
 
-    print(as_markdown(read_summaries(job.tables)))
+    sentences = weights(read_quantised(job.tables, CLAIM_TABLES))
+    print("\n\n".join([*sentences, as_markdown(read_summaries(job.tables))]))

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from normgrowth.analysis import effects
 from normgrowth.analysis.intervals import Interval
-from normgrowth.analysis.two_by_two import at_last_step, log_perplexity
+from normgrowth.analysis.two_by_two import at_last_step, log_perplexity, perplexity_at_efficacy
 from normgrowth.errors import ArtefactError
 from normgrowth.figures import panels, series
 from normgrowth.figures.grid import blocks
@@ -36,10 +36,14 @@ PARTS = {
     "interaction": Part("only both together", "#8A8A8A", "d", 0.22),
 }
 
+MATCHED = "matched"
+"""The model on the path from W₀ to Wₜ at the first point where ES is 0.9: editors compared at equal efficacy."""
+
 MODELS = {
     "norm": "W₀ at the norm of Wₜ",
     "direction": "Wₜ at the norm of W₀",
     "edited": "edited model Wₜ",
+    MATCHED: "part of the way, where ES is 0.9",
     "gain": "W₀ scaled to the output of Wₜ",
     "output_norm": "output length put back",
     "output_direction": "output direction put back",
@@ -110,10 +114,11 @@ def _models(ax: Axes, runs: dict[str, pd.DataFrame], style: Style) -> set[str]:
     complete = [editor for editor, rows in runs.items() if "ablated" in set(rows["arm"])]
     most = max(rows["order"].nunique() for rows in runs.values())
     chosen = complete or [editor for editor, rows in runs.items() if rows["order"].nunique() == most]
-    names = [name for name in MODELS if any(name in set(runs[editor]["arm"]) for editor in chosen)]
+    by_editor = {editor: _ratios(runs[editor]) for editor in chosen}
+    names = [name for name in MODELS if any(name in ratios.index for ratios in by_editor.values())]
     values = [1.0]
-    for number, editor in enumerate(chosen):
-        look, ratios = style.look(editor), _ratios(runs[editor])
+    for number, (editor, ratios) in enumerate(by_editor.items()):
+        look = style.look(editor)
         aside = 0.5 * ((number + 0.5) / len(chosen) - 0.5)
         for row, name in enumerate(names):
             if name in ratios.index and np.isfinite(ratios[name]):
@@ -129,10 +134,16 @@ def _models(ax: Axes, runs: dict[str, pd.DataFrame], style: Style) -> set[str]:
 
 
 def _ratios(rows: pd.DataFrame) -> pd.Series:
-    """Perplexity over the unedited model's by arm, geometric mean over orders."""
-    rows = rows[(rows["metric"] == "log_perplexity") & rows["arm"].isin([*MODELS, "unedited"])]
-    means = rows.astype({"value": float}).groupby("arm")["value"].mean()
-    return np.exp(means - means["unedited"])
+    """Perplexity over the unedited model's by altered model, geometric mean over orders."""
+    losses = rows[(rows["metric"] == "log_perplexity") & rows["arm"].isin([*MODELS, "unedited"])]
+    means = losses.astype({"value": float}).groupby("arm")["value"].mean()
+    ratios = np.exp(means - means["unedited"])
+    if "path" in set(rows["arm"]):
+        by_order = [perplexity_at_efficacy(order) for _, order in rows.groupby("order")]
+        matched = [change for change in by_order if change is not None]
+        if len(matched) == len(by_order):
+            ratios[MATCHED] = np.exp(np.mean(matched))
+    return ratios
 
 
 def _factors(ax: Axes, values: list[float]) -> None:

@@ -128,6 +128,24 @@ def read_result(folder: Path | str, name: str, study: str | None = None) -> pd.D
     return frame
 
 
+def read_quantised(folder: Path | str, names: Iterable[str]) -> dict[str, str]:
+    """How the weights of a study's models were quantised before they became float32, by model, as far as they were.
+
+    Args:
+        names: tables of the folder, whose metadata say it.
+
+    Raises:
+        ArtefactError: when a table is missing or damaged.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        runs = read_provenance(Path(folder) / f"{name}.parquet").get("runs", {})
+        for run, made_by in runs.items():
+            if note := made_by.get("model_quantisation"):
+                found[run.split("/")[0]] = note
+    return dict(sorted(found.items()))
+
+
 def _require_columns(path: Path | str, frame: pd.DataFrame, name: str) -> None:
     missing = [column for column in segment_schema(name).names if column not in frame.columns]
     unknown = [column for column in frame.columns if column not in SCHEMAS[name].names]

@@ -50,15 +50,16 @@ def add_options(parser: argparse.ArgumentParser, kind: type[Job]) -> None:
         choices = [value for option in _options(field.annotation) for value in _literals(option)]
         if choices:
             words["choices"] = choices
+        shown = {} if choices else {"metavar": name.rstrip("_").upper()}
         if _positional(field):
             parser.add_argument(name, nargs=None if field.is_required() else "?", **words)
         elif field.annotation is bool:
-            parser.add_argument(_flag(name), action="store_true", **words)
+            parser.add_argument(_flag(name), dest=name, action="store_true", **words)
         elif _many(field):
-            nargs = "+" if field.is_required() else "*"
-            parser.add_argument(_flag(name), action="extend", nargs=nargs, required=field.is_required(), **words)
+            words |= {"action": "extend", "nargs": "+" if field.is_required() else "*"}
+            parser.add_argument(_flag(name), dest=name, required=field.is_required(), **shown, **words)
         else:
-            parser.add_argument(_flag(name), required=field.is_required(), **words)
+            parser.add_argument(_flag(name), dest=name, required=field.is_required(), **shown, **words)
 
 
 def read(kind: type[AnyJob], given: Mapping[str, object]) -> AnyJob:
@@ -127,7 +128,8 @@ def _text(value: object) -> str:
 
 
 def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    # `json_` is --json: a model has a method of that name.
+    return f"--{name.rstrip('_').replace('_', '-')}"
 
 
 def _help(field: FieldInfo) -> str:

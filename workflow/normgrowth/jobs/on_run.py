@@ -10,7 +10,7 @@ from normgrowth.facts.streams import ONCE, Stream
 from normgrowth.io.provenance import file_sha256
 from normgrowth.jobs.job import Intact, Job, from_json
 from normgrowth.jobs.on_model import OnModel
-from normgrowth.sources.manifest import revision
+from normgrowth.sources.manifest import said_of_model
 
 
 class OfRun(Job):
@@ -50,7 +50,7 @@ class OnRun(OnModel, InOrder):
     def inputs(self) -> dict[str, object]:
         """Inputs that decide the edits, the editor aside: hashes and settings, as states and tables record them."""
         return {
-            "model_revision": revision(self.model),
+            **said_of_model(self.model),
             "seed": self.seed,
             "unique_subjects": self.unique_subjects,
             "reserved_facts": self.reserved,

@@ -62,7 +62,10 @@ def text_read_unedited(point: Point) -> "Reading":
 
 
 def _items(point: Point) -> list["Item"]:
-    return cloze_items(point.untouched, point.material.facts, point.material.seed)
+    def make() -> list[Item]:
+        return cloze_items(point.untouched, point.material.facts, point.material.seed)
+
+    return point.once(("cloze items", point.step), make)
 
 
 class Reading(NamedTuple):

@@ -65,23 +65,23 @@ def compare_activations(pairs: Iterable[tuple[Activations, Activations]], compon
         pc2_share`; in `cka`: `unedited_layer, n, cka`.
     """
     norms, subspaces, coordinates, alignments = [], [], [], []
-    kernels_now: dict[int, torch.Tensor] = {}
-    kernels_before: dict[int, torch.Tensor] = {}
+    mapped_now: dict[int, Centred] = {}
+    mapped_before: dict[int, Centred] = {}
     for now, before in pairs:
         for where, vectors in now.items():
             unedited, place = before[where], where._asdict()
             residual = now[where._replace(site="residual")]
             norms.append(place | compare_norms(where, vectors, unedited, residual))
             subspaces.append(place | _columns_of(departure(vectors, unedited, components, where.per_probe)))
-            kernels = unbiased(gram(vectors)), unbiased(gram(unedited))
-            same = {"unedited_layer": where.layer, "n": len(vectors), "cka": cka(*kernels)}
+            sets = Centred.of(vectors), Centred.of(unedited)
+            same = {"unedited_layer": where.layer, "n": len(vectors), "cka": cka(*sets)}
             alignments.append(place | same)
             kind = (where.site, where.probe, where.token)
             if kind in PICTURED:
                 coordinates.append(_coordinates(vectors, unedited).assign(**place))
             if kind == MAPPED:
-                kernels_now[where.layer], kernels_before[where.layer] = kernels
-    alignments += _between_layers(kernels_now, kernels_before)
+                mapped_now[where.layer], mapped_before[where.layer] = sets
+    alignments += _between_layers(mapped_now, mapped_before)
     return Geometry(pd.DataFrame(norms), pd.DataFrame(subspaces), pd.concat(coordinates), pd.DataFrame(alignments))
 
 
@@ -166,44 +166,66 @@ def _coordinates(now: torch.Tensor, before: torch.Tensor) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def cka(first: torch.Tensor, second: torch.Tensor) -> float:
-    """Linear CKA of two sets of activations of the same n probes, from their centred kernel matrices [n, n].
+class Centred(NamedTuple):
+    """A set of activations X [n, d] about its mean, in float64, in the smaller of two forms.
 
-    Debiased for kernels that `unbiased` has centred; the plain one of Kornblith et al. for those of `gram`. NaN with
-    fewer than four probes, and where a set does not vary or is not finite.
+    Either gives the squared norm of X^T Y, which is the inner product of the kernel matrices X X^T and Y Y^T.
     """
-    cross, own, other = (first * second).sum().item(), (first * first).sum().item(), (second * second).sum().item()
-    return cross / (own * other) ** 0.5 if own > 0 and other > 0 else float("nan")
+
+    vectors: torch.Tensor | None  # X [n, d], where n > d
+    kernel: torch.Tensor | None  # X X^T [n, n], elsewhere
+    squares: torch.Tensor  # squared norm of each vector [n], the kernel's diagonal
+
+    @classmethod
+    def of(cls, activations: torch.Tensor) -> "Centred":
+        """The set of activations [n, d]."""
+        vectors = activations.double() - activations.double().mean(dim=0)
+        squares = vectors.square().sum(dim=1)
+        if len(vectors) > vectors.shape[1]:
+            return cls(vectors, None, squares)
+        return cls(None, vectors @ vectors.T, squares)
+
+    def inner(self, other: "Centred") -> float:
+        """The inner product of the kernel matrices of two sets of the same form."""
+        if self.vectors is not None and other.vectors is not None:
+            return (self.vectors.T @ other.vectors).square().sum().item()
+        if self.kernel is not None and other.kernel is not None:
+            return (self.kernel * other.kernel).sum().item()
+        raise ValueError(f"sets of {len(self.squares)} vectors differ in width: one has fewer dimensions than vectors")
 
 
-def gram(vectors: torch.Tensor) -> torch.Tensor:
-    """Inner products [n, n] of vectors [n, d] about their mean, in float64."""
-    centred = vectors.double() - vectors.double().mean(dim=0)
-    return centred @ centred.T
+def hsic(first: Centred, second: Centred) -> float:
+    """Unbiased estimator of HSIC (Nguyen et al. 2020, arXiv 2010.15327, eq. 3), times n (n - 3).
 
+    With K the kernel matrix of one set, k its diagonal, and L, l those of the other, both about their mean, so that
+    rows of K and L sum to 0, the estimator's terms are
 
-def unbiased(kernel: torch.Tensor) -> torch.Tensor:
-    """The U-centred form of a kernel matrix [n, n]: zero diagonal, rows and columns that sum to zero.
-
-    The mean product of two such matrices, sum(A * B) / (n (n - 3)), is the unbiased estimator of HSIC (Szekely and
-    Rizzo 2014, section 3). All NaN with fewer than four probes.
+        tr(K L) - k.l  +  (1.k) (1.l) / ((n - 1) (n - 2))  -  2 k.l / (n - 2)
     """
-    n = len(kernel)
-    if n < FEWEST:
-        return torch.full_like(kernel, torch.nan)
-    off = kernel - torch.diag(kernel.diagonal())
-    rows = off.sum(dim=0)
-    centred = off - (rows[:, None] + rows[None, :]) / (n - 2) + off.sum() / ((n - 1) * (n - 2))
-    return centred - torch.diag(centred.diagonal())
+    n, k, l = len(first.squares), first.squares, second.squares  # noqa: E741  # as in the formula
+    diagonals = (k @ l).item()
+    sums = (k.sum() * l.sum()).item()
+    return first.inner(second) - diagonals + sums / ((n - 1) * (n - 2)) - 2 * diagonals / (n - 2)
 
 
-def _between_layers(now: dict[int, torch.Tensor], before: dict[int, torch.Tensor]) -> list[dict[str, object]]:
-    """Rows of table `cka` for every layer now against every other one of the unedited model, from their kernels."""
+def cka(first: Centred, second: Centred) -> float:
+    """Debiased linear CKA of two sets of activations of the same n probes.
+
+    NaN with fewer than four probes, and where a set does not vary or is not finite.
+    """
+    if len(first.squares) < FEWEST:
+        return float("nan")
+    own, other = hsic(first, first), hsic(second, second)
+    return hsic(first, second) / (own * other) ** 0.5 if own > 0 and other > 0 else float("nan")
+
+
+def _between_layers(now: dict[int, Centred], before: dict[int, Centred]) -> list[dict[str, object]]:
+    """Rows of table `cka` for every layer now against every other one of the unedited model."""
     site, probe, token = MAPPED
     return [
         Where(probe, token, layer, site)._asdict()
-        | {"unedited_layer": other, "n": len(kernel), "cka": cka(kernel, unedited)}
-        for layer, kernel in now.items()
+        | {"unedited_layer": other, "n": len(edited.squares), "cka": cka(edited, unedited)}
+        for layer, edited in now.items()
         for other, unedited in before.items()
         if other != layer
     ]

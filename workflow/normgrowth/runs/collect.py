@@ -22,6 +22,7 @@ COMMON_TO_A_RUN = frozenset(
     {
         *(
             "model_revision",
+            "model_quantisation",
             "facts",
             "seed",
             "unique_subjects",

@@ -13,7 +13,7 @@ from normgrowth.io.provenance import file_sha256
 from normgrowth.io.tables import read_provenance
 from normgrowth.io.tensors import read_metadata
 from normgrowth.sources.checkpoint_files import MANIFEST
-from normgrowth.sources.manifest import SHOWN, revision, verify
+from normgrowth.sources.manifest import SHOWN, quantisation, revision, verify
 
 KINDS = {"statistics": SECOND_MOMENTS, "null_spaces": NULL_SPACES, "hypernetwork": HYPERNETWORK}
 """Kinds of tensor files, by the name under which tables record their hash."""
@@ -28,6 +28,7 @@ class Models:
 
     revisions: dict[str, str]  # by the folder's name
     manifests: dict[str, str]  # SHA-256 by path
+    quantised: dict[str, str]  # how weights were quantised, by the name of those folders where they were
 
 
 def verified_models(folders: Sequence[Path]) -> Models:
@@ -36,12 +37,14 @@ def verified_models(folders: Sequence[Path]) -> Models:
     Raises:
         ModelError: when a file differs, is missing or is left over.
     """
-    revisions, manifests = {}, {}
+    revisions, manifests, quantised = {}, {}, {}
     for folder in sorted(folders):
         verify(folder)
         revisions[folder.name] = revision(folder)
         manifests[str(folder / MANIFEST)] = check_beside(folder / MANIFEST)
-    return Models(revisions, manifests)
+        if note := quantisation(folder):
+            quantised[folder.name] = note
+    return Models(revisions, manifests, quantised)
 
 
 @dataclass(frozen=True)

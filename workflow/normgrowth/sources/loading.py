@@ -25,7 +25,10 @@ from normgrowth.sources.tokenizer import load_tokenizer
 FIGURES = "figures.json"
 """File of a trained model's folder: its settings, what training reached, and the model's revision."""
 
-WRITTEN_BY_WORKFLOW = ("manifest", "figures", "editability")
+ORIGIN = "origin.json"
+"""File of the folder of a model that was a GGUF file: the model's revision, and how many tensors were of each type."""
+
+WRITTEN_BY_WORKFLOW = ("manifest", "figures", "editability", "origin")
 """Files that the workflow writes into a model folder, by the first part of their names."""
 
 
@@ -40,7 +43,7 @@ def load_model(folder: Path | str, device: str = "cpu", gpus: int = 1) -> Langua
             weights are no numbers, the tokenizer does not go with them, the architecture lacks the parts editing needs,
             or there are fewer GPUs.
     """
-    _quieten()
+    quieten()
     several = gpus > 1 and device.startswith("cuda")
     spread: dict[str, Any] = {"device_map": "balanced", "max_memory": _memory_of(gpus)} if several else {}
     files = verify(folder)
@@ -79,7 +82,7 @@ def check_model(folder: Path | str, what: str) -> None:
     Raises:
         ModelError: as `load_model` does.
     """
-    _quieten()
+    quieten()
     files = model_files(folder)
     with _about(what):
         config, tensors = configuration(folder), tensors_of(files)
@@ -99,7 +102,8 @@ def _about(what: str) -> Iterator[None]:
         raise ModelError(f"{what} cannot be loaded: {error}") from error
 
 
-def _quieten() -> None:
+def quieten() -> None:
+    """Keep transformers from writing warnings and bars."""
     logging.set_verbosity_error()  # its warnings on long texts do not apply: texts are cut into windows here
     logging.disable_progress_bar()
 
@@ -142,7 +146,7 @@ def link_model(files: Iterable[Path], out: Path | str, source: dict, what: str) 
             link and would be lost.
     """
     files = list(files)
-    _refuse_what_would_be_lost(Path(out))
+    refuse_what_would_be_lost(Path(out))
     with whole_or_not_at_all(out) as folder:
         folder.mkdir()
         for file in files:
@@ -151,9 +155,13 @@ def link_model(files: Iterable[Path], out: Path | str, source: dict, what: str) 
         write_manifest(folder, source)
 
 
-def _refuse_what_would_be_lost(out: Path) -> None:
-    """Refuse to replace a folder that holds more than links and the workflow's own files."""
-    for path in sorted(out.iterdir()) if out.is_dir() and not _trained_here(out) else ():
+def refuse_what_would_be_lost(out: Path) -> None:
+    """Refuse to replace a folder that holds more than links and the workflow's own files.
+
+    Raises:
+        ModelError: naming the file, and the remedy.
+    """
+    for path in sorted(out.iterdir()) if out.is_dir() and not _made_here(out) else ():
         ours = path.name.startswith(".") or path.name.split(".")[0] in WRITTEN_BY_WORKFLOW
         if not path.is_symlink() and not ours:
             raise ModelError(
@@ -162,13 +170,16 @@ def _refuse_what_would_be_lost(out: Path) -> None:
             )
 
 
-def _trained_here(out: Path) -> bool:
-    """Test for a folder with a model that the workflow trained and can train again."""
-    try:
-        figures = read_json(out / FIGURES)
-        return isinstance(figures, dict) and "model" in figures and figures["model"] == revision_of_files(out)
-    except NormgrowthError:
-        return False
+def _made_here(out: Path) -> bool:
+    """Test for a folder with a model that the workflow trained, or turned from a GGUF file, and can make again."""
+    for name in (FIGURES, ORIGIN):
+        try:
+            made = read_json(out / name)
+            if isinstance(made, dict) and "model" in made and made["model"] == revision_of_files(out):
+                return True
+        except NormgrowthError:
+            pass
+    return False
 
 
 def pick_device(wanted: str) -> str:

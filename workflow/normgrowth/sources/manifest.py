@@ -19,6 +19,9 @@ from normgrowth.sources.checkpoint_files import MANIFEST, again, listed, model_f
 SHOWN = 12
 """Digits of a hash in messages."""
 
+QUANTISATION = "quantisation"
+"""Entry of a manifest's source that says how the weights were quantised, where they were."""
+
 
 class Manifest(TypedDict):
     """Content of a manifest."""
@@ -62,6 +65,30 @@ def revision(folder: Path | str) -> str:
         ModelError: as `read_manifest` does.
     """
     return _revision(read_manifest(folder)["files"])
+
+
+def quantisation(folder: Path | str) -> str | None:
+    """Note of how the weights of a model were quantised before they became float32, by its manifest; None if not.
+
+    Raises:
+        ModelError: as `read_manifest` does.
+    """
+    note = read_manifest(folder)["source"].get(QUANTISATION)
+    return note if isinstance(note, str) else None
+
+
+def said_of_model(folder: Path | str, role: str = "model") -> dict[str, object]:
+    """What files made from a model say of it: its revision, and how its weights were quantised, where they were.
+
+    Args:
+        role: beginning of the entries' names.
+
+    Raises:
+        ModelError: as `read_manifest` does.
+    """
+    said: dict[str, object] = {f"{role}_revision": revision(folder)}
+    note = quantisation(folder)
+    return said | ({f"{role}_{QUANTISATION}": note} if note else {})
 
 
 def revision_of_files(folder: Path | str) -> str:

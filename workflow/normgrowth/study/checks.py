@@ -13,11 +13,12 @@ from normgrowth.layout import HELDOUT_SUFFIX
 from normgrowth.lm.context_length import Asked, too_long
 from normgrowth.study import presets
 from normgrowth.study.chosen_editors import choose, controlled_editor, settings_faults
-from normgrowth.study.downloads import published_sets
+from normgrowth.study.downloads import published_sets, texts_to_write, texts_written
 from normgrowth.study.inputs import ASSETS, context_of, editable_facts, layers_of, local_path
 from normgrowth.study.messages import unknown
 from normgrowth.study.sections import (
     CheckpointDifference,
+    GgufModel,
     LocalFacts,
     LocalModel,
     LocalText,
@@ -27,8 +28,7 @@ from normgrowth.study.sections import (
 from normgrowth.study.study import Study
 from normgrowth.training.training_settings import CONTINUED_PRETRAINING
 
-FOLDERS = ("model_sources", "ability")
-"""Sections whose local inputs are folders."""
+FILE, FOLDER = "file", "folder"
 
 FEWEST_RESERVED = 20
 """Fewest reserved facts for a useful training of a hypernetwork."""
@@ -48,6 +48,9 @@ def lengths_asked(study: Study, model: str) -> Asked:
         asked["measure.generation_tokens"] = study.measure.generation_tokens
     if _needs_second_moments(study, model):
         asked["second_moments.window"] = study.second_moments.window
+    for name, text in texts_to_write(study).items():
+        if text.model == model:
+            asked[f"text_sources.{name}.document_tokens"] = text.document_tokens
     for name, what in study.interventions.items():
         if isinstance(what, CheckpointDifference) or what.kind != CONTINUED_PRETRAINING:
             continue
@@ -122,9 +125,12 @@ def _unknown_editors(study: Study) -> Iterator[str]:
 
 
 def _world_names(study: Study) -> Iterator[str]:
-    """Undefined worlds, and names that collide with those of a world's texts."""
+    """Undefined worlds and writers of texts, and names that collide with those of a world's texts."""
     for name in sorted(set(study.text_sources) & study.world_texts):
         yield f"text_sources.{name}: a world brings a text of this name; choose another"
+    for name, text in texts_written(study).items():
+        if text.model not in study.model_sources:
+            yield unknown(f"text_sources.{name}.model: model", text.model, study.model_sources)
     for name in study.worlds:
         if name.endswith(HELDOUT_SUFFIX) and name.removesuffix(HELDOUT_SUFFIX) in study.worlds:
             yield f"fact_sources.{name}: another world brings a text of this name; choose another"
@@ -155,33 +161,35 @@ def _intervention_names(study: Study) -> Iterator[str]:
 
 def _missing_inputs(study: Study) -> Iterator[str]:
     """Local inputs of this study that are not there."""
-    paths, assets = dict(_local_inputs(study)), study.assets
-    within_assets = [key for key, path in paths.items() if ASSETS in path]
+    inputs, assets = list(_local_inputs(study)), study.assets
+    within_assets = [key for key, path, _ in inputs if ASSETS in path]
     if within_assets and assets is None:
         more = f" and {len(within_assets) - 1} more" if len(within_assets) > 1 else ""
         yield f"{within_assets[0]}{more} refer to {ASSETS}, but assets is not set: add `--config assets=FOLDER`"
     elif within_assets and assets is not None and not Path(assets).expanduser().is_dir():
         yield f"assets is {assets!r}, but there is no such folder: correct `--config assets=FOLDER`"
     else:
-        for key, path in paths.items():
+        for key, path, what in inputs:
             here = Path(local_path(path, assets))
-            is_there, what = (here.is_dir(), "folder") if key.startswith(FOLDERS) else (here.is_file(), "file")
-            if not is_there:
+            if not (here.is_dir() if what == FOLDER else here.is_file()):
                 yield f"{key} is {path!r}, but there is no {what} {os.path.abspath(here)}: correct the path"
 
 
-def _local_inputs(study: Study) -> Iterator[tuple[str, str]]:
-    """Key and value of every local path that this study uses."""
+def _local_inputs(study: Study) -> Iterator[tuple[str, str, str]]:
+    """Key and value of every local path that this study uses, and whether a file or a folder belongs there."""
     for name in study.models:
-        if isinstance(model := study.model_sources[name], LocalModel):
-            yield f"model_sources.{name}.path", model.path
+        model = study.model_sources[name]
+        if isinstance(model, LocalModel):
+            yield f"model_sources.{name}.path", model.path, FOLDER
+        if isinstance(model, GgufModel) and model.path is not None:
+            yield f"model_sources.{name}.path", model.path, FILE
     if isinstance(facts := study.fact_sources[study.facts], LocalFacts):
-        yield f"fact_sources.{study.facts}.path", facts.path
+        yield f"fact_sources.{study.facts}.path", facts.path, FILE
     for name in dict.fromkeys(name for name in (study.text, study.heldout_text) if name in study.text_sources):
         if isinstance(text := study.text_sources[name], LocalText):
-            yield from ((f"text_sources.{name}.paths.{i}", path) for i, path in enumerate(text.paths))
+            yield from ((f"text_sources.{name}.paths.{i}", path, FILE) for i, path in enumerate(text.paths))
     if study.ability.tasks and study.ability.task_folder is not None:
-        yield "ability.task_folder", study.ability.task_folder
+        yield "ability.task_folder", study.ability.task_folder, FOLDER
 
 
 def _too_few_facts(study: Study) -> Iterator[str]:

@@ -64,6 +64,26 @@ def choose(study: Study, name: str, model: str, n_layers: int) -> ChosenEditor:
     return ChosenEditor(kind, settings.resolved(n_layers), origins)
 
 
+def by_default(kind: str, model: str, n_layers: int) -> ChosenEditor:
+    """An editor as a study has it that sets nothing: by its usual preset for a published model, else by its defaults.
+
+    Args:
+        kind: of an editor that is no control arm.
+        model: name of the model, by which presets know published ones.
+        n_layers: number of its blocks.
+
+    Raises:
+        ValueError: when a layer lies beyond the model.
+    """
+    published = presets.published(model)
+    source = presets.default_source(kind, published) if published else None
+    values = presets.preset(source, kind, published) if source and published else {}
+    settings = declaration(kind).Settings(**{key: value.value for key, value in values.items()})
+    origins = dict.fromkeys(type(settings).model_fields, "default")
+    origins |= {key: f"preset {source}: {value.origin}" for key, value in values.items()}
+    return ChosenEditor(kind, settings.resolved(n_layers), origins)
+
+
 def controlled_editor(study: Study, name: str) -> str | None:
     """Name of the editor that a control arm of the study wraps: its setting `editor`, or what follows `-` in its name.
 

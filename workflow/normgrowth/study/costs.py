@@ -15,12 +15,13 @@ from pydantic import BaseModel
 from normgrowth.editors.settings import NULL_SPACES, SECOND_MOMENTS, EditorSettings
 from normgrowth.errors import StudyError
 from normgrowth.sources.model_config import layers_in, read_config
+from normgrowth.sources.packages import not_installed
 from normgrowth.study import presets
 from normgrowth.study.chosen_editors import published_model
-from normgrowth.study.inputs import model_folder
+from normgrowth.study.inputs import gguf_header, model_folder
 from normgrowth.study.plan import Plan
 from normgrowth.study.presets import Dimensions
-from normgrowth.study.sections import TrainedModel
+from normgrowth.study.sections import GgufModel, TrainedModel
 from normgrowth.study.study import Study
 
 COSTS_FILE = Path(__file__).parents[2] / "costs.yaml"
@@ -106,6 +107,8 @@ def dimensions(study: Study, model: str) -> Dimensions:
     if isinstance(source, TrainedModel):
         training = source.training
         return _shape(training.layers, training.width, 4 * training.width, training.vocabulary)
+    if isinstance(source, GgufModel):
+        return _shape_of_gguf(model, source, study.assets)
     path = model_folder(source, study.assets) / "config.json"
     if not path.is_file():
         raise StudyError(f"the shape of {model!r} is known once it is fetched: run `snakemake downloads`")
@@ -115,6 +118,18 @@ def dimensions(study: Study, model: str) -> Dimensions:
     if not hidden or not vocabulary:
         raise StudyError(f"the shape of {model!r} is not known: {path} names no hidden_size (n_embd) or vocab_size")
     return _shape(layers_in(path), hidden, config.get("intermediate_size") or 4 * hidden, vocabulary)
+
+
+def _shape_of_gguf(model: str, source: GgufModel, assets: str | None) -> Dimensions:
+    header = gguf_header(source, assets)
+    if header is None:
+        raise StudyError(f"the shape of {model!r} is not known: {not_installed(source.package)}")
+    if not header.layers or not header.hidden or not header.vocabulary:
+        raise StudyError(
+            f"the shape of {model!r} is not known: its file names no block_count, embedding_length, tokens"
+        )
+    keys = header.keys or 4 * header.hidden
+    return Dimensions(header.layers, header.hidden, keys, header.vocabulary, header.parameters)
 
 
 def _shape(layers: int, hidden: int, keys: int, vocabulary: int) -> Dimensions:

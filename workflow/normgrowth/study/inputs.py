@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from normgrowth.errors import ModelError
@@ -11,11 +12,14 @@ from normgrowth.facts.orthography import caseless_key
 from normgrowth.io.provenance import file_sha256
 from normgrowth.lm.context_length import context_length
 from normgrowth.sources.checkpoint_files import files_there
+from normgrowth.sources.gguf_header import Header, read_header
 from normgrowth.sources.model_config import layers_in, layers_of_folder, snapshot_folder
+from normgrowth.sources.packages import files_of, not_installed
 from normgrowth.study import presets
 from normgrowth.study.downloads import published_sets
 from normgrowth.study.sections import (
     FactSource,
+    GgufModel,
     HubModel,
     LocalModel,
     ModelSource,
@@ -83,6 +87,17 @@ def model_folder(source: LocalModel | HubModel, assets: str | None) -> Path:
     return Path(local_path(source.path, assets))
 
 
+def gguf_header(source: GgufModel, assets: str | None) -> Header | None:
+    """Header of a GGUF file; None where its package is not installed.
+
+    Raises:
+        ModelError: when the file is missing or is no GGUF file.
+    """
+    if source.path is not None:
+        return read_header([Path(local_path(source.path, assets))])
+    return None if not_installed(source.package) else read_header(files_of(source.package, source.files))
+
+
 def layers_of(study: Study, model: str) -> int:
     """Number of transformer blocks of a model.
 
@@ -92,6 +107,8 @@ def layers_of(study: Study, model: str) -> int:
     source = study.model_sources[model]
     if isinstance(source, TrainedModel):
         return source.training.layers
+    if isinstance(source, GgufModel):
+        return _layers_of_gguf(model, source, study.assets)
     folder = model_folder(source, study.assets)
     if isinstance(source, LocalModel):
         return layers_of_folder(folder)
@@ -107,17 +124,39 @@ def layers_of(study: Study, model: str) -> int:
     )
 
 
+def _layers_of_gguf(model: str, source: GgufModel, assets: str | None) -> int:
+    """Number of blocks by the file, or, where its package is not installed, by the study or the published model."""
+    if header := gguf_header(source, assets):
+        if header.layers is None:
+            raise ModelError(f"its header names no number of layers ({header.architecture}.block_count)")
+        return header.layers
+    if source.layers is not None:
+        return source.layers
+    if published := published_model(model, source):
+        return presets.dimensions(published).layers
+    raise ModelError(f"{not_installed(source.package)}, or set layers to plan without it")
+
+
 def context_of(study: Study, model: str) -> int | None:
     """Most tokens that a model reads at once; None where that is not known yet."""
     source = study.model_sources[model]
     if isinstance(source, TrainedModel):
         return source.training.context
+    if isinstance(source, GgufModel):
+        with suppress(ModelError):  # `layers_of` reports it
+            if header := gguf_header(source, study.assets):
+                return header.context
+        return _published_context(model, source)
     try:
         config = json.loads((model_folder(source, study.assets) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        published = published_model(model, source)
-        return presets.context(published) if published else None
+        return _published_context(model, source)
     return context_length(config) if isinstance(config, dict) else None
+
+
+def _published_context(model: str, source: ModelSource) -> int | None:
+    published = published_model(model, source)
+    return presets.context(published) if published else None
 
 
 def weights_megabytes(study: Study, model: str) -> int:
@@ -127,8 +166,12 @@ def weights_megabytes(study: Study, model: str) -> int:
         training = source.training
         parameters = 12 * training.layers * training.width**2 + 2 * training.vocabulary * training.width
         return 4 * parameters // 2**20
-    if isinstance(source, HubModel) and (published := published_model(model, source)):
+    if isinstance(source, GgufModel) and (header := gguf_header(source, study.assets)):
+        return 4 * header.parameters // 2**20
+    if not isinstance(source, LocalModel) and (published := published_model(model, source)):
         return int(4 * presets.dimensions(published).parameters) // 2**20
+    if isinstance(source, GgufModel):
+        return 0
     return sum(file.stat().st_size for file in model_folder(source, study.assets).glob("*.safetensors")) // 2**20
 
 

@@ -11,7 +11,7 @@ from normgrowth.study.chosen_editors import ChosenEditor
 from normgrowth.study.downloads import downloads_of
 from normgrowth.study.inputs import local_path
 from normgrowth.study.plan import Plan
-from normgrowth.study.sections import CheckpointDifference
+from normgrowth.study.sections import CheckpointDifference, GgufModel
 
 RELATIVE = "relative"
 """Part of a file name that stands for the default threshold, relative to the model."""
@@ -52,6 +52,12 @@ class Files:
         source = self.study.text_sources[name]
         own = [self.local(path) for path in source.paths] if source.kind == "local" else []
         return [file.path for file in downloads_of(source)], own
+
+    def gguf(self, source: GgufModel) -> dict[str, object]:
+        """Place of a GGUF file, as fields of a job: its path, or packages and the files in them."""
+        if source.path is not None:
+            return {"path": self.local(source.path)}
+        return {"package": source.package, "files": source.files}
 
     def task_folder(self) -> str | None:
         """The folder of the study's own tasks of the harness."""

@@ -12,7 +12,7 @@ from normgrowth.errors import INSTALL_HARNESS
 from normgrowth.layout import UNEDITED
 from normgrowth.study.chosen_editors import ChosenEditor, choose, preset_of, published_model
 from normgrowth.study.inputs import layers_of
-from normgrowth.study.sections import CheckpointDifference, TrainedModel
+from normgrowth.study.sections import CheckpointDifference, GgufModel, TrainedModel
 from normgrowth.study.study import Study
 
 
@@ -187,10 +187,11 @@ class Plan:
         """Conditions of the study in the words of published results.
 
         `facts` is the published set that its facts are, each edited once, or None; `models` has the published model of
-        each model that is one; `runs` has, for each of `runs`, the editor's `batch` and whether it `remembers` earlier
-        edits.
+        each model that is one, with its own weights: those of a GGUF file are not what published numbers were measured
+        on; `runs` has, for each of `runs`, the editor's `batch` and whether it `remembers` earlier edits.
         """
-        models = {model: published_model(self.study, model) for model in self.study.models}
+        own = [name for name in self.study.models if not isinstance(self.study.model_sources[name], GgufModel)]
+        models = {model: published_model(self.study, model) for model in own}
         source = self.study.fact_sources[self.study.facts]
         return {
             "facts": None if self.study.stream.active else getattr(source, "published_as", None),

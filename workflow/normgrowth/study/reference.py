@@ -38,7 +38,8 @@ line that names the key, its value and what is allowed.
 {study}
 ## Where models, facts and texts come from
 
-A source is named, and has a `kind`. [sources.md](sources.md) says how those on the web are fetched and checked.
+A source is named, and has a `kind`. [sources.md](sources.md) says how those on the web and in packages are
+fetched and checked.
 
 {sources}
 ## Editors
@@ -73,6 +74,7 @@ SOURCES: dict[str, type[BaseModel]] = {
     "Trained model": sections.TrainedModel,
     "`training`": TrainingSettings,
     "Local model": sections.LocalModel,
+    "Model in a GGUF file": sections.GgufModel,
     "Model of the Hub": sections.HubModel,
     "World": sections.World,
     "`settings`": WorldSettings,
@@ -81,6 +83,7 @@ SOURCES: dict[str, type[BaseModel]] = {
     "Published facts": sections.PublishedFacts,
     "Local text": sections.LocalText,
     "Text on the web": sections.UrlText,
+    "Text that a model writes": sections.GeneratedText,
 }
 """Kinds of sources and their own sections, by title on the page."""
 

