@@ -158,11 +158,10 @@ def test_a_relation_with_two_objects_cannot_be_edited_to_a_third():
     facts += [replace(facts[0], case_id=8, subject="x", target_new="Tails", **pair)]
     with pytest.raises(FactError) as raised:
         edit_order(facts, 0, 0, stream=Stream(repeats=0.1))
-    assert str(raised.value) in {
-        f"case {case}: stream.repeats needs a third object for relation 'coin', whose facts have 'heads' and 'Tails' "
-        "alone: take the record out, or set stream.repeats to 0"
-        for case in (7, 8)
-    }
+    assert str(raised.value) == (
+        "case 7: stream.repeats needs a third object for relation 'coin', whose facts have 'heads' and 'Tails' alone: "
+        "take the record out, or set stream.repeats to 0"
+    )
     edits = edit_order(facts, 0, 0, stream=Stream(put_back=0.4, gap=1))
     assert {kind_of(edit) for edit in edits} == {FIRST, PUT_BACK}
 

@@ -13,7 +13,7 @@ from normgrowth.figures.catalogue import FIGURES
 from normgrowth.figures.render import draw, save
 from normgrowth.figures.style import Style, StyleSettings
 from normgrowth.io.documents import read_json, write_json
-from normgrowth.io.tables import read_table
+from normgrowth.io.tables import read_table, write_table
 from normgrowth.jobs.command_line import parse
 from tests.support import planted
 from tests.support.planted import Run
@@ -212,7 +212,10 @@ def test_a_stream_has_its_scores_by_kind_of_edit(study, tmp_path):
     names = ["study", "model", "editor", "order", "step", "case_id"]
     kinds = ["first", "repeat", "put_back"] * len(edits)
     stream = edits[names].assign(kind=kinds[: len(edits)], target_new="Oslo", target_true="Rome", former=None)
-    planted.write(tmp_path / "results" / "tables", {"stream": stream})
+    tables = planted.write(tmp_path / "results" / "tables", {"stream": stream})
+    assert "Scores by kind of edit" not in page(tmp_path / "results")  # left by a study that had a stream before
+    said = {"study": planted.STUDY, "table": "scores", "runs": {"m/ft": {"stream": {"repeats": 0.3}}}}
+    write_table(tables / "scores.parquet", read_table(tables / "scores.parquet"), "scores", said)
     assert "Scores by kind of edit" in page(tmp_path / "results")
     assert "Scores by kind of edit" not in page(study)
 

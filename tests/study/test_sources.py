@@ -157,6 +157,7 @@ def test_a_published_set_is_that_set_only_whole():
     whole = PublishedFacts(kind="published", name="counterfact")
     assert whole.published_as == "counterfact"
     assert editable_facts(whole, None, unique_subjects=True) == 20_391
+    assert editable_facts(whole, None, unique_subjects=False, stream=Stream(put_back=0.1)) == 21_216
     part = PublishedFacts(kind="published", name="counterfact", limit=1000)
     assert part.published_as is None
     assert editable_facts(part, None, unique_subjects=True) == 1000

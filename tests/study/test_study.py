@@ -118,6 +118,10 @@ def test_the_default_study_is_valid():
             "stream: key 'repeat' is unknown; did you mean 'repeats'? (known: gap, put_back, r",
         ),
         (
+            {"stream": {"repeats": 0.1}, "fact_sources": {"world": {"settings": {"objects_per_relation": 2}}}},
+            "stream.repeats is 0.1: it takes a third object for every relation, and fact_sources.world.settings.obj",
+        ),
+        (
             {"stream": {"repeats": 0.1, "gap": 200}},
             "stream.gap is 200: in 200 edits no fact would be edited again; lower gap, or raise edits",
         ),

@@ -61,7 +61,7 @@ def paired(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.
 
 def _by_edit(scores: pd.DataFrame) -> pd.DataFrame:
     """ES, PS and NS by (order, case_id, edited_at)."""
-    at = scores["edited_at"].astype(float).fillna(-1)
+    at = scores["edited_at"].astype(float)
     return scores.assign(edited_at=at).set_index(["order", "case_id", "edited_at"])[PARTS_OF_S].astype(float)
 
 

@@ -39,14 +39,23 @@ def edit_order(
             a stream keeps the first only: any other would be one more edit of that fact.
 
     Raises:
-        FactError: when there are fewer facts than the blocks up to this order's take, or none of their objects can be
-            written a second time.
+        FactError: when there are fewer facts than the blocks up to this order's take, or a relation has too few
+            objects for the stream's repeats.
     """
     kept_out = {fact.case_id for fact in reserved_facts(facts, seed, reserved)}
     editable = [fact for fact in facts if fact.case_id not in kept_out]
-    same = _subject if unique_subjects else _subject_and_relation if stream.active else None
-    once = _in_order(editable, seed, order, same, block)
+    once = _in_order(editable, seed, order, _same(unique_subjects, stream), block)
     return stream_of(once, facts, seed, order, stream) if stream.active else once
+
+
+def distinct_facts(facts: list[Fact], unique_subjects: bool = False, stream: Stream = ONCE) -> list[Fact]:
+    """Those facts that an order can hold together, the first of each that `edit_order` takes for one."""
+    same = _same(unique_subjects, stream)
+    return _first_by(same, facts) if same else facts
+
+
+def _same(unique_subjects: bool, stream: Stream) -> Key | None:
+    return _subject if unique_subjects else _subject_and_relation if stream.active else None
 
 
 def _in_order(facts: list[Fact], seed: int, order: int, same: Key | None, block: int | None) -> list[Fact]:

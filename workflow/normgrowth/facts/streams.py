@@ -111,19 +111,43 @@ def facts_taken(stream: Stream, seed: int, order: int, edits: int) -> int:
     return sum(slot.kind == FIRST for slot in islice(schedule(stream, seed, order), edits))
 
 
-def stream_of(facts: Sequence[Fact], pool: Iterable[Fact], seed: int, order: int, stream: Stream) -> list[Fact]:
+class Objects(NamedTuple):
+    """The objects of a relation, sorted by their caseless form, and the place of each spelling among them."""
+
+    texts: list[str]
+    place: dict[str, int]
+
+
+def require_objects(facts: Sequence[Fact], stream: Stream) -> dict[str, Objects]:
+    """The objects of each relation's facts, true and new; three or more where a stream has repeats.
+
+    Raises:
+        FactError: when a relation has no third object for a repeat.
+    """
+    found: dict[str, set[str]] = defaultdict(set)
+    for fact in facts:
+        found[fact.relation].update((fact.target_true, fact.target_new))
+    objects = {relation: _listed(spellings) for relation, spellings in found.items()}
+    for fact in facts if stream.repeats else ():
+        if len(there := objects[fact.relation].texts) < 3:
+            raise FactError(
+                f"case {fact.case_id}: stream.repeats needs a third object for relation {fact.relation!r}, whose facts "
+                f"have {' and '.join(map(repr, there))} alone: take the record out, or set stream.repeats to 0"
+            )
+    return objects
+
+
+def stream_of(facts: Sequence[Fact], pool: Sequence[Fact], seed: int, order: int, stream: Stream) -> list[Fact]:
     """The edits of a stream, step by step, until it asks for one more fact than there are.
 
     Args:
         facts: those that are edited, in the order of their first edits.
-        pool: those whose objects repeats may write.
+        pool: `facts` and others, whose objects repeats may write.
 
     Raises:
-        FactError: when a fact's relation has no third object for a repeat.
+        FactError: as `require_objects` does.
     """
-    objects = _objects_by_relation(pool)
-    if stream.repeats:
-        _require_third_objects(facts, objects)
+    objects = require_objects(pool, stream)
     slots = takewhile(lambda slot: slot.fact < len(facts), schedule(stream, seed, order))
     latest: list[Fact] = []
     edits: list[Fact] = []
@@ -163,38 +187,14 @@ def _drawn(seed: int, *position: str | int) -> float:
     return (derive(seed, *position) >> 10) / 2**53
 
 
-class _Objects(NamedTuple):
-    """The objects of a relation, sorted by their caseless form, and the place of each spelling among them."""
-
-    texts: list[str]
-    place: dict[str, int]
-
-
-def _objects_by_relation(facts: Iterable[Fact]) -> dict[str, _Objects]:
-    """The objects of each relation's facts, true and new."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for fact in facts:
-        found[fact.relation].update((fact.target_true, fact.target_new))
-    return {relation: _listed(spellings) for relation, spellings in found.items()}
-
-
-def _listed(spellings: set[str]) -> _Objects:
+def _listed(spellings: set[str]) -> Objects:
     key_of = {text: caseless_key(text) for text in sorted(spellings)}
     place_of = {key: place for place, key in enumerate(sorted(set(key_of.values())))}
     first = {key: text for text, key in reversed(key_of.items())}
-    return _Objects([first[key] for key in place_of], {text: place_of[key] for text, key in key_of.items()})
+    return Objects([first[key] for key in place_of], {text: place_of[key] for text, key in key_of.items()})
 
 
-def _require_third_objects(facts: Iterable[Fact], objects: dict[str, _Objects]) -> None:
-    for fact in facts:
-        if len(there := objects[fact.relation].texts) < 3:
-            raise FactError(
-                f"case {fact.case_id}: stream.repeats needs a third object for relation {fact.relation!r}, whose facts "
-                f"have {' and '.join(map(repr, there))} alone: take the record out, or set stream.repeats to 0"
-            )
-
-
-def _another(before: Fact, objects: _Objects, drawn: float) -> str:
+def _another(before: Fact, objects: Objects, drawn: float) -> str:
     """An object that is neither the fact's true one nor that of its edit before; `drawn` lies between 0 and 1."""
     had = sorted({objects.place[before.target_true], objects.place[before.target_new]})
     chosen = int(drawn * (len(objects.texts) - len(had)))

@@ -11,7 +11,7 @@ from normgrowth.analysis.intervals import median_time
 from normgrowth.claims.published import AGREES, DIFFERS, NOT_RUN
 from normgrowth.claims.verdict import count
 from normgrowth.editors.families import PLURAL, family_of, in_order
-from normgrowth.io.tables import read_result, read_results
+from normgrowth.io.tables import read_provenance, read_result, read_results
 from normgrowth.layout import CLAIM_TABLES, SINGLE_EDITS, STREAM, UNEDITED
 from normgrowth.report.cells import Cell, Table, known, measured, p_value, percent, points, ratio, whole
 from normgrowth.report.streams import stream_summary
@@ -48,11 +48,15 @@ def read_summaries(folder: Path) -> list[Table]:
 
 
 def optional_tables(folder: Path, study: str | None = None) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
-    """Tables `single_edits` and `stream`, each only where the study asks for it."""
-    names = (SINGLE_EDITS, STREAM)
-    singles, stream = (
-        read_result(folder, name, study) if (folder / f"{name}.parquet").exists() else None for name in names
-    )
+    """Tables `single_edits` and `stream`, each only where the study asks for it.
+
+    A table `stream` beside scores of runs without one was left there by a study that had one before.
+    """
+    there = {name for name in (SINGLE_EDITS, STREAM) if (folder / f"{name}.parquet").exists()}
+    runs = read_provenance(folder / "scores.parquet").get("runs", {}).values() if STREAM in there else ()
+    if not any(made_by.get("stream") for made_by in runs):
+        there.discard(STREAM)
+    singles, stream = (read_result(folder, name, study) if name in there else None for name in (SINGLE_EDITS, STREAM))
     return singles, stream
 
 

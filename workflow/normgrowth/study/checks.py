@@ -24,6 +24,7 @@ from normgrowth.study.sections import (
     LocalText,
     PublishedFacts,
     TrainedModel,
+    World,
 )
 from normgrowth.study.study import Study
 from normgrowth.training.training_settings import CONTINUED_PRETRAINING
@@ -37,7 +38,7 @@ FEWEST_RESERVED = 20
 def faults_of(study: Study) -> list[str]:
     """Faults of a study, each in one line; those that follow from others are left out."""
     faults = [*_selections(study), *settings_faults(study)]
-    later = (_too_few_facts, _too_short_for_streams, _untrainable, _unmeasured_vectors, _misfits, _too_long)
+    later = (_too_few_facts, _too_little_for_streams, _untrainable, _unmeasured_vectors, _misfits, _too_long)
     return faults or list(_missing_inputs(study)) or [fault for check in later for fault in check(study)]
 
 
@@ -196,7 +197,7 @@ def _too_few_facts(study: Study) -> Iterator[str]:
     """Numbers of edits that exceed the study's facts, where their number is known."""
     source = study.fact_sources[study.facts]
     try:
-        available = editable_facts(source, study.assets, study.unique_subjects)
+        available = editable_facts(source, study.assets, study.unique_subjects, study.stream)
     except FactError as error:
         yield f"fact_sources.{study.facts}: {error}"
         return
@@ -209,7 +210,7 @@ def _too_few_facts(study: Study) -> Iterator[str]:
     if study.edits > left and (needed := _facts_needed(study)) > left:
         of_stream = f", which take {needed} facts by this stream" if study.stream.active else ""
         yield f"edits is {study.edits}{of_stream}: {holds}, and at most {left} can be edited"
-    if study.single_edits > left:
+    if study.single_edits and study.single_edits > left:
         yield f"single_edits is {study.single_edits}: {holds}, and at most {left} can be edited"
     if study.block and study.block * study.most_orders > left:
         most = left // study.most_orders
@@ -223,8 +224,15 @@ def _facts_needed(study: Study) -> int:
     return max(facts_taken(study.stream, study.seed, order, study.edits) for order in range(study.most_orders))
 
 
-def _too_short_for_streams(study: Study) -> Iterator[str]:
-    """Streams whose edits are too few for a fact to be edited again."""
+def _too_little_for_streams(study: Study) -> Iterator[str]:
+    """Streams whose edits are too few for a fact to be edited again, or whose facts have too few objects."""
+    source = study.fact_sources[study.facts]
+    objects = source.settings.objects_per_relation if isinstance(source, World) else None
+    if study.stream.repeats and objects == 2:
+        yield (
+            f"stream.repeats is {study.stream.repeats:g}: it takes a third object for every relation, and "
+            f"fact_sources.{study.facts}.settings.objects_per_relation is 2; raise it"
+        )
     if study.stream.active and study.edits <= study.stream.gap:
         yield (
             f"stream.gap is {study.stream.gap}: in {study.edits} edits no fact would be edited again; "
