@@ -1,6 +1,7 @@
 """Scores, activations, perplexity and second moments against plain computations."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -37,6 +38,40 @@ def test_scores_equal_those_of_one_prompt_at_a_time(lm):
             assert found[f"{kind}m"][i] == pytest.approx(magnitude, abs=1e-5)
 
 
+def test_the_former_object_of_a_fact_edited_before_is_one_more_to_beat(lm):
+    """Edited again: new over true and former; put back: true over former. Neighbours: true over new and former."""
+    again, back = (
+        replace(fact, former="New Delhi", **changes)
+        for fact, changes in zip(
+            small_models.facts()[:2], ({}, {"target_new": "Rome", "target_true": "Rome"}), strict=True
+        )
+    )
+    assert (again.target_new, again.target_true) == ("Oslo", "Lisbon")
+    found = score_facts(lm, [again, back])
+    for i, (fact, parts) in enumerate(
+        (
+            (again, {"e": ("Oslo", "Lisbon", "New Delhi"), "n": ("Lisbon", "Oslo", "New Delhi")}),
+            (back, {"e": ("Rome", "New Delhi"), "n": ("Rome", "New Delhi")}),
+        )
+    ):
+        for kind, prompts, objects in (
+            ("e", [fact.question], parts["e"]),
+            ("p", fact.paraphrases, parts["e"]),
+            ("n", fact.neighbours, parts["n"]),
+        ):
+            losses = [[plain.loss_of(lm, p, each)[0] for each in objects] for p in prompts]
+            won = [of[0] < min(of[1:]) for of in losses]
+            leads = [math.exp(-of[0]) - max(math.exp(-loss) for loss in of[1:]) for of in losses]
+            assert found[f"{kind}s"][i] == pytest.approx(sum(won) / len(won))
+            assert found[f"{kind}m"][i] == pytest.approx(sum(leads) / len(leads), abs=1e-5)
+
+
+def test_a_broken_model_prefers_nothing_to_a_former_object(lm):
+    lm.anatomy.down_projections[0].weight.fill_(float("nan"))
+    found = score_facts(lm, [replace(small_models.facts()[0], former="New Delhi")])
+    assert found["es"][0] == 0 and math.isnan(found["em"][0])
+
+
 def test_batching_and_padding_change_no_score(lm, monkeypatch):
     facts = small_models.facts()
     whole = score_facts(lm, facts)
@@ -50,8 +85,6 @@ def test_batching_and_padding_change_no_score(lm, monkeypatch):
 
 
 def test_a_fact_without_neighbours_has_no_neighbourhood_score(lm):
-    from dataclasses import replace
-
     facts = [replace(small_models.facts()[0], neighbours=()), small_models.facts()[1]]
     found = score_facts(lm, facts)
     assert math.isnan(found["ns"][0]) and not math.isnan(found["ns"][1])

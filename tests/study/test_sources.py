@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from normgrowth.errors import StudyError
+from normgrowth.facts.streams import Stream
 from normgrowth.study import presets
 from normgrowth.study.checks import lengths_asked
 from normgrowth.study.costs import costs
@@ -156,11 +157,14 @@ def test_a_published_set_is_that_set_only_whole():
     whole = PublishedFacts(kind="published", name="counterfact")
     assert whole.published_as == "counterfact"
     assert editable_facts(whole, None, unique_subjects=True) == 20_391
+    assert editable_facts(whole, None, unique_subjects=False, stream=Stream(put_back=0.1)) == 21_216
     part = PublishedFacts(kind="published", name="counterfact", limit=1000)
     assert part.published_as is None
     assert editable_facts(part, None, unique_subjects=True) == 1000
     study = load_study(laid_over(STUDY, of_web("fact", {"kind": "published", "name": "counterfact"})))
     assert Plan(study).conditions["facts"] == "counterfact"
+    streamed = study.model_copy(update={"stream": Stream(put_back=0.1)})
+    assert Plan(streamed).conditions["facts"] is None  # published numbers are of facts that are edited once
 
 
 def test_zsre_is_counted_as_it_is_read(tmp_path):

@@ -59,6 +59,7 @@ def any_of(names):
 FILES = Files(PLAN)
 
 OPTIONAL = [layout.SINGLE_EDITS] * bool(STUDY.single_edits) + [layout.INTERVENTIONS] * bool(PLAN.interventions)
+OPTIONAL += [layout.STREAM] * STUDY.stream.active
 TABLES = sorted({*layout.SEGMENT_TABLES, *CHECKPOINT_TABLES, *OPTIONAL})
 
 # Those that a study of these editors draws, in the order of the report.
@@ -77,7 +78,11 @@ ORDER = {
     "unique_subjects": STUDY.unique_subjects,
     "reserved": STUDY.reserved_facts,
     "block": STUDY.block,
+    "stream": STUDY.stream,
 }
+
+# Where facts are edited more than once, each segment notes what its edits were.
+NOTED = {"stream": f"{layout.SEGMENT}/{layout.STREAM}.parquet"} if STUDY.stream.active else {}
 
 # Resources of jobs beside time and memory. A GPU is requested only where the study says cuda, so that other machines
 # need none; resources from a cluster's own file go to the scheduler and have no effect elsewhere.
@@ -234,5 +239,7 @@ INTERVENTION_SETTINGS = varying(
     names_of(InterventionTraining),
 )
 DEVICE_SETTINGS = flat(DEVICE)
-ORDER_SETTINGS = flat(ORDER)
+ORDER_SETTINGS = flat(ORDER, leave_out={"stream"})
+if STUDY.stream.active:
+    ORDER_SETTINGS |= flat(STUDY.stream)
 STYLE_SETTINGS = flat(STUDY.figures)

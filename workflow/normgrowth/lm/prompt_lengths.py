@@ -45,7 +45,7 @@ def require_scored(lm: LanguageModel, fact: Fact) -> None:
     Raises:
         FactError: as `require_edits` does.
     """
-    pairs = [(prompt, target) for prompt in _scored(fact) for target in (fact.target_new, fact.target_true)]
+    pairs = [(prompt, target) for prompt in _scored(fact) for target in fact.objects]
     require_prompts(lm, fact, (joined(*pair) for pair in pairs))
     for prompt, target in pairs:
         # A token can span prompt and target only where no blank separates them.

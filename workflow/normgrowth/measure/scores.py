@@ -4,6 +4,10 @@ For a prompt p and an object o, the loss is the mean over o's tokens of -log p(t
 (ROME, arXiv 2202.05262, section 3.4). On a fact's prompt (ES) and paraphrases (PS) the new object should have the lower
 loss, on neighbours (NS) the true one. Magnitudes are differences of exp(-loss), the wanted object's minus the other's.
 Accuracy asks that every token of the wanted object be the most probable one.
+
+Where a fact was edited before, the former object is one more that must not be preferred: the new object (which is the
+true one where an edit is put back) has to beat the true and the former one, and on neighbours the true object has to
+beat the new and the former one. Magnitudes are then to the more probable of the others.
 """
 
 from collections.abc import Iterable
@@ -33,25 +37,19 @@ def score_facts(lm: LanguageModel, facts: list[Fact]) -> pd.DataFrame:
         One row per fact: `case_id`, shares `es, ps, ns`, magnitudes `em, pm, nm`, accuracies `ea, pa, na`; a fact
         without paraphrases or neighbours has NaN there.
     """
-    rows = []  # (fact number, kind, sequence of the wanted object, sequence of the other)
+    rows = []  # (fact number, kind, sequences of the wanted object and of the others)
     for number, fact in enumerate(facts):
-        for kind, prompts, wanted, other in (
-            ("e", (fact.question,), fact.target_new, fact.target_true),
-            ("p", fact.paraphrases, fact.target_new, fact.target_true),
-            ("n", fact.neighbours, fact.target_true, fact.target_new),
+        for kind, prompts, wanted in (
+            ("e", (fact.question,), fact.target_new),
+            ("p", fact.paraphrases, fact.target_new),
+            ("n", fact.neighbours, fact.target_true),
         ):
+            objects = [wanted, *(other for other in fact.objects if other != wanted)]
             for prompt in prompts:
-                rows.append(
-                    (
-                        number,
-                        kind,
-                        encode_with_target(lm.tokenizer, prompt, wanted),
-                        encode_with_target(lm.tokenizer, prompt, other),
-                    )
-                )
-    losses = _losses(lm, {sequence for row in rows for sequence in row[2:]})
+                rows.append((number, kind, [encode_with_target(lm.tokenizer, prompt, one) for one in objects]))
+    losses = _losses(lm, {sequence for *_, sequences in rows for sequence in sequences})
     prompts = pd.DataFrame(
-        [_compare(number, kind, losses[wanted], losses[other]) for number, kind, wanted, other in rows]
+        [_compare(number, kind, *(losses[sequence] for sequence in sequences)) for number, kind, sequences in rows]
     )
     means = prompts.groupby(["fact", "kind"]).mean().unstack("kind")
     scores = pd.DataFrame({"case_id": [fact.case_id for fact in facts]})
@@ -63,13 +61,13 @@ def score_facts(lm: LanguageModel, facts: list[Fact]) -> pd.DataFrame:
     return scores
 
 
-def _compare(number: int, kind: str, wanted: tuple[float, bool], other: tuple[float, bool]) -> dict:
-    probability, rival = (float(torch.tensor(-loss, dtype=torch.float64).exp()) for loss in (wanted[0], other[0]))
+def _compare(number: int, kind: str, wanted: tuple[float, bool], *others: tuple[float, bool]) -> dict:
+    probability, *rivals = (float(torch.tensor(-loss, dtype=torch.float64).exp()) for loss, _ in (wanted, *others))
     return {
         "fact": number,
         "kind": kind,
-        "s": float(wanted[0] < other[0]),
-        "m": probability - rival,
+        "s": float(all(wanted[0] < loss for loss, _ in others)),
+        "m": probability - torch.tensor(rivals, dtype=torch.float64).max().item(),  # NaN where any of them is
         "a": float(wanted[1]),
     }
 

@@ -7,8 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from normgrowth.errors import ModelError
-from normgrowth.facts.importing import subjects_in
+from normgrowth.facts.importing import subjects_in, take_facts
+from normgrowth.facts.orders import distinct_facts
 from normgrowth.facts.orthography import caseless_key
+from normgrowth.facts.records import facts_of
+from normgrowth.facts.streams import ONCE, Stream, require_objects
 from normgrowth.io.provenance import file_sha256
 from normgrowth.lm.context_length import context_length
 from normgrowth.sources.checkpoint_files import files_there
@@ -175,13 +178,14 @@ def weights_megabytes(study: Study, model: str) -> int:
     return sum(file.stat().st_size for file in model_folder(source, study.assets).glob("*.safetensors")) // 2**20
 
 
-def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool) -> int | None:
+def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool, stream: Stream = ONCE) -> int | None:
     """Most facts of an edit order, reserved ones included; None for facts that are yet to be fetched.
 
-    Only the subjects of records are read; the import checks the rest.
+    Only the subjects of records are read, and the import checks the rest; a stream asks for their relations and objects
+    too, so that records are read whole.
 
     Raises:
-        FactError: when a local file is no list of such records.
+        FactError: when a local file is no list of such records, or a relation has too few objects for the stream.
     """
     if isinstance(source, World):
         return source.settings.subjects if unique_subjects else sum(source.settings.relation_counts())
@@ -189,8 +193,12 @@ def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool
         return source.limit
     if isinstance(source, PublishedFacts):
         published = published_sets()[source.name]
-        records = published.subjects if unique_subjects else published.records
-        return min(source.limit or records, records)
+        most = published.subjects if unique_subjects else published.facts if stream.active else published.records
+        return min(source.limit or most, most)
     file = Path(local_path(source.path, assets))
+    if stream.active:
+        facts = facts_of(take_facts(file, source.format, source.limit).records, file)
+        require_objects(facts, stream)
+        return len(distinct_facts(facts, unique_subjects, stream))
     subjects = subjects_in(file, source.format, source.limit)
     return len(set(map(caseless_key, subjects)) if unique_subjects else subjects)
