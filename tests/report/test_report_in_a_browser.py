@@ -79,7 +79,7 @@ def test_print_holds_what_the_screen_folds_away(report, tmp_path):
     data = out.read_bytes()
     assert data.startswith(b"%PDF")
     streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", data, re.DOTALL)
-    drawn = sum(len(zlib.decompress(s)) for s in streams if s[:1] == b"\x78")
+    drawn = sum(len(zlib.decompressobj().decompress(s)) for s in streams if s[:1] == b"\x78")  # whose ends may be cut
     assert len(re.findall(rb"/Type\s*/Page\b", data)) >= 5 and drawn > 100_000
 
 
