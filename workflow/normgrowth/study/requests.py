@@ -22,6 +22,7 @@ MINUTES = {
     "world": 10,
     "train": 60,
     "contexts": 30,
+    "known_facts": 120,
     "statistics": 240,
     "null_spaces": 120,
     "hypernetwork": 720,
@@ -89,6 +90,7 @@ def requests(plan: Plan) -> list[Request]:
         Request("contexts", MINUTES["contexts"], most, gpus),
     ]
     asked = {
+        "known_facts": study.fact_sources[study.facts].known,
         "statistics": SECOND_MOMENTS in needs,
         "hypernetwork": HYPERNETWORK in needs,
         "single_edits": bool(study.single_edits),
