@@ -30,7 +30,7 @@ class Relation(Checked):
     prompt: str
     paraphrases: tuple[str, ...] = ()
     edited: bool = True  # False: only asked about when another relation of the subject is edited
-    objects: str | None = None  # table whose subjects its objects are
+    objects: str | None = None  # table that its objects stand in, most of them
     bears_on: tuple[str, ...] = ()  # columns of the table whose objects an edit would move too
     neighbours: tuple[str, ...] = ()  # relations with objects of the same kind, asked where no subject shares the object
     alike: tuple[tuple[str, ...], ...] = ()  # objects too near to each other to be edited into one another
@@ -89,7 +89,9 @@ def kinds() -> dict[str, Kind]:
 def statements() -> tuple[Statement, ...]:
     """Every fact of the tables, by case id, so that any first few are a mixture of all relations."""
     rows = {Path(table).stem: _rows(table) for table in TABLES}
-    articles = {(table, row["name"]): row.get("article", "") for table in rows for row in rows[table]}
+    articles: dict[tuple[str | None, str], str] = {
+        (table, row["name"]): row.get("article", "") for table in rows for row in rows[table]
+    }
     return tuple(sorted(_of_rows(rows, articles), key=lambda statement: statement.case_id))
 
 
@@ -103,12 +105,14 @@ def relation_of(statement: Statement) -> Relation:
     return kinds()[statement.table].relations[statement.column]
 
 
-def _of_rows(rows: dict[str, list[dict[str, str]]], articles: dict[tuple[str, str], str]) -> Iterator[Statement]:
+def _of_rows(
+    rows: dict[str, list[dict[str, str]]], articles: dict[tuple[str | None, str], str]
+) -> Iterator[Statement]:
     for table, kind in kinds().items():
         for row in rows[table]:
             for column, relation in kind.relations.items():
                 if row[column]:
-                    before = articles[relation.objects, row[column]] if relation.objects else ""
+                    before = articles.get((relation.objects, row[column]), "")
                     object_ = f"{before} {row[column]}".lstrip()
                     yield Statement(f"{table}.{column}", row["name"], row.get("article", ""), object_)
 
