@@ -160,7 +160,10 @@ def test_the_default_study_is_valid():
         ({"measure": 3}, "measure is 3: should be a dictionary"),
         ({"unique_subjects": "perhaps"}, "unique_subjects is 'perhaps': should be true or false"),
         ({"figures": {"dpi": 1}}, "figures.dpi is 1: should be greater than or equal to 50"),
-        ({"model_sources": {"m": {"path": "x"}}}, "model_sources.m.kind is missing: it is one of gguf, hub, local, trained"),
+        (
+            {"model_sources": {"m": {"path": "x"}}},
+            "model_sources.m.kind is missing: it is one of gguf, hub, local, trained",
+        ),
         (
             {"model_sources": {"m": {"kind": "hug"}}},
             "model_sources.m.kind 'hug' is unknown; did you mean 'hub'?",

@@ -272,7 +272,7 @@ def _outcomes(point: Point, corner: str) -> Iterator[dict]:
     """Rows of a corner, whose weights the model has; other measures know some of them already."""
     known = {EDITED: text_read, UNEDITED: text_read_unedited}
     yield _of_text(known[corner](point) if corner in known else read_text(point.lm, point.text))
-    yield from _of_facts(scores_of_edited(point) if corner == EDITED else _scored(point), "es", "ps", "ns")
+    yield from _of_facts(scores_of_edited(point) if corner == EDITED else _scored(point))
     yield from _of_cloze(point)
 
 
@@ -290,8 +290,8 @@ def _of_text(read: Reading) -> dict:
     }
 
 
-def _of_facts(found: pd.DataFrame, *scores: str) -> Iterator[dict]:
-    for score in scores:
+def _of_facts(found: pd.DataFrame) -> Iterator[dict]:
+    for score in ("es", "ps", "ns", *["rs"] * bool(found["rs"].notna().any())):
         yield {"metric": score, "value": found[score].mean(), "n": int(found[score].notna().sum()), "by_window": None}
 
 
