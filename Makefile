@@ -21,7 +21,7 @@ demo: $(ENV)/ready  ## Run the default study and say where its report is
 
 .PHONY: test
 test: check  ## Check the style and run all tests
-	@python -m pytest -n $(WORKERS) --dist worksteal
+	@python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: bench
 bench: $(ENV)/ready  ## Time the library beside a plain implementation, on a random model or that of ASSETS=DIR
@@ -41,12 +41,13 @@ check: $(ENV)/ready  ## Check style, types, layers, workflow and generated files
 .PHONY: env
 env: $(ENV)/ready  ## Set up the environment in .venv
 
-# Made again only when the pinned packages or this package's own requirements change.
+# Made again only when the pinned packages or this package's own requirements change. Python compiles what is imported, at
+# the first import: compiling everything takes longer than installing it.
 $(ENV)/ready: envs/lock.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	@echo "Setting up $(ENV): this takes some minutes, once"
 	@$(PYTHON) -m venv $(ENV)
-	@python -m pip install -qq --disable-pip-version-check -r envs/lock.txt
+	@python -m pip install -qq --disable-pip-version-check --no-compile -r envs/lock.txt
 	@python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -9,11 +9,18 @@ from tests.support import small_models
 
 
 def pytest_collection_modifyitems(items):
-    if os.environ.get("RUN_SLOW") == "1":
-        return
-    for item in items:
-        if "slow" in item.keywords:
+    """Files that take longest go first, so that workers end together; slow tests are skipped unless asked for."""
+    slow = [item for item in items if "slow" in item.keywords]
+    if os.environ.get("RUN_SLOW") != "1":
+        for item in slow:
             item.add_marker(pytest.mark.skip(reason="slow: set RUN_SLOW=1"))
+    with_slow = {item.path for item in slow}
+
+    def wait(item) -> int:
+        room = item.path.parent.name
+        return ["cluster", "workflow"].index(room) if room in ("cluster", "workflow") else 3 - (item.path in with_slow)
+
+    items.sort(key=wait)
 
 
 @pytest.fixture(autouse=True)

@@ -43,7 +43,7 @@ def test_no_gpu_is_given_to_two_jobs_at_once(slurm, tmp_path):
 
 @pytest.mark.slow
 def test_a_study_ends_in_the_same_bytes_as_on_one_machine(slurm, tmp_path):
-    """A study from nothing, its small model trained, to the report."""
+    """A study from nothing, its small model trained, to its claims and one figure."""
     training = {"architecture": "llama", "layers": 3, "width": 32, "heads": 2, "token_budget": 20_000}
     model = {
         "kind": "trained",
@@ -70,10 +70,11 @@ def test_a_study_ends_in_the_same_bytes_as_on_one_machine(slurm, tmp_path):
         tree.change_config(**shortened, interventions={})
         trees.append(tree)
     local, cluster = trees
-    done = local.snakemake("--cores", "2")
+    targets = ("tables", "results/demo/claims.json", "results/demo/figures/norm_against_edits.svg")
+    done = local.snakemake("--cores", "2", *targets)
     assert done.returncode == 0, done.stdout
-    run(cluster, slurm)
-    assert "Nothing to be done" in cluster.plan().output
+    run(cluster, slurm, *targets)
+    assert "Nothing to be done" in cluster.plan(*targets).output
     assert results(cluster) == results(local)
 
 

@@ -22,12 +22,7 @@ def made(tmp_path_factory):
     """Two edits of a small model, measured, as tables; and every input with its digest beside it."""
     bench = Workbench(tmp_path_factory.mktemp("made"))
     results = bench.folder / "results" / "s"
-    run, measured = results / "runs/model/e/order-0", results / "measurements/model"
-    assert bench.run("edit", **NAMES, chain=run) == 0
-    unedited = NAMES | {"editor-name": "unedited"}
-    assert bench.run("measure", **unedited, out=measured / "unedited/order-0/after-0") == 0
-    step = {"step": 2, "chain": run, "segments": 1}
-    assert bench.run("measure", **NAMES, **step, out=measured / "e/order-0/after-2") == 0
+    bench.edited_and_measured(results, **NAMES)
     numbers = ["--segments", "1", "--checkpoints", "0", "2"]
     for table in ("norms", "edits", "scores", "downstream"):
         out = ["--out", str(results / "tables" / f"{table}.parquet")]

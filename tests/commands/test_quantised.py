@@ -22,12 +22,7 @@ def study(folder, source):
     bench = Workbench(folder)
     write_manifest(bench.model, source)
     results = folder / "results" / "s"
-    run, measured = results / "runs/model/e/order-0", results / "measurements/model"
-    assert bench.run("edit", **NAMES, chain=run) == 0
-    unedited = NAMES | {"editor-name": "unedited"}
-    assert bench.run("measure", **unedited, out=measured / "unedited/order-0/after-0") == 0
-    step = {"step": 2, "chain": run, "segments": 1}
-    assert bench.run("measure", **NAMES, **step, out=measured / "e/order-0/after-2") == 0
+    bench.edited_and_measured(results, **NAMES)
     assert bench.run("single-edits", **NAMES, out=results / "single-edits/model/e.parquet") == 0
     trained = {"out": results / "interventions/model/e.parquet"}
     assert bench.run("intervene", **NAMES, **trained) == 0

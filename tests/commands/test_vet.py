@@ -10,6 +10,7 @@ from normgrowth.commands.vet import Vet, editors_to_try
 from normgrowth.editors.registry import EDITORS
 from normgrowth.editors.settings import HYPERNETWORK, ControlSettings
 from normgrowth.sources.loading import load_model
+from normgrowth.sources.manifest import QUANTISATION, write_manifest
 from normgrowth.study.chosen_editors import by_default, declaration
 from tests.support import small_models
 
@@ -71,6 +72,12 @@ def test_a_model_that_knows_nothing_is_said_at_the_top(model, facts, capsys):
     assert said.out.splitlines()[2].startswith(
         "Sequential edits of these facts will say nothing about what the model for"
     )
+
+
+def test_quantised_weights_are_said_to_be(model, facts, capsys):
+    write_manifest(model, {"kind": "gguf", QUANTISATION: "Q4_1 (79%), turned back into float32"})
+    assert vet(model, facts, "--edits", 1, "--editors", "ft") == 0
+    assert "Its weights: Q4_1 (79%), turned back into float32." in " ".join(capsys.readouterr().out.split())
 
 
 def test_facts_of_zsre(model, tmp_path, capsys):

@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from normgrowth.errors import ArtefactError
+from normgrowth.errors import ArtefactError, ModelError
+from normgrowth.measure import model_text
 from normgrowth.measure.model_text import TOKENS_PER_UNIT, text_for_moments, windows_in
 from normgrowth.sources.text import windows
 from tests.support import small_models
-
-PROMPTS = [fact.question for fact in small_models.facts()]
 
 
 def least(lm) -> int:
@@ -24,7 +23,7 @@ def file(tmp_path):
 
 
 def test_a_long_text_is_read_as_far_as_asked(lm, file):
-    found = text_for_moments(lm, file, PROMPTS, least(lm) + 64, 16, seed=3)
+    found = text_for_moments(lm, file, least(lm) + 64, 16, seed=3)
     count = (least(lm) + 64) // 16
     assert torch.equal(found.windows, windows(file, lm.tokenizer, 16, count, 3, "second moments"))
     assert (found.read, found.written) == (count * 16, 0)
@@ -33,20 +32,28 @@ def test_a_long_text_is_read_as_far_as_asked(lm, file):
 def test_the_model_fills_up_a_short_text(lm, tmp_path):
     path = tmp_path / "short.txt"
     path.write_text("\n\n".join(small_models.SENTENCES[:4]), encoding="utf-8")
-    found = text_for_moments(lm, path, PROMPTS, 10_000, 16, seed=3)
+    found = text_for_moments(lm, path, 10_000, 16, seed=3)
     assert 0 < found.read < least(lm) <= found.read + found.written == found.windows.numel()
     assert found.windows.shape[1] == 16
 
 
-def test_without_a_text_the_model_goes_on_from_the_prompts(lm):
-    found = text_for_moments(lm, None, PROMPTS, 10_000, 16, seed=3)
-    assert found.read == 0 and least(lm) <= found.written < least(lm) + 16
-    encoded = [tuple(lm.tokenizer(prompt)["input_ids"]) for prompt in PROMPTS]
-    assert all(any(ids[:6] == tuple(row[:6]) for ids in encoded) for row in found.windows.tolist())
+def test_without_a_text_the_model_writes_all_of_it(lm):
+    found = text_for_moments(lm, None, 10_000, 16, seed=3)
+    assert found.read == 0 and least(lm) <= found.written < least(lm) + 32
     assert len({tuple(row) for row in found.windows.tolist()}) > 0.9 * len(found.windows)
-    again = text_for_moments(lm, None, PROMPTS, 10_000, 16, seed=3)
+    again = text_for_moments(lm, None, 10_000, 16, seed=3)
     assert torch.equal(found.windows, again.windows)
-    assert not torch.equal(found.windows, text_for_moments(lm, None, PROMPTS, 10_000, 16, seed=4).windows)
+    other = text_for_moments(lm, None, 10_000, 16, seed=4)
+    assert found.windows.tolist() != other.windows.tolist()
+
+
+def test_a_model_that_writes_nothing_asks_for_a_text(lm, monkeypatch):
+    def ends_at_once(*_):
+        raise ModelError("the model ends its texts at their first words")
+
+    monkeypatch.setattr(model_text, "write_documents", ends_at_once)
+    with pytest.raises(ModelError, match=r"no second moments: the model ends .* first words \(--text\)"):
+        text_for_moments(lm, None, 10_000, 16, seed=3)
 
 
 def test_a_text_of_less_than_a_window_is_refused(lm, tmp_path):

@@ -11,7 +11,7 @@ from normgrowth.report.plain_page import COLUMNS, as_markdown, as_text
 from normgrowth.report.vet_page import as_json, page
 from tests.support.first_looks import LAYERS, effects, first_look, refused, trial
 
-TRIALS = (trial("ft", layers=(2, 3, 4), change=1.234), refused("nas", "no room"), trial("rome", ns=None))
+TRIALS = (trial("ft", layers=(2, 3, 4), change=1.234), refused("nas", "no room"), trial("rome", layers=(1, 3), ns=None))
 
 
 def shown(vetted, presets=None):
@@ -46,6 +46,11 @@ def test_what_it_is_and_knows():
     assert "Asked for 400 facts, it says the true object of 120 (30.0%), greedily and in full." in text
     assert "Unedited scores of 40 facts, in percent: ES 20, PS 25, NS 78, S 29." in text
     assert "Perplexity on the text: 31.4 (9,920 tokens)." in text
+    note = "Q4_1 (79%), Q8_0 (21%), turned back into float32"
+    vetted = first_look()
+    quantised = replace(vetted, model=replace(vetted.model, quantisation=note))
+    assert f"Its weights: {note}." in " ".join(shown(quantised)[0].split())
+    assert json.loads(as_json(quantised, "small", "facts.json", {}))["model"]["quantisation"] == note
 
 
 def test_the_trace_has_a_bar_for_each_layer():
@@ -65,7 +70,7 @@ def test_the_first_layers_mlp_is_not_taken_for_the_place_of_a_fact():
     text, _ = shown(first_look(trace=average([effects(0)._replace(mlp=(0.3, 0.25, 0.1, 0.2, *[0.0] * 8))])))
     rows = rows_of(text, "layer")
     assert rows[1][-1] == "peak" and rows[4][-4:] == ["peak", "beyond", "0,", "default"]
-    assert "Beyond it, the MLPs around layer 3 bring most back, 0.200." in " ".join(text.split())
+    assert "Beyond it, the MLPs around layer 3 bring back the most, 0.200." in " ".join(text.split())
     assert "Beyond it" not in shown(first_look())[0]
 
 
@@ -83,8 +88,8 @@ def test_every_editor_has_its_row():
     assert unedited == ["unedited", "25", "30", "80", "35"]
     assert rows[0] == ["ft", "2-4", "100", "80", "75", "84", "0.04", "123", "2.5"]
     assert rows[1] == ["nas", "3", "–", "–", "–", "–", "–", "–", "–", "20", "refused"]
-    assert rows[2] == ["rome", "3", "100", "80", "–", "–", "0.04", "10", "2.5"]
-    assert "| rome | 3 | 100 | 80 | – | – | 0.04 | 10 | 2.5 |  |" in markdown
+    assert rows[2] == ["rome", "1,", "3", "100", "80", "–", "–", "0.04", "10", "2.5"]
+    assert "| rome | 1, 3 | 100 | 80 | – | – | 0.04 | 10 | 2.5 |  |" in markdown
     assert "second moments are of 50,000 tokens of the text." in " ".join(text.split())
     presets = shown(first_look(*TRIALS), {"rome": "easyedit"})[0]
     assert "at default settings; rome by the preset of easyedit. Scores" in " ".join(presets.split())

@@ -177,6 +177,16 @@ def test_rules_of_llama_3_begin_texts_and_take_whole_words(imported, stated, beg
     assert tokenizer(UNMERGED)["input_ids"] == [0] * begins + whole
 
 
+@pytest.mark.parametrize("blank", [True, False])
+@pytest.mark.parametrize(("stated", "begins"), [(True, True), (False, False), (None, True)])
+def test_pieces_have_the_ids_that_the_file_means(imported, stated, begins, blank):
+    fields = {} if blank else {"tokenizer.ggml.add_space_prefix": False}
+    small = Small(sentencepiece=True, rules="default", begins=stated, fields=fields)
+    tokenizer = load_model(imported(small)).tokenizer
+    for text in [text for text in TEXTS if text]:
+        assert tokenizer(text)["input_ids"] == [1] * begins + gguf_files.ids_of_pieces(text, blank), text
+
+
 @pytest.mark.parametrize("rules", ["chatglm-bpe", "default", None])
 def test_rules_that_transformers_does_not_know_are_refused(tmp_path, refused, rules):
     path = tmp_path / "model.gguf"

@@ -67,7 +67,8 @@ def test_a_study_is_planned_from_the_files_header(file, site, place):
     plan = Plan(study)
     assert set(plan.editor("tiny", "memit").settings.layers) <= set(range(LAYERS))
     assert [row.editor for row in costs(study)] == STUDY["editors"]
-    assert "import_gguf" in {request.what for request in requests(plan)}
+    (asked,) = [request for request in requests(plan) if request.what == "import_gguf"]
+    assert asked.megabytes == 2000 + 4 * weights_megabytes(study, "tiny") and asked.gpus == 0
     assert f"no preset names {'tiny'}" in (plan.notice or "")
 
 

@@ -8,6 +8,7 @@ import pytest
 from normgrowth.errors import StudyError
 from normgrowth.facts.almanac.records import almanac_records
 from normgrowth.study import presets
+from normgrowth.study.checks import lengths_asked
 from normgrowth.study.costs import costs
 from normgrowth.study.downloads import Download, every_download, needed_downloads, needed_models, published_sets
 from normgrowth.study.inputs import editable_facts, layers_of, weights_megabytes
@@ -225,3 +226,20 @@ def test_zsre_is_counted_as_it_is_read(tmp_path):
     source = {"kind": "local", "path": str(tmp_path / "zsre.json"), "format": "zsre"}
     with pytest.raises(StudyError, match="edits is 200: 'web' holds 3 facts"):
         load_study(laid_over(STUDY, of_web("fact", source)))
+
+
+def test_a_model_that_writes_a_text_is_needed_where_the_text_is_read():
+    writer = {"kind": "hub", "repo": "owner/writer", "revision": REVISION, "layers": 4}
+    changes = {
+        "model_sources": {"writer": writer},
+        "text_sources": {"written": {"kind": "generated", "model": "writer", "document_tokens": 32}},
+    }
+    read, unread = (load_study(laid_over(STUDY, changes | more)) for more in ({"heldout_text": "written"}, {}))
+    assert "writer" in needed_models(read) and "writer" not in needed_models(unread)
+    assert lengths_asked(read, "writer")["text_sources.written.document_tokens"] == 32
+    assert "text_sources.written.document_tokens" not in lengths_asked(unread, "writer")
+
+
+def test_a_text_by_an_unknown_model_is_refused():
+    wrong = {"text_sources": {"written": {"kind": "generated", "model": "nobody"}}}
+    assert message(wrong).startswith("text_sources.written.model: model 'nobody' is unknown")

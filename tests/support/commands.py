@@ -40,6 +40,15 @@ class Workbench:
             words += map(str, value) if isinstance(value, list | tuple) else [] if value is True else [str(value)]
         return cli.main(words)
 
+    def edited_and_measured(self, results: Path, **names: object) -> None:
+        """A run of two edits below `results`, measured before them and at its end."""
+        run, measured = results / "runs/model/e/order-0", results / "measurements/model"
+        assert self.run("edit", **names, chain=run) == 0
+        unedited = names | {"editor-name": "unedited"}
+        assert self.run("measure", **unedited, out=measured / "unedited/order-0/after-0") == 0
+        step = {"step": 2, "chain": run, "segments": 1}
+        assert self.run("measure", **names, **step, out=measured / "e/order-0/after-2") == 0
+
     def statistics(self) -> Path:
         """Second moments of every layer."""
         path = self.folder / "moments.safetensors"

@@ -36,7 +36,7 @@ def first_look(*trials: Trial, peak=3, traced=8, **changes) -> Vetted:
     """A model that knows its facts and can be edited, but for what is said."""
     return replace(
         Vetted(
-            model=Sheet("GPT2LMHeadModel", LAYERS, 768, 3072, 124_000_000, ("float32",), 1024, post_norms=0),
+            model=Sheet("GPT2LMHeadModel", LAYERS, 768, 3072, 124_000_000, ("float32",), None, 1024, post_norms=0),
             seed=0,
             knowledge=Knowledge(asked=400, said=120, scored=40, scores=scores(0.2, 0.25, 0.78)),
             perplexity=Perplexity(31.4, 9_920),

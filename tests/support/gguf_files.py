@@ -11,14 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import regex
-from gguf import GGMLQuantizationType, GGUFWriter, quants
+from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter, quants
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from tests.support.small_models import BREAK, SENTENCES
 
 LAYERS, WIDTH, KEYS, HEADS, KV_HEADS, CONTEXT = 2, 64, 96, 4, 2, 64
-CONTROL, NORMAL = 3, 1
+NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
 """Types of tokens in the format."""
+
+BLANK = "▁"
+"""Sign of a blank in SentencePiece's vocabularies."""
 
 TEXT = (*SENTENCES, "In 1999,  12 345 of 1000\n  2010  x  = y\n\n\tand   so   on", "It isn't  café naïve  ½ 你好 🙂")
 GPT2 = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
@@ -72,6 +75,34 @@ def ids(text: str, digits_alone: bool = False, whole_words: bool = False) -> lis
     return found
 
 
+@cache
+def pieces() -> dict[str, float]:
+    """Tokens of a small SentencePiece vocabulary in the order of their ids, with scores; earlier merges score more."""
+    bpe = Tokenizer(models.BPE())
+    trainer = trainers.BpeTrainer(vocab_size=240, show_progress=False)
+    bpe.train_from_iterator([text.replace(" ", BLANK) for text in SENTENCES], trainer)
+    stated = json.loads(bpe.to_str())["model"]
+    merged = {"".join(pair): -float(rank) for rank, pair in enumerate(stated["merges"])}
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    letters = [token for token in stated["vocab"] if len(token) == 1]
+    return dict.fromkeys(special, 0.0) | merged | dict.fromkeys(letters, -1000.0)
+
+
+def ids_of_pieces(text: str, blank: bool) -> list[int]:
+    """Ids of a text in the small SentencePiece vocabulary: the best adjacent pair is joined until none is a token."""
+    scores = pieces()
+    numbers = {token: number for number, token in enumerate(scores)}
+    parts = list((BLANK * blank + text).replace(" ", BLANK))
+    while True:
+        pairs = [(-scores[a + b], i) for i, (a, b) in enumerate(pairwise(parts)) if a + b in scores]
+        if not pairs:
+            break
+        _, at = min(pairs)
+        parts[at : at + 2] = ["".join(parts[at : at + 2])]
+    bytes_of = lambda part: [numbers[f"<0x{byte:02X}>"] for byte in part.encode()]  # noqa: E731
+    return [number for part in parts for number in ([numbers[part]] if part in numbers else bytes_of(part))]
+
+
 def _spelling_of_bytes() -> dict[int, str]:
     """Characters that stand for bytes: printable ones for themselves, others from 256 on in their order."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -88,16 +119,22 @@ class Small:
     tied: bool = True
     rules: str | None = "gpt-2"
     begins: bool | None = False  # `add_bos_token`; None leaves it out
-    fields: Mapping[str, object] = field(default_factory=dict)  # further ones, texts and whole numbers
+    fields: Mapping[str, object] = field(default_factory=dict)  # further ones: texts, truth values, whole numbers
     more: Mapping[str, np.ndarray] = field(default_factory=dict)  # further tensors
     without: Sequence[str] = ()  # tensors left out
     architecture: str = "llama"
+    sentencepiece: bool = False  # the tokenizer's kind; byte-level otherwise
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens."""
+        return len(pieces() if self.sentencepiece else vocabulary()[0])
 
     def matrices(self) -> dict[str, np.ndarray]:
         """Random values of all tensors, in float32, by transformers' names."""
         rng = np.random.default_rng(self.seed)
         draw = lambda *shape: rng.normal(0, 0.15, shape).astype(np.float32)  # noqa: E731
-        n_tokens, head = len(vocabulary()[0]), WIDTH // HEADS
+        n_tokens, head = self.n_tokens, WIDTH // HEADS
         found = {"model.embed_tokens.weight": draw(n_tokens, WIDTH), "model.norm.weight": 1 + draw(WIDTH)}
         if not self.tied:
             found["lm_head.weight"] = draw(n_tokens, WIDTH)
@@ -130,7 +167,6 @@ class Small:
 
     def write(self, path: Path) -> str:
         """Write the file; return its SHA-256."""
-        tokens, merges = vocabulary()
         writer = GGUFWriter(path, self.architecture)
         writer.add_context_length(CONTEXT)
         writer.add_embedding_length(WIDTH)
@@ -141,19 +177,15 @@ class Small:
         writer.add_layer_norm_rms_eps(1e-5)
         writer.add_rope_freq_base(10000.0)
         writer.add_rope_dimension_count(WIDTH // HEADS)
-        writer.add_vocab_size(len(tokens))
-        writer.add_tokenizer_model("gpt2")
+        writer.add_vocab_size(self.n_tokens)
+        (_write_pieces if self.sentencepiece else _write_vocabulary)(writer)
         if self.rules is not None:
             writer.add_tokenizer_pre(self.rules)
-        writer.add_token_list(sorted(tokens, key=tokens.__getitem__))
-        writer.add_token_types([CONTROL, *[NORMAL] * (len(tokens) - 1)])
-        writer.add_token_merges([" ".join(pair) for pair in merges])
-        writer.add_bos_token_id(0)
-        writer.add_eos_token_id(0)
         if self.begins is not None:
             writer.add_add_bos_token(self.begins)
         for key, value in self.fields.items():
-            writer.add_string(key, value) if isinstance(value, str) else writer.add_uint32(key, value)
+            kind = {str: GGUFValueType.STRING, bool: GGUFValueType.BOOL, int: GGUFValueType.UINT32}[type(value)]
+            writer.add_key_value(key, value, kind)
         for name, values in self.matrices().items():
             if name not in self.without:
                 kind = GGMLQuantizationType[self.kind_of(name, values)]
@@ -165,6 +197,27 @@ class Small:
         writer.write_tensors_to_file()
         writer.close()
         return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _write_vocabulary(writer: GGUFWriter) -> None:
+    tokens, merges = vocabulary()
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(sorted(tokens, key=tokens.__getitem__))
+    writer.add_token_types([CONTROL, *[NORMAL] * (len(tokens) - 1)])
+    writer.add_token_merges([" ".join(pair) for pair in merges])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(0)
+
+
+def _write_pieces(writer: GGUFWriter) -> None:
+    scores = pieces()
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(list(scores))
+    writer.add_token_scores(list(scores.values()))
+    writer.add_token_types([UNKNOWN, CONTROL, CONTROL, *[BYTE] * 256, *[NORMAL] * (len(scores) - 259)])
+    writer.add_unk_token_id(0)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
 
 
 def meaning(stored: np.ndarray, kind: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A sentence of each of many scripts, tokenizers for them, and small models that have learnt a sentence by heart."""
 
+from collections import Counter
 from functools import cache
 from typing import NamedTuple
 
@@ -95,11 +96,14 @@ def tokenizer_of(kind: str, texts: tuple[str, ...], merges: int = 200) -> PreTra
     bpe.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
+    # Chosen here: of characters that are equally frequent, the trainer keeps other ones each time.
+    counts = Counter("".join(texts).replace(" ", ""))
+    kept = sorted(counts, key=lambda character: (-counts[character], character))[: merges // 4 - 1]
     trainer = trainers.BpeTrainer(
         vocab_size=257 + merges,
         special_tokens=[BREAK, *(f"<0x{byte:02X}>" for byte in range(256))],
-        initial_alphabet=["▁"],
-        limit_alphabet=merges // 4,
+        initial_alphabet=["▁", *kept],
+        limit_alphabet=1 + len(kept),
         show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)

@@ -205,7 +205,7 @@ rule import_gguf:
     threads: 1
     resources:
         **ON_CPU,
-        mem_mb=memory,
+        mem_mb=memory_to_import,
         runtime=growing(MINUTES["import_gguf"]),
     params:
         *closure("normgrowth.commands.import_gguf"),

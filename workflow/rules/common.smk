@@ -48,7 +48,8 @@ from normgrowth.study.inputs_of_runs import BEFORE, RELATIVE, Files, threshold_o
 from normgrowth.study.checks import lengths_asked
 from normgrowth.study.parameters import fixed, flat, flat_editor, in_slots, names_of, prefixed, said, varying
 from normgrowth.study.downloads import every_download, format_of, needed_downloads, needed_models, texts_written
-from normgrowth.study.requests import MINUTES, ONE_PROCESS, megabytes, minutes_of_checkpoint, minutes_of_segment
+from normgrowth.study.requests import MINUTES, ONE_PROCESS, megabytes, megabytes_to_import
+from normgrowth.study.requests import minutes_of_checkpoint, minutes_of_segment
 from normgrowth.training.training_settings import InterventionTraining
 
 
@@ -117,6 +118,11 @@ def growing(amount):
 def memory(wildcards, attempt):
     """Megabytes of a job with a model."""
     return attempt * megabytes_of(wildcards.model)
+
+
+def memory_to_import(wildcards, attempt):
+    """Megabytes of a job that turns a GGUF file into float32."""
+    return attempt * megabytes_to_import(STUDY, wildcards.model)
 
 
 def minutes_to_edit(wildcards, attempt):

@@ -1,7 +1,6 @@
 """Take a first look at any model: what it knows, where its facts sit, which editors work, and what to set."""
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,9 +12,8 @@ from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.editors.settings import HYPERNETWORK, ControlSettings
 from normgrowth.errors import StudyError
 from normgrowth.facts.importing import take_facts
-from normgrowth.facts.records import Fact, read_facts
+from normgrowth.facts.records import facts_of
 from normgrowth.io.atomic import whole_or_not_at_all
-from normgrowth.io.documents import write_json
 from normgrowth.jobs.job import Positional
 from normgrowth.jobs.on_model import OnModel
 from normgrowth.measure.measure_settings import Measure
@@ -76,7 +74,7 @@ def run(job: Vet) -> None:
     from normgrowth.report.vet_page import as_json, page
     from normgrowth.sources.text import documents
 
-    facts = _read(job.facts_file, job.format)
+    facts = facts_of(take_facts(job.facts_file, job.format, None).records, job.facts_file)
     if job.text:
         documents(job.text)  # refused now rather than after the model is loaded
     lm = job.load()
@@ -100,21 +98,6 @@ def run(job: Vet) -> None:
             with whole_or_not_at_all(path) as partial:
                 partial.write_text(content, encoding="utf-8")
     print(as_text(page(*said)))
-
-
-def _read(path: Path, schema: str) -> list[Fact]:
-    """The facts of a user's file.
-
-    Raises:
-        FactError: naming the record and the field at fault.
-    """
-    taken = take_facts(path, schema, None)
-    if schema == "counterfact":
-        return read_facts(path)
-    with tempfile.TemporaryDirectory() as folder:
-        converted = Path(folder) / "facts.json"
-        write_json(converted, taken.records)
-        return read_facts(converted)
 
 
 def _by_default(kind: str, model: str, n_layers: int) -> ChosenEditor:

@@ -72,7 +72,16 @@ def read_facts(path: Path | str) -> list[Fact]:
     Raises:
         FactError: naming the record and the field at fault.
     """
-    return [_fact(record, f"{path}: record {index}") for index, record in enumerate(read_records(path))]
+    return facts_of(read_records(path), path)
+
+
+def facts_of(records: Iterable[dict], path: Path | str) -> list[Fact]:
+    """Facts of records in CounterFact's schema, which come from the file `path`.
+
+    Raises:
+        FactError: naming the record and the field at fault.
+    """
+    return [_fact(record, f"{path}: record {index}") for index, record in enumerate(records)]
 
 
 def check_records(records: list[dict], path: Path | str) -> None:

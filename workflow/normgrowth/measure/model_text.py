@@ -1,29 +1,26 @@
 """Text for second moments: of a file, and where that is missing or too short, by the model itself."""
 
-from collections.abc import Sequence
+import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from normgrowth.errors import ArtefactError
-from normgrowth.lm.generate import go_on
+from normgrowth.errors import ArtefactError, ModelError
+from normgrowth.lm.free_text import write_documents
 from normgrowth.lm.model import LanguageModel
-from normgrowth.lm.tokens import encode
-from normgrowth.progress import Progress
 from normgrowth.seeds import derive
 from normgrowth.sources.text import documents, windows
 
 TOKENS_PER_UNIT = 10
 """Least tokens for a second moment, in units of the keys' width."""
 
-OPENING = 6
-"""Tokens of a prompt that the model goes on from, where it writes the text itself."""
+DOCUMENT_TOKENS = 256
+"""Most tokens of a document that the model writes."""
 
 TOP_K = 50
-"""Most probable tokens that this text is drawn from."""
-
-ROWS_PER_PASS = 32
+"""Most probable tokens that its text is drawn from."""
 
 
 class Text(NamedTuple):
@@ -34,20 +31,16 @@ class Text(NamedTuple):
     written: int  # tokens that the model wrote itself
 
 
-def text_for_moments(
-    lm: LanguageModel, file: Path | None, prompts: Sequence[str], tokens: int, window: int, seed: int
-) -> Text:
-    """Windows of text for second moments.
+def text_for_moments(lm: LanguageModel, file: Path | None, tokens: int, window: int, seed: int) -> Text:
+    """Windows of text for second moments: `TOKENS_PER_UNIT` tokens for each unit of a key's width, or more.
 
     Args:
-        file: text that is read first; None for none.
-        prompts: texts from whose first tokens the model goes on, to fill up to `TOKENS_PER_UNIT` tokens for each unit
-            of a key's width.
+        file: text that is read first, so many `tokens` of it or as many as are needed; None for none.
         tokens: wanted of the file.
 
     Raises:
         ArtefactError: when the file is no text, or holds less than a window.
-        ModelError: when a window is longer than the model's context.
+        ModelError: when a window is longer than the model's context, or the model writes no text.
     """
     least = TOKENS_PER_UNIT * max(projection.matrix.shape[1] for projection in lm.anatomy.down_projections)
     parts: list[torch.Tensor] = []
@@ -55,9 +48,9 @@ def text_for_moments(
         count = windows_in(lm, file, window, max(tokens, least))
         parts.append(windows(file, lm.tokenizer, window, count, seed, "second moments"))
     read = sum(part.numel() for part in parts)
-    if read < least:
-        parts.append(_written(lm, prompts, window, -(-(least - read) // window), seed))
-    return Text(torch.cat(parts), read, sum(part.numel() for part in parts) - read)
+    while (there := sum(part.numel() for part in parts)) < least:
+        parts.append(_written(lm, least - there, window, derive(seed, "text by the model", len(parts))))
+    return Text(torch.cat(parts), read, there - read)
 
 
 def windows_in(lm: LanguageModel, file: Path, window: int, tokens: int) -> int:
@@ -77,16 +70,23 @@ def windows_in(lm: LanguageModel, file: Path, window: int, tokens: int) -> int:
     return max(1, min(found, tokens) // window)
 
 
-def _written(lm: LanguageModel, prompts: Sequence[str], window: int, count: int, seed: int) -> torch.Tensor:
-    """Windows [count, window] that the model writes, going on from the first tokens of one prompt after the other."""
-    encoded = [encode(lm.tokenizer, prompt).ids for prompt in prompts]
-    opening = min(OPENING, window - 1, max(map(len, encoded)))
-    openings = [ids[:opening] for ids in encoded if len(ids) >= opening]
-    rows: list[list[int]] = []
-    with Progress(count, "windows of text by the model itself") as progress:
-        for start in range(0, count, ROWS_PER_PASS):
-            part = [openings[number % len(openings)] for number in range(start, min(start + ROWS_PER_PASS, count))]
-            followed = go_on(lm, part, window - opening, TOP_K, derive(seed, "text by the model", start))
-            rows += [[*begun, *more] for begun, more in zip(part, followed, strict=True)]
-            progress.update(len(part))
-    return torch.tensor(rows)
+def _written(lm: LanguageModel, tokens: int, window: int, seed: int) -> torch.Tensor:
+    """Windows [count, window] of text that the model writes, of about so many tokens.
+
+    Raises:
+        ModelError: when the model ends its texts at once.
+    """
+    wanted = max(tokens, 2 * window)
+    said = f"the model writes {wanted:,} tokens of text for second moments; a longer --text would spare this"
+    print(said, file=sys.stderr, flush=True)
+    length = DOCUMENT_TOKENS if lm.context is None else min(DOCUMENT_TOKENS, lm.context)
+    try:
+        texts = write_documents(lm, wanted, length, TOP_K, seed)
+    except ModelError as error:
+        raise ModelError(f"no second moments: {error} (--text)") from error
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "written.txt"
+        file.write_text("\n\n".join(texts) + "\n", encoding="utf-8")
+        # Read again, so that text of the model is cut as any other.
+        count = windows_in(lm, file, window, tokens + window)
+        return windows(file, lm.tokenizer, window, count, seed, "second moments")

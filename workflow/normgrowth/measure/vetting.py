@@ -28,7 +28,8 @@ from normgrowth.measure.trial_edits import (
     try_editor,
 )
 from normgrowth.progress import Progress
-from normgrowth.sources.checkpoint_files import model_files, tensors_of
+from normgrowth.sources.checkpoint_files import MANIFEST, model_files, tensors_of
+from normgrowth.sources.manifest import quantisation
 from normgrowth.sources.text import windows
 
 ASKED_FACTS = 400
@@ -65,6 +66,7 @@ class Sheet:
     key_width: int  # of what down-projections read
     parameters: int
     stored_as: tuple[str, ...]  # types of the numbers in its files
+    quantisation: str | None  # how its weights were quantised before that, where the manifest says that they were
     context: int | None
     post_norms: int  # layers whose MLP has a norm behind it
 
@@ -126,6 +128,7 @@ def sheet(folder: Path, lm: LanguageModel) -> Sheet:
         key_width=max(projection.matrix.shape[1] for projection in lm.anatomy.down_projections),
         parameters=sum(parameter.numel() for parameter in lm.model.parameters()),
         stored_as=tuple(sorted(STORED.get(name, name) for name in stored)),
+        quantisation=quantisation(folder) if (folder / MANIFEST).exists() else None,
         context=lm.context,
         post_norms=sum(norm is not None for norm in lm.post_norms),
     )
@@ -211,6 +214,5 @@ def _gather(
     layers = layers_with_moments(chosen)
     if not layers:
         return Gathered(contexts, {}, tuple(facts), asked.seed), None
-    prompts = [prompt for fact in facts for prompt in (fact.question, *fact.paraphrases, *fact.neighbours)]
-    text = text_for_moments(lm, asked.text, prompts, asked.moment_tokens, asked.window, asked.seed)
+    text = text_for_moments(lm, asked.text, asked.moment_tokens, asked.window, asked.seed)
     return Gathered(contexts, gather_moments(lm, text.windows, layers), tuple(facts), asked.seed), text

@@ -47,7 +47,7 @@ DOUBLED = 3.0
 
 
 class Verdict(NamedTuple):
-    """Whether sequential results on the model will mean something, and why."""
+    """Answer to whether sequential results on the model will mean something, with the reason."""
 
     level: Literal["yes", "little", "no"]
     text: str

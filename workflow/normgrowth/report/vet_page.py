@@ -68,6 +68,7 @@ def _sheet(vetted: Vetted) -> str:
         f"{parameters} parameters, stored as {' and '.join(model.stored_as)} and edited as float32; context "
         f"{'without bound' if model.context is None else f'{model.context:,} tokens'}; "
         f"{norms.get(model.post_norms, f'a norm stands behind {model.post_norms} of its MLPs')}."
+        + (f" Its weights: {model.quantisation}." if model.quantisation else "")
     )
 
 
@@ -118,10 +119,10 @@ def _trace(trace: AverageEffects, vetted: Vetted) -> str:
         f"On {trace.facts} facts that the model says, noise on the subject's embeddings takes the true object's "
         f"probability from {trace.clean:.3f} to {trace.corrupted:.3f} (causal trace, arXiv 2202.05262: "
         f"{vetted.noise_samples} draws, standard deviation {vetted.noise:.3g}, three times that of the embeddings). "
-        f"Clean outputs of the MLPs around layer {trace.peak} bring most of it back, {value:.3f}"
+        f"Of clean outputs of MLPs, those around layer {trace.peak} bring back the most, {value:.3f}"
         f"{'' if error is None else f' ± {error:.3f} (standard error)'}; {trace.agreeing} of the {trace.facts} facts "
-        f"have their own peak there.{_beyond(trace)} Of the residual stream, the state behind layer {residual} brings "
-        "most back."
+        f"have their own peak there.{_beyond(trace)} Of the residual stream, the state behind layer {residual} "
+        "brings back the most."
     )
 
 
@@ -132,7 +133,7 @@ def _beyond(trace: AverageEffects) -> str:
         return ""
     return (
         " Among them is the first layer's, which reads little more than the token itself: it puts the subject's name "
-        f"back rather than what the model knows of it. Beyond it, the MLPs around layer {beyond} bring most back, "
+        f"back rather than what the model knows of it. Beyond it, the MLPs around layer {beyond} bring back the most, "
         f"{trace.mlp[beyond].value:.3f}."
     )
 
@@ -171,7 +172,9 @@ def _text_of_moments(vetted: Vetted) -> str:
 
 
 def _row(trial: Trial) -> list[str]:
-    layers = f"{trial.layers[0]}" if len(trial.layers) == 1 else f"{trial.layers[0]}-{trial.layers[-1]}"
+    first, last = trial.layers[0], trial.layers[-1]
+    run = len(trial.layers) > 1 and trial.layers == tuple(range(first, last + 1))
+    layers = f"{first}-{last}" if run else ", ".join(map(str, trial.layers))
     change = None if trial.change is None else 100 * trial.change
     measured = [_short(value) for value in (trial.loss, change, trial.seconds)]
     refused = f"{trial.asked - trial.made} refused" if trial.made < trial.asked else ""

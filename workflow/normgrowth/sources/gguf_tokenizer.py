@@ -3,14 +3,14 @@
 A GGUF file holds a vocabulary, and names the rules by which texts are split before it is applied
 (`tokenizer.ggml.pre`). transformers knows some of these rules and reads all other byte-level vocabularies by GPT-2's.
 What it leaves out follows llama.cpp (src/llama-vocab.cpp) here: digits that stand alone, whole words that are tokens
-whatever the merges say, and the token before texts. Rules that neither knows are refused, since every number of an
-edited model depends on its ids.
+whatever the merges say, the token before texts, and the blank before SentencePiece's. Rules that neither knows are
+refused, since every number of an edited model depends on its ids.
 """
 
 from pathlib import Path
 from typing import Any
 
-from tokenizers import pre_tokenizers
+from tokenizers import normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from normgrowth.errors import ModelError
@@ -37,6 +37,9 @@ WHOLE_WORDS = frozenset(
     }
 )
 """Rules under which a word that is a token is that token, and texts begin with the beginning's token by default."""
+
+BLANK = "▁"
+"""Sign of a blank in SentencePiece's vocabularies."""
 
 SAMPLES = (
     "The home of Vela Marun is New Delhi.",
@@ -77,10 +80,19 @@ def read_tokenizer(folder: Path, name: str, header: Header) -> PreTrainedTokeniz
             )
         if rules in WHOLE_WORDS:
             backend.model.ignore_merges = True
+    if kind == SENTENCEPIECE:
+        before = [normalizers.Prepend(BLANK)] if header.fields.get("tokenizer.ggml.add_space_prefix", True) else []
+        backend.normalizer = normalizers.Sequence([*before, normalizers.Replace(" ", BLANK)])
+        backend.pre_tokenizer = None
     begins = _begins(header)
     if tokenizer.add_bos_token != begins:
         tokenizer.add_bos_token = begins
-    _require_ends(tokenizer, header, begins)
+    ids, first = tokenizer("a")["input_ids"], header.fields.get("tokenizer.ggml.bos_token_id")
+    if (ids[:1] == [first]) != begins:
+        raise ModelError(
+            f"its texts should {'' if begins else 'not '}begin with token {first} (tokenizer.ggml.bos_token_id), and "
+            f"transformers reads 'a' as {ids}: give the model as transformers saves it (kind: local)"
+        )
     return tokenizer
 
 
@@ -109,20 +121,3 @@ def _begins(header: Header) -> bool:
         header.fields.get("tokenizer.ggml.model") == SENTENCEPIECE
         or header.fields.get("tokenizer.ggml.pre") in WHOLE_WORDS
     )
-
-
-def _require_ends(tokenizer: Any, header: Header, begins: bool) -> None:
-    """Refuse a tokenizer that begins texts otherwise than the file says, by its first token or by a blank."""
-    ids, first = tokenizer("a")["input_ids"], header.fields.get("tokenizer.ggml.bos_token_id")
-    if (ids[:1] == [first]) != begins:
-        raise ModelError(
-            f"its texts should {'' if begins else 'not '}begin with token {first} (tokenizer.ggml.bos_token_id), and "
-            f"transformers reads 'a' as {ids}: give the model as transformers saves it (kind: local)"
-        )
-    if header.fields.get("tokenizer.ggml.model") == SENTENCEPIECE:
-        blank = header.fields.get("tokenizer.ggml.add_space_prefix", True)
-        if tokenizer.tokenize("a")[0].startswith("▁") != blank:
-            raise ModelError(
-                f"its texts should {'' if blank else 'not '}begin with a blank (tokenizer.ggml.add_space_prefix), and "
-                "transformers reads them otherwise: give the model as transformers saves it (kind: local)"
-            )

@@ -12,7 +12,7 @@ from normgrowth.layout import HELDOUT_SUFFIX
 from normgrowth.lm.context_length import Asked, too_long
 from normgrowth.study import presets
 from normgrowth.study.chosen_editors import choose, controlled_editor, settings_faults
-from normgrowth.study.downloads import published_sets, texts_written
+from normgrowth.study.downloads import published_sets, texts_to_write, texts_written
 from normgrowth.study.inputs import ASSETS, context_of, editable_facts, layers_of, local_path
 from normgrowth.study.messages import unknown
 from normgrowth.study.sections import (
@@ -47,7 +47,7 @@ def lengths_asked(study: Study, model: str) -> Asked:
         asked["measure.generation_tokens"] = study.measure.generation_tokens
     if _needs_second_moments(study, model):
         asked["second_moments.window"] = study.second_moments.window
-    for name, text in texts_written(study).items():
+    for name, text in texts_to_write(study).items():
         if text.model == model:
             asked[f"text_sources.{name}.document_tokens"] = text.document_tokens
     for name, what in study.interventions.items():

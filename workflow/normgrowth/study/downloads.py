@@ -16,6 +16,7 @@ from normgrowth.study.sections import (
     LocalFacts,
     PublishedFacts,
     TextSource,
+    TrainedIntervention,
     UrlFacts,
     UrlText,
     World,
@@ -93,7 +94,7 @@ def every_download(study: Study) -> dict[str, Download]:
 
 def needed_models(study: Study) -> set[str]:
     """Names of the models that a study reads: those it edits, compares, or lets write its texts."""
-    models = {*study.models, *(text.model for text in texts_written(study).values())}
+    models = {*study.models, *(text.model for text in texts_to_write(study).values())}
     for what in study.interventions.values():
         models |= {what.base, what.result} if isinstance(what, CheckpointDifference) else set()
     return models
@@ -104,15 +105,29 @@ def texts_written(study: Study) -> dict[str, GeneratedText]:
     return {name: text for name, text in study.text_sources.items() if isinstance(text, GeneratedText)}
 
 
+def texts_to_write(study: Study) -> dict[str, GeneratedText]:
+    """Those of `texts_written` that the study reads."""
+    read = _texts_read(study)
+    return {name: text for name, text in texts_written(study).items() if name in read}
+
+
 def needed_downloads(study: Study) -> list[str]:
     """Paths of the files of the web that this study's facts and texts are made from, sorted."""
-    trained_on = [
+    facts = {study.facts, *(what.facts for what in _trained_on(study) if what.facts)}
+    sources: list[FactSource | TextSource] = [study.fact_sources[name] for name in facts]
+    sources += [study.text_sources[name] for name in _texts_read(study).intersection(study.text_sources)]
+    return sorted({file.path for source in sources for file in downloads_of(source)})
+
+
+def _texts_read(study: Study) -> set[str]:
+    """Names of the texts that the study's jobs read."""
+    return {study.text, study.heldout_text, *(what.text for what in _trained_on(study) if what.text)}
+
+
+def _trained_on(study: Study) -> list[TrainedIntervention]:
+    """Interventions that train a model of the study."""
+    return [
         what
         for what in study.interventions.values()
         if not isinstance(what, CheckpointDifference) and (what.models is None or set(what.models) & set(study.models))
     ]
-    facts = {study.facts, *(what.facts for what in trained_on if what.facts)}
-    texts = {study.text, study.heldout_text, *(what.text for what in trained_on if what.text)}
-    sources: list[FactSource | TextSource] = [study.fact_sources[name] for name in facts]
-    sources += [study.text_sources[name] for name in texts.intersection(study.text_sources)]
-    return sorted({file.path for source in sources for file in downloads_of(source)})

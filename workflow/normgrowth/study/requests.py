@@ -7,7 +7,7 @@ from typing import NamedTuple
 from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS
 from normgrowth.errors import StudyError
 from normgrowth.study import costs
-from normgrowth.study.downloads import texts_written
+from normgrowth.study.downloads import texts_to_write
 from normgrowth.study.inputs import weights_megabytes
 from normgrowth.study.plan import Plan
 from normgrowth.study.presets import Dimensions
@@ -60,6 +60,11 @@ def megabytes(study: Study, model: str) -> int:
     return 4000 + 2 * weights if study.device == "cuda" else ONE_PROCESS + 1000 + 6 * weights
 
 
+def megabytes_to_import(study: Study, model: str) -> int:
+    """Megabytes of main memory that turning a GGUF file into float32 asks for: it holds three times the weights."""
+    return ONE_PROCESS + 1000 + 4 * weights_megabytes(study, model)
+
+
 def minutes_of_segment(plan: Plan, model: str, editor: str) -> int:
     """Minutes that the job of one segment asks for: `MARGIN` times its expected time, at least `LEAST_MINUTES`.
 
@@ -97,17 +102,16 @@ def requests(plan: Plan) -> list[Request]:
         "known_facts": study.fact_sources[study.facts].known,
         "statistics": SECOND_MOMENTS in needs,
         "hypernetwork": HYPERNETWORK in needs,
-        "write_text": bool(texts_written(study)),
+        "write_text": bool(texts_to_write(study)),
         "single_edits": bool(study.single_edits),
         "intervene": bool(plan.interventions),
         "evaluate": bool(study.ability.tasks),
     }
     found += [Request(rule, MINUTES[rule], most, gpus) for rule, there in asked.items() if there]
-    on_cpu = {
-        "train": bool(plan.trained().keys() & set(study.models)),
-        "import_gguf": any(isinstance(study.model_sources[model], GgufModel) for model in study.models),
-        "null_spaces": NULL_SPACES in needs,
-    }
+    if imported := [model for model in study.models if isinstance(study.model_sources[model], GgufModel)]:
+        largest = max(megabytes_to_import(study, model) for model in imported)
+        found.append(Request("import_gguf", MINUTES["import_gguf"], largest, 0))
+    on_cpu = {"train": bool(plan.trained().keys() & set(study.models)), "null_spaces": NULL_SPACES in needs}
     return found + [Request(rule, MINUTES[rule], most, 0) for rule, there in on_cpu.items() if there]
 
 
