@@ -1,12 +1,13 @@
-"""ES, PS and NS: is the new object preferred on edited prompts, and the true one on prompts that should not change?
+"""ES, PS, NS and RS: is the new object preferred on edited prompts, and the true one where nothing should change?
 
 For a prompt p and an object o, the loss is the mean over o's tokens of -log p(token | p, tokens before), teacher forced
 (ROME, arXiv 2202.05262, section 3.4). On a fact's prompt (ES) and paraphrases (PS) the new object should have the lower
-loss, on neighbours (NS) the true one. Magnitudes are differences of exp(-loss), the wanted object's minus the other's.
-Accuracy asks that every token of the wanted object be the most probable one.
+loss, on neighbours (NS) the true one, and on prompts about other relations of the subject (RS, relation specificity)
+their own object, against the edit's new one. Magnitudes are differences of exp(-loss), the wanted object's minus the
+other's. Accuracy asks that every token of the wanted object be the most probable one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pandas as pd
 import torch
@@ -22,6 +23,9 @@ from normgrowth.lm.tokens import encode_with_target
 UNASKED = {"generation_match": None, "entropy": None}
 """Columns of table `scores` that only free generation fills, with their values where none was asked for."""
 
+KINDS = "epnr"
+"""Kinds of prompts: the edit's own, paraphrases, neighbours, and other relations of the subject."""
+
 TOKENS_PER_PASS = 8192
 """Padded tokens in one forward pass: bounds memory; results do not depend on it beyond rounding."""
 
@@ -30,37 +34,35 @@ def score_facts(lm: LanguageModel, facts: list[Fact]) -> pd.DataFrame:
     """Scores of each fact under the current weights.
 
     Returns:
-        One row per fact: `case_id`, shares `es, ps, ns`, magnitudes `em, pm, nm`, accuracies `ea, pa, na`; a fact
-        without paraphrases or neighbours has NaN there.
+        One row per fact: `case_id`, shares `es, ps, ns, rs`, magnitudes `em, pm, nm, rm`, accuracies `ea, pa, na, ra`;
+        a fact without paraphrases, neighbours or prompts about its subject has NaN there.
     """
     rows = []  # (fact number, kind, sequence of the wanted object, sequence of the other)
     for number, fact in enumerate(facts):
-        for kind, prompts, wanted, other in (
-            ("e", (fact.question,), fact.target_new, fact.target_true),
-            ("p", fact.paraphrases, fact.target_new, fact.target_true),
-            ("n", fact.neighbours, fact.target_true, fact.target_new),
-        ):
-            for prompt in prompts:
-                rows.append(
-                    (
-                        number,
-                        kind,
-                        encode_with_target(lm.tokenizer, prompt, wanted),
-                        encode_with_target(lm.tokenizer, prompt, other),
-                    )
-                )
+        for kind, prompt, wanted, other in _asked(fact):
+            objects = [encode_with_target(lm.tokenizer, prompt, object_) for object_ in (wanted, other)]
+            rows.append((number, kind, objects[0], objects[1]))
     losses = _losses(lm, {sequence for row in rows for sequence in row[2:]})
     prompts = pd.DataFrame(
         [_compare(number, kind, losses[wanted], losses[other]) for number, kind, wanted, other in rows]
     )
     means = prompts.groupby(["fact", "kind"]).mean().unstack("kind")
     scores = pd.DataFrame({"case_id": [fact.case_id for fact in facts]})
-    for kind in "epn":
+    for kind in KINDS:
         for suffix in "sma":
             column = (suffix, kind)
             values = means[column] if column in means.columns else pd.Series(dtype="float64")
             scores[kind + suffix] = values.reindex(range(len(facts))).to_numpy()
     return scores
+
+
+def _asked(fact: Fact) -> Iterator[tuple[str, str, str, str]]:
+    """The kind of each prompt of a fact, the prompt, the object wanted there, and the other one."""
+    new, true = fact.target_new, fact.target_true
+    yield "e", fact.question, new, true
+    yield from (("p", prompt, new, true) for prompt in fact.paraphrases)
+    yield from (("n", prompt, true, new) for prompt in fact.neighbours)
+    yield from (("r", prompt, target, new) for prompt, target in fact.subject_prompts)
 
 
 def _compare(number: int, kind: str, wanted: tuple[float, bool], other: tuple[float, bool]) -> dict:

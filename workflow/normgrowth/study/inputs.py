@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from normgrowth.errors import ModelError
+from normgrowth.facts.almanac.tables import editable_statements
 from normgrowth.facts.importing import subjects_in
 from normgrowth.facts.orthography import caseless_key
 from normgrowth.io.provenance import file_sha256
@@ -21,6 +22,7 @@ from normgrowth.study.sections import (
     FactSource,
     GgufModel,
     HubModel,
+    IncludedFacts,
     LocalModel,
     ModelSource,
     PublishedFacts,
@@ -178,7 +180,7 @@ def weights_megabytes(study: Study, model: str) -> int:
 def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool) -> int | None:
     """Most facts of an edit order, reserved ones included; None for facts that are yet to be fetched.
 
-    Only the subjects of records are read; the import checks the rest.
+    Only the subjects of records are read; the import checks the rest. How many of them a model knows is not known yet.
 
     Raises:
         FactError: when a local file is no list of such records.
@@ -191,6 +193,8 @@ def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool
         published = published_sets()[source.name]
         records = published.subjects if unique_subjects else published.records
         return min(source.limit or records, records)
-    file = Path(local_path(source.path, assets))
-    subjects = subjects_in(file, source.format, source.limit)
+    if isinstance(source, IncludedFacts):
+        subjects = [statement.subject for statement in editable_statements()[: source.limit]]
+    else:
+        subjects = subjects_in(Path(local_path(source.path, assets)), source.format, source.limit)
     return len(set(map(caseless_key, subjects)) if unique_subjects else subjects)
