@@ -1,4 +1,4 @@
-"""Facts that a model knows: those that it completes token by token, out of a small model that was taught some of them."""
+"""Facts that a model knows: those that it completes token by token. A small model is taught some of them."""
 
 import json
 
@@ -76,9 +76,8 @@ def test_a_model_that_knows_none_of_the_facts_is_an_error(folder, tmp_path, caps
     write_json(tmp_path / "facts.json", small_models.records()[TAUGHT:])
     given = ["--model", str(folder / "model"), "--facts", str(tmp_path / "facts.json")]
     assert main(["known-facts", *given, "--out", str(tmp_path / "known.json")]) == 1
-    assert (
-        f"model knows none of the 3 facts of {tmp_path / 'facts.json'}: give more facts or" in capsys.readouterr().err
-    )
+    said = capsys.readouterr().err
+    assert f"model knows none of the 3 facts of {tmp_path / 'facts.json'}: give more facts or" in said
 
 
 def test_a_prompt_that_does_not_fit_is_named(folder, tmp_path, capsys):

@@ -13,6 +13,7 @@ from normgrowth.figures.catalogue import FIGURES
 from normgrowth.figures.render import draw, save
 from normgrowth.figures.style import Style, StyleSettings
 from normgrowth.io.documents import read_json, write_json
+from normgrowth.io.tables import read_table
 from normgrowth.jobs.command_line import parse
 from tests.support import planted
 from tests.support.planted import Run
@@ -215,6 +216,24 @@ def test_the_summary_holds_every_table_as_markdown(study, capsys):
         assert len({line.count(" | ") for line in rows}) == 1 and len(rows) > 2
     call(summary, "--tables", study / "tables")
     assert capsys.readouterr().out == shown
+
+
+def test_specificity_stands_beside_the_other_scores_where_facts_have_it(study, tmp_path, capsys):
+    small = {"edits": 20, "checkpoints": (10, 20), "n_layers": 3, "cases": 20}
+    html = page(results(tmp_path, Run(specificity=0.75, **small), Run(editor="ft", **small)))
+    call(summary, "--tables", tmp_path / "tables")
+    said = capsys.readouterr().out
+    for text in (html, said):
+        assert "RS, relation specificity, is the share" in text
+    assert "<em>RS</em>, relation specificity" in html
+    assert "| ES | PS | NS | S | RS | perplexity |" in said
+    scores = read_table(tmp_path / "tables/scores.parquet", "scores")
+    at_once = scores[(scores["moment"] == "immediate") & (scores["editor"] == "r_rome")]
+    (row,) = (line for line in said.splitlines() if "r_rome | each just after" in line and line.count("|") == 11)
+    assert row.split(" | ")[-2] == f"{100 * at_once['rs'].mean():.1f}"
+    assert next(line.split(" | ")[-2] for line in said.splitlines() if "ft | each just after" in line) == "–"
+    call(summary, "--tables", study / "tables")
+    assert "RS" not in capsys.readouterr().out and "relation specificity" not in page(study)
 
 
 def test_the_summary_of_no_runs_says_so(tmp_path, capsys):

@@ -116,7 +116,8 @@ def single_edits(*runs: Run, facts: int = 20, seed: int = 0) -> pd.DataFrame:
     for run in runs:
         identity = {"study": STUDY, "model": run.model, "editor": run.editor, "order": 0, "step": 1}
         for case in range(facts):
-            rows.append({**identity, "case_id": case, **_score(rng, 0.97, 0.9), "delta_frobenius": 2.0})
+            scored = _score(rng, 0.97, 0.9, run.specificity)
+            rows.append({**identity, "case_id": case, **scored, "delta_frobenius": 2.0})
     schema = SCHEMAS["single_edits"]
     return pa.Table.from_pandas(pd.DataFrame(rows)[schema.names], schema=schema, preserve_index=False).to_pandas()
 

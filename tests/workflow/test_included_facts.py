@@ -1,4 +1,4 @@
-"""Facts that come with the package, and those of them that a model knows: what a change brings about, and a whole run."""
+"""Facts that come with the package, and those that a model knows: what a change brings about, and a whole run."""
 
 import json
 
@@ -86,11 +86,10 @@ def test_more_edits_ask_no_model_again(tree):
 
 @pytest.mark.slow
 def test_a_model_is_edited_with_what_it_knows_of_the_real_world(tmp_path):
-    given = {"real": ALMANAC | {"limit": 60, "known": True}}
     measure = {"fact_probes": 8, "text_probes": 20, "generation_facts": 2, "generation_tokens": 8, "untouched_facts": 4}
     tree = small_study(
         tmp_path / "tree", facts="real", editors=["ft"], edits=10, segment=5, measure=measure,
-        fact_sources={"people": {"kind": "world"}, "real": given["real"]},
+        fact_sources={"people": {"kind": "world"}, "real": ALMANAC | {"limit": 60, "known": True}},
     )  # fmt: skip
     records = [record for record in almanac_records(0, 60) if record["subject_prompts"]][:14]
     teach(tree.folder / "given", records)
@@ -98,7 +97,9 @@ def test_a_model_is_edited_with_what_it_knows_of_the_real_world(tmp_path):
     assert run.returncode == 0, run.stdout
     known = tree.folder / "resources/facts/real/known-by-small.json"
     ids = {record["case_id"] for record in records}
-    assert ids <= {fact.case_id for fact in read_facts(known)} and len(read_facts(known)) < 60
+    assert ids <= {fact.case_id for fact in read_facts(known)}
+    known_facts = len(read_facts(known))
+    assert known_facts < 55
     scores = read_table(tree.folder / "results/demo/tables/scores.parquet", "scores")
     assert set(scores["case_id"]) <= {record["case_id"] for record in json.loads(known.read_text())}
     before = scores[scores["moment"] == "unedited"]
@@ -110,10 +111,10 @@ def test_a_model_is_edited_with_what_it_knows_of_the_real_world(tmp_path):
     assert "edits is 100: 'real' holds 60 facts, and at most 60 can be edited" in refused.stdout
     tree.change_config(edits=55, single_edits=0)
     failed = tree.snakemake("--cores", "2")
-    assert failed.returncode == 1 and "fewer than the 55 edits asked for" in failed.stdout
+    assert failed.returncode == 1 and f"holds {known_facts} facts, fewer than the" in failed.stdout
     known.unlink()
     failed = tree.snakemake("--cores", "2")
-    assert f"small knows {len(ids)} of the 60 facts of resources/facts/real.json" in failed.stdout
+    assert f"small knows {known_facts} of the 60 facts of resources/facts/real.json" in failed.stdout
     assert "and the study needs 55: lower edits" in failed.stdout
 
 

@@ -2,8 +2,9 @@
 
 ES (efficacy), PS (paraphrase) and NS (neighbourhood score) are shares of prompts on which the right object is the more
 probable one: the new object on edit prompts and paraphrases, the true one on neighbours. S is their harmonic mean.
-Columns `es`, `ps` and `ns` of table `scores` hold them, one row per scored fact; `rs` holds RS (relation specificity), the
-share of prompts about other relations of the subject whose objects stay, where facts have such prompts. S is made without it.
+Columns `es`, `ps` and `ns` of table `scores` hold them, one row per scored fact. RS (relation specificity), column
+`rs`, is the share of prompts about other relations of the subject whose objects stay, of facts that have any; it is no
+part of S.
 """
 
 from collections.abc import Sequence

@@ -34,13 +34,13 @@ def run(job: KnownFacts) -> None:
     """
     # torch: kept out of planning and of --help
     from normgrowth.lm.prompt_lengths import require_question
-    from normgrowth.measure.scores import knows
+    from normgrowth.measure.knowledge import says_true_object
 
     facts = read_facts(job.facts)
     lm = job.load()
     for fact in facts:
         require_question(lm, fact)
-    known = knows(lm, facts)
+    known = says_true_object(lm, facts)
     _require_enough(job, [fact for fact, is_known in zip(facts, known, strict=True) if is_known], len(facts))
     records = zip(read_records(job.facts), known, strict=True)
     write_json(job.out, [record for record, is_known in records if is_known])

@@ -39,8 +39,8 @@ class Fact:
     """One counterfactual edit: after it, the model should complete `question` with `target_new`.
 
     Neither the subject nor the targets have blanks at their ends. `normgrowth.facts.orthography.joined` joins a prompt
-    and a target. `neighbours` are prompts about other subjects for which `target_true` holds; `subject_prompts` are about
-    the same subject, and an edit should leave their objects as they are.
+    and a target. `neighbours` are prompts about other subjects for which `target_true` holds; `subject_prompts` are
+    about other relations of the subject, whose objects should stay.
     """
 
     case_id: int
@@ -135,13 +135,8 @@ def _fact(record: dict, where: str) -> Fact:
         alike = "" if new == true else f" but for case, blanks or Unicode form ({true!r})"
         raise FactError(f"{inside}: target_new and target_true are both {new!r}{alike}: there is nothing to edit")
     of_subject = _subject_prompts(record, new, where) if "subject_prompts" in record else ()
-    prompts = [
-        prompt.replace(SUBJECT_SLOT, subject),
-        *paraphrases,
-        *neighbours,
-        *(asked.prompt for asked in of_subject),
-    ]
-    if _targets_bring_a_blank(new, true, prompts, inside):
+    others = [*paraphrases, *neighbours, *(asked.prompt for asked in of_subject)]
+    if _targets_bring_a_blank(new, true, [prompt.replace(SUBJECT_SLOT, subject), *others], inside):
         prompt, paraphrases = with_blank(prompt), tuple(map(with_blank, paraphrases))
         neighbours = tuple(map(with_blank, neighbours))
         of_subject = tuple(SubjectPrompt(with_blank(asked.prompt), asked.target) for asked in of_subject)

@@ -2,12 +2,12 @@
 
 For a prompt p and an object o, the loss is the mean over o's tokens of -log p(token | p, tokens before), teacher forced
 (ROME, arXiv 2202.05262, section 3.4). On a fact's prompt (ES) and paraphrases (PS) the new object should have the lower
-loss, on neighbours (NS) the true one, and on prompts about other relations of the same subject (RS, relation specificity)
-their own object, each time against the edit's new one. Magnitudes are differences of exp(-loss), the wanted object's minus the other's.
-Accuracy asks that every token of the wanted object be the most probable one.
+loss, on neighbours (NS) the true one, and on prompts about other relations of the subject (RS, relation specificity)
+their own object, against the edit's new one. Magnitudes are differences of exp(-loss), the wanted object's minus the
+other's. Accuracy asks that every token of the wanted object be the most probable one.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import pandas as pd
 import torch
@@ -34,13 +34,14 @@ def score_facts(lm: LanguageModel, facts: list[Fact]) -> pd.DataFrame:
     """Scores of each fact under the current weights.
 
     Returns:
-        One row per fact: `case_id`, shares `es, ps, ns, rs`, magnitudes `em, pm, nm, rm`, accuracies `ea, pa, na, ra`; a
-        fact without paraphrases, neighbours or prompts about its subject has NaN there.
+        One row per fact: `case_id`, shares `es, ps, ns, rs`, magnitudes `em, pm, nm, rm`, accuracies `ea, pa, na, ra`;
+        a fact without paraphrases, neighbours or prompts about its subject has NaN there.
     """
     rows = []  # (fact number, kind, sequence of the wanted object, sequence of the other)
     for number, fact in enumerate(facts):
-        for kind, prompt, *objects in _asked(fact):
-            rows.append((number, kind, *(encode_with_target(lm.tokenizer, prompt, object_) for object_ in objects)))
+        for kind, prompt, wanted, other in _asked(fact):
+            objects = [encode_with_target(lm.tokenizer, prompt, object_) for object_ in (wanted, other)]
+            rows.append((number, kind, objects[0], objects[1]))
     losses = _losses(lm, {sequence for row in rows for sequence in row[2:]})
     prompts = pd.DataFrame(
         [_compare(number, kind, losses[wanted], losses[other]) for number, kind, wanted, other in rows]
@@ -62,13 +63,6 @@ def _asked(fact: Fact) -> Iterator[tuple[str, str, str, str]]:
     yield from (("p", prompt, new, true) for prompt in fact.paraphrases)
     yield from (("n", prompt, true, new) for prompt in fact.neighbours)
     yield from (("r", prompt, target, new) for prompt, target in fact.subject_prompts)
-
-
-def knows(lm: LanguageModel, facts: Sequence[Fact]) -> list[bool]:
-    """For each fact, whether the model completes its prompt with the true object: every token the most probable one."""
-    sequences = [encode_with_target(lm.tokenizer, fact.question, fact.target_true) for fact in facts]
-    losses = _losses(lm, set(sequences))
-    return [losses[sequence][1] for sequence in sequences]
 
 
 def _compare(number: int, kind: str, wanted: tuple[float, bool], other: tuple[float, bool]) -> dict:

@@ -39,8 +39,8 @@ COLLAPSE_NOTE = (
 
 
 SPECIFICITY_NOTE = (
-    " RS, relation specificity, is the share of prompts about other relations of the edited subjects whose objects stay; "
-    "it is not part of S."
+    " RS, relation specificity, is the share of prompts about other relations of the edited subjects whose objects "
+    "stay; it is not part of S."
 )
 
 

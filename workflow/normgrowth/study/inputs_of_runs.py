@@ -209,7 +209,7 @@ class Files:
         return sorted({*self.study.models, *(model for what in compared for model in (what.base, what.result))})
 
     def data_of_intervention(self, model: str, name: str) -> tuple[str, str]:
-        """Input of an intervention on a model, as the name of its option and a file: text, facts, or the model after it."""
+        """Input of an intervention on a model, as the name of its option and a file: text, facts or the model after."""
         what = self.study.interventions[name]
         if isinstance(what, CheckpointDifference):
             return "result", layout.MANIFEST.format(model=what.result)

@@ -191,9 +191,9 @@ class Plan:
     def conditions(self) -> dict[str, Any]:
         """Conditions of the study in the words of published results.
 
-        `facts` is the published set that its facts are, whole, or None; `models` has the published model of each model that
-        is one, with its own weights: those of a GGUF file are not what published numbers were measured on; `runs` has,
-        for each of `runs`, the editor's `batch` and whether it `remembers` earlier edits.
+        `facts` is the published set that its facts are, whole, or None; `models` has the published model of each model
+        that is one, with its own weights: those of a GGUF file are not what published numbers were measured on; `runs`
+        has, for each of `runs`, the editor's `batch` and whether it `remembers` earlier edits.
         """
         own = [name for name in self.study.models if not isinstance(self.study.model_sources[name], GgufModel)]
         models = {model: published_model(self.study, model) for model in own}

@@ -1,7 +1,8 @@
-"""Facts of the almanac as records in CounterFact's schema (arXiv 2202.05262, appendix), each to be edited to another object.
+"""Facts of the almanac as records in CounterFact's schema (arXiv 2202.05262, appendix), each with a new object.
 
-Every choice is a function of the seed and of the fact, so a fact that is added moves no other one's. Beside CounterFact's
-fields a record has `subject_prompts`: other relations of its subject, which the edit should leave as they are.
+Choices are functions of the seed and of the fact, so that a fact which is added moves those of few others. Beside
+CounterFact's fields a record has `subject_prompts`: other relations of its subject, which the edit should leave as they
+are.
 """
 
 from collections import defaultdict
@@ -61,7 +62,7 @@ def _new_object(fact: Statement, seed: int) -> str:
 def _neighbours(fact: Statement, seed: int) -> list[Statement]:
     """Seeded choice of facts about other subjects with the same object.
 
-    Under a relation where each object belongs to one subject (a capital, say), they are of other relations whose objects
+    Where no other subject has the object under the same relation (a capital, say), they are of relations whose objects
     are of the same kind (landmarks in that city), which the edit does not bear upon.
     """
     for relations in ([fact.relation], relation_of(fact).neighbours):
@@ -78,14 +79,10 @@ def _drawn(found: Iterable[Statement], seed: int, *purpose: str) -> list[Stateme
 def _others_of_subject(fact: Statement) -> list[Statement]:
     """Facts about the same subject that the edit does not bear upon, in the order of the table's columns."""
     relations = kinds()[fact.table].relations
-
-    def stays(other: Statement) -> bool:
-        return (
-            other.column not in relations[fact.column].bears_on and fact.column not in relations[other.column].bears_on
-        )
-
-    others = [other for other in _by_subject()[fact.table, fact.subject] if other.column != fact.column]
-    return sorted(filter(stays, others), key=lambda other: [*relations].index(other.column))
+    moved = {fact.column, *relations[fact.column].bears_on}
+    moved |= {column for column, relation in relations.items() if fact.column in relation.bears_on}
+    others = {other.column: other for other in _by_subject()[fact.table, fact.subject]}
+    return [others[column] for column in relations if column in others and column not in moved]
 
 
 @cache

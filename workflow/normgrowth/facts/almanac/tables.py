@@ -1,7 +1,7 @@
 """Tables of the almanac: one row per subject, and the relations that columns stand for.
 
-`relations.yaml` says what the facts were written from, and which cells are left empty. Read whenever a study is planned:
-free of heavy imports.
+`relations.yaml` says what the facts were written from and which cells are left empty. This module is imported whenever
+a study is planned: no heavy imports here.
 """
 
 import csv
@@ -32,9 +32,7 @@ class Relation(Checked):
     edited: bool = True  # False: only asked about when another relation of the subject is edited
     objects: str | None = None  # table that its objects stand in, most of them
     bears_on: tuple[str, ...] = ()  # columns of the table whose objects an edit would move too
-    neighbours: tuple[
-        str, ...
-    ] = ()  # relations with objects of the same kind, asked where no subject shares the object
+    neighbours: tuple[str, ...] = ()  # relations with objects of the same kind, where no subject shares the object
     alike: tuple[tuple[str, ...], ...] = ()  # objects too near to each other to be edited into one another
 
 
