@@ -7,12 +7,12 @@ from pydantic import Field
 from normgrowth.errors import FactError
 from normgrowth.facts.json_files import read_records
 from normgrowth.facts.orders import edit_order
-from normgrowth.facts.records import Fact, read_facts
+from normgrowth.facts.records import Fact, facts_of
 from normgrowth.io.documents import write_json
 from normgrowth.jobs.job import Intact
 from normgrowth.jobs.on_model import OnModel
 
-REMEDY = "give more facts or another model, or take `known` away from the source"
+REMEDY = "give more facts or another model, or take `known` out of the source"
 
 
 class KnownFacts(OnModel):
@@ -36,14 +36,14 @@ def run(job: KnownFacts) -> None:
     from normgrowth.lm.prompt_lengths import require_question
     from normgrowth.measure.knowledge import says_true_object
 
-    facts = read_facts(job.facts)
+    records = read_records(job.facts)
+    facts = facts_of(records, job.facts)
     lm = job.load()
     for fact in facts:
         require_question(lm, fact)
     known = says_true_object(lm, facts)
     _require_enough(job, [fact for fact, is_known in zip(facts, known, strict=True) if is_known], len(facts))
-    records = zip(read_records(job.facts), known, strict=True)
-    write_json(job.out, [record for record, is_known in records if is_known])
+    write_json(job.out, [record for record, is_known in zip(records, known, strict=True) if is_known])
     print(f"{job.model.name} knows {sum(known)} of {len(facts)} facts")
 
 

@@ -273,7 +273,7 @@ def _outcomes(point: Point, corner: str) -> Iterator[dict]:
     known = {EDITED: text_read, UNEDITED: text_read_unedited}
     yield _of_text(known[corner](point) if corner in known else read_text(point.lm, point.text))
     found = scores_of_edited(point) if corner == EDITED else _scored(point)
-    yield from _of_facts(found, "es", "ps", "ns", *["rs"] * bool(found["rs"].notna().any()))
+    yield from _of_facts(found, "es", "ps", "ns", *(["rs"] if found["rs"].notna().any() else []))
     yield from _of_cloze(point)
 
 
@@ -291,8 +291,8 @@ def _of_text(read: Reading) -> dict:
     }
 
 
-def _of_facts(found: pd.DataFrame) -> Iterator[dict]:
-    for score in ("es", "ps", "ns", *["rs"] * bool(found["rs"].notna().any())):
+def _of_facts(found: pd.DataFrame, *scores: str) -> Iterator[dict]:
+    for score in scores:
         yield {"metric": score, "value": found[score].mean(), "n": int(found[score].notna().sum()), "by_window": None}
 
 

@@ -8,6 +8,7 @@ other's. Accuracy asks that every token of the wanted object be the most probabl
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import pandas as pd
 import torch
@@ -40,8 +41,8 @@ def score_facts(lm: LanguageModel, facts: list[Fact]) -> pd.DataFrame:
     rows = []  # (fact number, kind, sequence of the wanted object, sequence of the other)
     for number, fact in enumerate(facts):
         for kind, prompt, wanted, other in _asked(fact):
-            objects = [encode_with_target(lm.tokenizer, prompt, object_) for object_ in (wanted, other)]
-            rows.append((number, kind, objects[0], objects[1]))
+            with_object = partial(encode_with_target, lm.tokenizer, prompt)
+            rows.append((number, kind, with_object(wanted), with_object(other)))
     losses = _losses(lm, {sequence for row in rows for sequence in row[2:]})
     prompts = pd.DataFrame(
         [_compare(number, kind, losses[wanted], losses[other]) for number, kind, wanted, other in rows]
