@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("torch", "transformers", "matplotlib", "pandas", "pyarrow")
+HEAVY = ("torch", "transformers", "matplotlib", "pandas", "pyarrow", "huggingface_hub")
 STATEMENT = re.compile(r"^(?:from normgrowth[\w.]* import (?:\([^)]*\)|[^\n(]+)|import normgrowth.*)$", re.MULTILINE)
 
 PLANNING = """

@@ -5,12 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import yaml
 
 from normgrowth.workflow import forks
+from tests.support.snakemake_forks import run_snakemake
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "config.yaml", "profiles", "envs", "studies", "workflow")
@@ -58,15 +60,9 @@ class Tree:
         }
         if (self.folder / "bin" / "normgrowth").exists():
             environment[forks.VARIABLE] = ""  # stand-ins import nothing that is slow to import
-        return subprocess.run(
-            [sys.executable, "-m", "snakemake", *arguments],
-            cwd=self.cwd,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=600,
-        )
+        with tempfile.NamedTemporaryFile() as output:
+            code = run_snakemake(list(arguments), self.cwd, environment, Path(output.name))
+            return subprocess.CompletedProcess(arguments, code, Path(output.name).read_text())
 
     def plan(self, *arguments: str) -> "Plan":
         run = self.snakemake("--dry-run", *arguments)

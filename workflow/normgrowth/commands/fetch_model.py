@@ -7,7 +7,6 @@ from pydantic import Field
 from normgrowth.jobs.as_planned import AsPlanned
 from normgrowth.lm.context_length import context_length
 from normgrowth.sources.checkpoint_files import CONFIG
-from normgrowth.sources.hub import fetch_model
 from normgrowth.sources.model_config import layers_in, read_config
 
 
@@ -21,6 +20,9 @@ class FetchModel(AsPlanned):
 
 def run(job: FetchModel) -> None:
     """Fetch what is missing in the Hub's cache, check it against the study, and make the folder."""
+    # huggingface_hub: kept out of planning and of --help, which it would slow down
+    from normgrowth.sources.hub import fetch_model
+
     files = fetch_model(job.repo, job.revision)
     config = next(file for file in files if file.name == CONFIG)
     layers = layers_in(config) if job.layers is not None else None

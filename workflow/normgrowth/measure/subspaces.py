@@ -84,8 +84,9 @@ def departure(now: torch.Tensor, before: torch.Tensor, k: int, groups: int = 1) 
     half = (torch.arange(n) // groups) % 2 == 0  # [n]
     if n < 4 or half.all() or not bool(torch.isfinite(now).all() and torch.isfinite(before).all()):
         return _no_number(n, n // groups, width, k)
-    centred = _cross_fitted(now, before, k, half, about_unedited_mean=False)
-    uncentred = _cross_fitted(now, before, k, half, about_unedited_mean=True)
+    bases = principal(before[~half], k), principal(before[half], k)  # of the unedited model, for the other half each
+    centred = _cross_fitted(now, before, half, bases, about_unedited_mean=False)
+    uncentred = _cross_fitted(now, before, half, bases, about_unedited_mean=True)
     spread = (before - before.mean(dim=0)).square().sum(dim=1).mean().sqrt()
     shift = (now.mean(dim=0) - before.mean(dim=0)).norm()
     degree, degree_std = _degree(centred, k / width, groups)
@@ -116,21 +117,26 @@ def _no_number(n: int, units: int, width: int, k: int) -> Departure:
 
 
 def _cross_fitted(
-    now: torch.Tensor, before: torch.Tensor, k: int, half: torch.Tensor, about_unedited_mean: bool
+    now: torch.Tensor,
+    before: torch.Tensor,
+    half: torch.Tensor,
+    bases: tuple[torch.Tensor, torch.Tensor],
+    about_unedited_mean: bool,
 ) -> _Shares:
     """Shares of variance inside the unedited components of the other half, averaged over both halves.
 
     Args:
+        half: True for the vectors [n] of the first half.
+        bases: components [d, k] that the first half is held against, from the second, and the other way round.
         about_unedited_mean: take variance about the unedited mean of that other half instead of each one's own.
     """
     shares: list[tuple[float, float]] = []
     influences = torch.empty(2, len(now), dtype=torch.float64)
-    for held_out in (half, ~half):
-        others = before[~held_out]
-        basis = principal(others, k)  # [d, k]
+    for held_out, basis in zip((half, ~half), bases, strict=True):
+        origin = before[~held_out].mean(dim=0) if about_unedited_mean else None
         found = []
         for influence, vectors in zip(influences, (now[held_out], before[held_out]), strict=True):
-            share, influence[held_out] = _explained(vectors, basis, others.mean(dim=0) if about_unedited_mean else None)
+            share, influence[held_out] = _explained(vectors, basis, origin)
             found.append(share)
         shares.append((found[0], found[1]))
     ends, starts = (sum(part) / 2 for part in zip(*shares, strict=True))
