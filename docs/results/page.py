@@ -17,7 +17,7 @@ from pathlib import Path
 import jinja2
 import record
 
-from normgrowth.claims.markdown import effects, in_words, number, weights
+from normgrowth.claims.markdown import effects, in_words, number, probability, weights
 from normgrowth.editors.families import PLURAL, family_of, in_order
 from normgrowth.errors import NormgrowthError
 from normgrowth.fingerprint import numerics
@@ -107,7 +107,7 @@ def page(records: dict[str, dict]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"counted": in_words, "effects": effects}
+    environment.filters |= {"counted": in_words, "effects": effects, "probability": probability}
     environment.filters |= {"number": _number, "percent": _percent, "family": lambda editor: PLURAL[family_of(editor)]}
     made = {name: Record(kept) for name, kept in records.items()}
     quantised = {

@@ -25,6 +25,9 @@ COMMANDS = ("world", "train", "contexts", "statistics", "null_spaces", "hypernet
 COMMANDS += ("intervene", "edit", "single_edits", "measure", "collect", "claims")
 """The commands whose code decides the numbers."""
 
+GRADED = ("dose", "path")
+"""Arms of altered weights that are measured at several amounts, which are chosen; those of other arms differ by run."""
+
 WITH_MEASURES = ("norm_alone_harms", "restoring_norm_protects", "norm_breaks_model", "direction_breaks_model")
 """Claims of which the page also shows what was measured beside them."""
 
@@ -136,7 +139,8 @@ def _altered(norm_direction: pd.DataFrame) -> list[dict]:
     last = norm_direction[
         norm_direction["step"] == norm_direction.groupby(["model", "editor"])["step"].transform("max")
     ]
-    last = last[last["metric"] == "log_perplexity"].fillna({"amount": 0.0})
+    last = last[last["metric"] == "log_perplexity"]
+    last = last.assign(amount=last["amount"].where(last["arm"].isin(GRADED), 0.0).astype(float))
     means = last.groupby(["model", "editor", "arm", "amount"])["value"].mean().reset_index()
     start = means[means["arm"] == "unedited"].set_index(["model", "editor"])["value"]
     over = means["value"] - start.reindex(pd.MultiIndex.from_frame(means[["model", "editor"]])).to_numpy()

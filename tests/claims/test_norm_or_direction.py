@@ -43,6 +43,11 @@ def test_four_contrasts_of_eight_orders_can_be_sure():
     assert {verdict["p"] for verdict in found} == {4 * 2 / 256}
 
 
+def test_rounding_on_one_side_has_no_direction():
+    """Behind a norm the scale matters by the constant inside the norm alone, in every order on the same side."""
+    assert judged(Run(orders=8, norm_effect=1e-7))["norm_breaks_model"][0]["status"] == "negligible"
+
+
 def test_fewer_orders_are_not_judged():
     found = judge(planted.tables(Run(orders=5)))["claims"]
     (claim,) = [claim for claim in found if claim["id"] == "norm_breaks_model"]

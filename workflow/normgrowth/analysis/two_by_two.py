@@ -10,6 +10,7 @@ and g = ||W_t|| / ||W_0||:
 N + D is the whole change Y(W_t) - Y(W_0). The unit is an edit order; windows of text are the same in every order.
 """
 
+from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from normgrowth.analysis import effects
-from normgrowth.analysis.effects import Effect, last_common_step, tested
+from normgrowth.analysis.effects import Effect, last_common_step
 
 FEWEST_ORDERS = 6
 """Edit orders below which a sign-flip test cannot reach a two-sided 5%: 2 / 2^5 is 6.25%."""
@@ -77,17 +78,20 @@ def outcome(rows: pd.DataFrame, metric: str) -> Corners:
 
 
 def effect_over_orders(values: np.ndarray) -> Effect:
-    """Mean of an effect on log perplexity [orders, windows], and the test that it is none.
+    """Mean of an effect on log perplexity [orders, windows], with tests that it lies beyond a bound.
 
     Orders and windows are crossed in the interval. From `FEWEST_ORDERS` orders on, an exact sign-flip test over the
-    orders' means tests a mean of 0; its p-value counts where it is larger than that of the interval.
+    orders' means tests each bound; its p-value counts where it is larger than that of the interval.
     """
     effect = effects.crossed(values)
     if len(values) < FEWEST_ORDERS or not effect.bounded:
         return effect
     means = values.mean(axis=1)
-    above, below = sign_flips(means), sign_flips(-means)
-    return tested(effect, 0.0, max(above, effect.p_above(0.0)), max(below, effect.p_below(0.0)))
+    return replace(
+        effect,
+        p_above=lambda bound: max(effect.p_above(bound), sign_flips(means - bound)),
+        p_below=lambda bound: max(effect.p_below(bound), sign_flips(bound - means)),
+    )
 
 
 def sign_flips(values: np.ndarray) -> float:

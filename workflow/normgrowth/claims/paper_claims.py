@@ -32,8 +32,10 @@ HARM = Rule(UP, 1.1, 1 / 1.1)
 PROTECTION = Rule(DOWN, 1 / 1.1, 1.1)
 """Rule for protection: perplexity is lower by the same factor as in `HARM`."""
 
-PART = Rule(UP, 1.0, 1.0, zone=(1 / 1.1, 1.1))
-"""Rule for a part of the damage: its direction decides, and a factor below 1.1 is too small to count."""
+PART = Rule(UP, 1.001, 1 / 1.001, zone=(1 / 1.1, 1.1))
+"""Rule for a part of the damage: its direction decides, and a factor below 1.1 is too small to count.
+
+A factor of less than a thousandth has no direction: rounding and the small constants inside norms give as much."""
 
 SIX_ORDERS = "at least six edit orders of an editor, and `measure.arms`"
 
