@@ -41,13 +41,12 @@ check: $(ENV)/ready  ## Check style, types, layers, workflow and generated files
 .PHONY: env
 env: $(ENV)/ready  ## Set up the environment in .venv
 
-# Made again only when the pinned packages or this package's own requirements change. Python compiles what is imported, at
-# the first import: compiling everything takes longer than installing it.
+# Made again only when the pinned packages or this package's own requirements change.
 $(ENV)/ready: envs/lock.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	@echo "Setting up $(ENV): this takes some minutes, once"
 	@$(PYTHON) -m venv $(ENV)
-	@python -m pip install -qq --disable-pip-version-check --no-compile -r envs/lock.txt
+	@python -m pip install -qq --disable-pip-version-check -r envs/lock.txt
 	@python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

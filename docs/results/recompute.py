@@ -76,7 +76,8 @@ def facts_lost(folder: Path) -> dict:
     """Mean of ES and PS of each edited fact at the end, minus that just after its edit: over facts, then orders."""
     found = {}
     for run, rows in read(folder, "scores").items():
-        rows = rows.assign(written=rows[["es", "ps"]].mean(axis=1)).set_index(["order", "case_id"])
+        rows = rows.assign(written=rows[["es", "ps"]].mean(axis=1))
+        rows = rows.set_index(["order", "case_id", "edited_at"])
         end, once = (rows.loc[rows["moment"] == moment, "written"] for moment in ("final", "immediate"))
         found[run] = [(end - once).dropna().groupby(level="order").mean().mean()]
     return found

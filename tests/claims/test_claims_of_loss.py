@@ -2,6 +2,7 @@
 
 import pytest
 
+from normgrowth.analysis.edit_scores import PARTS_OF_S
 from tests.claims.test_claims import judged_alone, verdict, verdicts
 from tests.support import planted
 from tests.support.planted import Run
@@ -45,6 +46,30 @@ def test_editing_gets_worse(fading, status):
     assert found["status"] == status
     p = found["measures"][-1]["effect"]
     assert p <= 0.01 if fading else p > 0.01
+
+
+def test_edits_of_facts_edited_before_are_no_trend():
+    """From the middle on every second edit is a later one of an earlier fact, and fails."""
+    tables = planted.tables(Run(edits=100, checkpoints=(100,)))
+    scores = tables["scores"]
+    later = (scores["moment"] == "immediate") & (scores["step"] > 50) & (scores["step"] % 2 == 0)
+    scores.loc[later, PARTS_OF_S] = 0.0
+    assert judged_alone("editing_gets_worse", tables)["verdicts"][0]["status"] == "supported"
+    scores.loc[later, "case_id"] -= 50
+    (found,) = judged_alone("editing_gets_worse", tables)["verdicts"]
+    assert found["status"] == "negligible" and found["n"] == 75 and "100 edits" in found["reading"]
+
+
+def test_a_loss_is_that_of_the_latest_edit():
+    """Facts are edited twice: first in vain, then for good; neither edit's scores are taken for the other's."""
+    tables = planted.tables(Run(edits=100, checkpoints=(100,), cases=100, loss=0.0))
+    scores = tables["scores"]
+    scores.loc[scores["case_id"].between(1051, 1100), "case_id"] -= 50
+    first = scores["edited_at"] <= 50
+    scores.loc[first & (scores["moment"] == "immediate"), PARTS_OF_S] = 0.0
+    tables["scores"] = scores[~(first & (scores["moment"] == "retention"))]
+    (found,) = judged_alone("editing_performance_declines", tables)["verdicts"]
+    assert found["n"] == 50 and found["effect"] == pytest.approx(0.0, abs=0.05)
 
 
 @pytest.mark.parametrize(("calls", "status"), [(5, "too short"), (10, "supported")])

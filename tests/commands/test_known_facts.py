@@ -70,6 +70,8 @@ def test_too_few_known_facts_are_an_error_that_counts_them(folder, tmp_path, cap
     assert main(["known-facts", *given, "--unique-subjects", "--out", str(tmp_path / "known.json")]) == 1
     assert "model knows 6 of the 12 facts" in (said := capsys.readouterr().err)
     assert "; 3 with distinct subjects can be edited, and the study needs 4" in said
+    assert main(["known-facts", *given, "--stream", '{"put_back": 0.2}', "--out", str(tmp_path / "known.json")]) == 1
+    assert "; 3 can be edited, and the study needs 4" in capsys.readouterr().err  # facts, each told twice
 
 
 def test_a_model_that_knows_none_of_the_facts_is_an_error(folder, tmp_path, capsys):

@@ -10,6 +10,7 @@ from normgrowth import cli
 from normgrowth.errors import FactError
 from normgrowth.facts.orders import edit_order, steps_of, subset
 from normgrowth.facts.records import check_records, read_facts
+from normgrowth.facts.streams import Stream, first_edits
 from normgrowth.lm.tokens import encode, encode_with_target, last_token_of
 from normgrowth.study.inputs import editable_facts
 from normgrowth.study.sections import LocalFacts
@@ -352,3 +353,16 @@ def test_unique_subjects_are_counted_as_orders_take_them(tmp_path):
     path = write(tmp_path / "facts.json", records)
     counted = editable_facts(LocalFacts(kind="local", path=str(path)), None, unique_subjects=True)
     assert counted == len(edit_order(read_facts(path), 0, 0, unique_subjects=True)) == 3
+
+
+def test_facts_of_a_stream_are_counted_as_orders_take_them(tmp_path):
+    records = small_models.records()
+    again = records[0] | {"case_id": 99}
+    path, stream = write(tmp_path / "facts.json", [*records, again]), Stream(put_back=0.1)
+    source = LocalFacts(kind="local", path=str(path))
+    counted = editable_facts(source, None, unique_subjects=False, stream=stream)
+    assert counted == len(first_edits(edit_order(read_facts(path), 0, 0, stream=stream))) == len(records)
+    records[1]["requested_rewrite"]["relation_id"] = "rare"
+    write(path, records)
+    with pytest.raises(FactError, match=r"case 11: stream\.repeats needs a third object for relation 'rare', whose"):
+        editable_facts(source, None, unique_subjects=False, stream=Stream(repeats=0.1))

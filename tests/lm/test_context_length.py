@@ -2,15 +2,17 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import AutoConfig
 
-from normgrowth.errors import ModelError
+from normgrowth.errors import FactError, ModelError
 from normgrowth.io.documents import write_json
 from normgrowth.lm.context_length import LEAST, as_words, context_length, from_words
 from normgrowth.lm.generate import go_on
+from normgrowth.lm.prompt_lengths import require_scored
 from normgrowth.study import presets
 from normgrowth.study.checks import lengths_asked
 from normgrowth.study.inputs import context_of
@@ -253,6 +255,13 @@ def test_prompts_that_leave_no_room_for_a_generation_are_refused(bench, capsys, 
     settings = MEASURE.model_copy(update={"generation_tokens": 50})
     line = refused(capsys, bench.run("measure", settings=settings.model_dump_json()))
     assert "50 that are to follow among them" in line
+
+
+def test_what_an_edit_before_wrote_is_looked_at_too():
+    lm, fact = small_models.language_model_of("gpt2"), small_models.facts()[0]
+    require_scored(lm, replace(fact, former="Rome"))
+    with pytest.raises(FactError, match=r"case 10: '.* and and .*' takes \d+ tokens, and the model's context holds 64"):
+        require_scored(lm, replace(fact, former="and " * 70))
 
 
 def test_pairs_to_train_on_are_looked_at_first(bench, capsys):

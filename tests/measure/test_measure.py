@@ -54,6 +54,57 @@ def test_scores_equal_those_of_one_prompt_at_a_time(lm):
             assert found[f"{kind}m"][i] == pytest.approx(magnitude, abs=1e-5)
 
 
+def test_the_former_object_of_a_fact_edited_before_is_one_more_to_beat(lm):
+    """Edited again: new over true and former; put back: true over former. Neighbours: true over new and former."""
+    again, back = (
+        replace(fact, former="New Delhi", **changes)
+        for fact, changes in zip(
+            small_models.facts()[:2], ({}, {"target_new": "Rome", "target_true": "Rome"}), strict=True
+        )
+    )
+    assert (again.target_new, again.target_true) == ("Oslo", "Lisbon")
+    found = score_facts(lm, [again, back])
+    for i, (fact, parts) in enumerate(
+        (
+            (again, {"e": ("Oslo", "Lisbon", "New Delhi"), "n": ("Lisbon", "Oslo", "New Delhi")}),
+            (back, {"e": ("Rome", "New Delhi"), "n": ("Rome", "New Delhi")}),
+        )
+    ):
+        for kind, prompts, objects in (
+            ("e", [fact.question], parts["e"]),
+            ("p", fact.paraphrases, parts["e"]),
+            ("n", fact.neighbours, parts["n"]),
+        ):
+            losses = [[plain.loss_of(lm, p, each)[0] for each in objects] for p in prompts]
+            won = [of[0] < min(of[1:]) for of in losses]
+            leads = [math.exp(-of[0]) - max(math.exp(-loss) for loss in of[1:]) for of in losses]
+            assert found[f"{kind}s"][i] == pytest.approx(sum(won) / len(won))
+            assert found[f"{kind}m"][i] == pytest.approx(sum(leads) / len(leads), abs=1e-5)
+
+
+def test_other_relations_of_a_subject_have_to_beat_what_edits_wrote_but_not_the_true_object(lm):
+    fact, prompt = small_models.facts()[0], "Vela Marun lives in"
+    again = replace(fact, former="New Delhi")
+    back = replace(again, target_new=fact.target_true)
+    for edit, own, others in (
+        (again, "Rome", ("Oslo", "New Delhi")),
+        (again, "oslo", ("New Delhi",)),
+        (back, "Rome", ("New Delhi",)),
+    ):
+        found = score_facts(lm, [replace(edit, subject_prompts=(SubjectPrompt(prompt, own),))])
+        wanted, *rivals = (plain.loss_of(lm, prompt, one)[0] for one in (own, *others))
+        assert found["rs"][0] == (wanted < min(rivals))
+        assert found["rm"][0] == pytest.approx(math.exp(-wanted) - math.exp(-min(rivals)), abs=1e-5)
+    found = score_facts(lm, [replace(back, subject_prompts=(SubjectPrompt(prompt, "new delhi"),))])
+    assert math.isnan(found["rs"][0])
+
+
+def test_a_broken_model_prefers_nothing_to_a_former_object(lm):
+    lm.anatomy.down_projections[0].weight.fill_(float("nan"))
+    found = score_facts(lm, [replace(small_models.facts()[0], former="New Delhi")])
+    assert found["es"][0] == 0 and math.isnan(found["em"][0])
+
+
 def test_batching_and_padding_change_no_score(lm, monkeypatch):
     facts = small_models.facts()
     whole = score_facts(lm, facts)

@@ -13,7 +13,7 @@ from normgrowth.figures.catalogue import FIGURES
 from normgrowth.figures.render import draw, save
 from normgrowth.figures.style import Style, StyleSettings
 from normgrowth.io.documents import read_json, write_json
-from normgrowth.io.tables import read_table
+from normgrowth.io.tables import read_table, write_table
 from normgrowth.jobs.command_line import parse
 from tests.support import planted
 from tests.support.planted import Run
@@ -204,6 +204,20 @@ def test_single_edits_are_shown_where_there_are_any(study, tmp_path):
     shutil.copytree(study, tmp_path / "results")
     planted.write(tmp_path / "results" / "tables", {"single_edits": planted.single_edits(Run(editor="ft"))})
     assert "Single edits" in page(tmp_path / "results")
+
+
+def test_a_stream_has_its_scores_by_kind_of_edit(study, tmp_path):
+    shutil.copytree(study, tmp_path / "results")
+    edits = read_table(tmp_path / "results/tables/edits.parquet", "edits")
+    names = ["study", "model", "editor", "order", "step", "case_id"]
+    kinds = ["first", "repeat", "put_back"] * len(edits)
+    stream = edits[names].assign(kind=kinds[: len(edits)], target_new="Oslo", target_true="Rome", former=None)
+    tables = planted.write(tmp_path / "results" / "tables", {"stream": stream})
+    assert "Scores by kind of edit" not in page(tmp_path / "results")  # left by a study that had a stream before
+    said = {"study": planted.STUDY, "table": "scores", "runs": {"m/ft": {"stream": {"repeats": 0.3}}}}
+    write_table(tables / "scores.parquet", read_table(tables / "scores.parquet"), "scores", said)
+    assert "Scores by kind of edit" in page(tmp_path / "results")
+    assert "Scores by kind of edit" not in page(study)
 
 
 def test_the_summary_holds_every_table_as_markdown(study, capsys):

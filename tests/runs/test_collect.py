@@ -205,6 +205,13 @@ def test_files_of_one_run_are_made_of_the_same_inputs(results):
     assert message.endswith("segment-1/edits.parquet was made with; delete both and run the workflow again")
 
 
+def test_files_of_one_run_are_of_the_same_stream(results):
+    """Files that say nothing of a stream are of runs without one."""
+    path = results / "runs/m/ft/order-1/segment-2/norms.parquet"
+    write_table(path, read_table(path, "norms"), "norms", {"stream": {"repeats": 0.1}})
+    assert refused(results, "norms").startswith(f"{path} holds stream {{'repeats': 0.1}}, where stream None belongs; ")
+
+
 def test_times_of_other_edits_are_refused(results):
     path = results / "runs/m/ft/order-1/segment-2/timing.parquet"
     write_table(path, read_table(path, "timing").assign(case_id=99), "timing")

@@ -7,6 +7,7 @@ import pytest
 
 from normgrowth.errors import StudyError
 from normgrowth.facts.almanac.records import almanac_records
+from normgrowth.facts.streams import Stream, facts_taken
 from normgrowth.study import presets
 from normgrowth.study.checks import lengths_asked
 from normgrowth.study.costs import costs
@@ -172,11 +173,14 @@ def test_a_published_set_is_that_set_only_whole():
     whole = PublishedFacts(kind="published", name="counterfact")
     assert whole.published_as == "counterfact"
     assert editable_facts(whole, None, unique_subjects=True) == 20_391
+    assert editable_facts(whole, None, unique_subjects=False, stream=Stream(put_back=0.1)) == 21_216
     part = PublishedFacts(kind="published", name="counterfact", limit=1000)
     assert part.published_as is None
     assert editable_facts(part, None, unique_subjects=True) == 1000
     study = load_study(laid_over(STUDY, of_web("fact", {"kind": "published", "name": "counterfact"})))
     assert Plan(study).conditions["facts"] == "counterfact"
+    streamed = study.model_copy(update={"stream": Stream(put_back=0.1)})
+    assert Plan(streamed).conditions["facts"] is None  # published numbers are of facts that are edited once
 
 
 def test_included_facts_are_counted_without_making_them():
@@ -186,6 +190,7 @@ def test_included_facts_are_counted_without_making_them():
         source = IncludedFacts(**INCLUDED, limit=limit)
         assert editable_facts(source, None, unique_subjects=False) == facts
     assert editable_facts(IncludedFacts(**INCLUDED), None, unique_subjects=True) == len(subjects)
+    assert editable_facts(IncludedFacts(**INCLUDED), None, False, Stream(repeats=0.2)) == len(records)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +216,7 @@ def test_known_facts_are_a_file_of_each_model(source):
     [
         ({}, (200, 200)),
         ({"single_edits": 300}, (300, 300)),
+        ({"stream": {"put_back": 0.3}, "single_edits": 40}, 2 * (facts_taken(Stream(put_back=0.3), 0, 0, 200),)),
         ({"block": 210}, (210, 210)),
         ({"block": 210, "more_orders": {"world-gpt2": {"ft": 3}}, "orders": 2}, (630, 420)),
     ],

@@ -4,12 +4,14 @@ import json
 import re
 import sys
 from copy import deepcopy
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import yaml
 
 from normgrowth.errors import StudyError
+from normgrowth.facts.streams import Stream, schedule
 from normgrowth.sources.toy.toy_settings import WorldSettings
 from normgrowth.sources.toy.world import build_world
 from normgrowth.study.inputs import editable_facts, local_path
@@ -37,6 +39,9 @@ STUDY = {
         "world": {"kind": "world", "settings": {"subjects": 120, "fewest_relations": 4, "most_relations": 8}},
     },
 }
+
+
+FIRST_OF_1000 = sum(slot.kind == "first" for slot in islice(schedule(Stream(put_back=0.2), 0, 0), 1000))
 
 
 def laid_over(base: dict, changes: dict) -> dict:
@@ -95,6 +100,39 @@ def test_the_default_study_is_valid():
         (
             {"edits": 50, "block": 100, "more_orders": {"world-gpt2": {"ft": 8}}},
             "block is 100: 'world' holds 720 facts, so blocks of 8 orders hold at most 90 facts each",
+        ),
+        (
+            {"stream": {"repeats": 0.7, "put_back": 0.4}},
+            "stream: repeats is 0.7 and put_back 0.4: together they are at most 0.9, since the other edits bring the",
+        ),
+        (
+            {"stream": {"repeats": 0.2, "put_back": 0.45}},
+            "stream: put_back is 0.45, and 0.35 of the edits are first ones: a fact is put back once at most, so lower",
+        ),
+        ({"stream": {"repeats": -0.1}}, "stream.repeats is -0.1: should be greater than or equal to 0"),
+        ({"stream": {"put_back": 1.5}}, "stream.put_back is 1.5: should be less than or equal to 1"),
+        ({"stream": {"gap": 0}}, "stream.gap is 0: should be greater than or equal to 1"),
+        ({"stream": 0.1}, "stream is 0.1: should be a dictionary"),
+        (
+            {"stream": {"repeat": 0.1}},
+            "stream: key 'repeat' is unknown; did you mean 'repeats'? (known: gap, put_back, r",
+        ),
+        (
+            {"stream": {"repeats": 0.1}, "fact_sources": {"world": {"settings": {"objects_per_relation": 2}}}},
+            "stream.repeats is 0.1: it takes a third object for every relation, and fact_sources.world.settings.obj",
+        ),
+        (
+            {"stream": {"repeats": 0.1, "gap": 200}},
+            "stream.gap is 200: in 200 edits no fact would be edited again; lower gap, or raise edits",
+        ),
+        (
+            {"stream": {"repeats": 0.1, "gap": 5}},
+            "stream.gap is 5: no batch may hold two edits of one fact, and editor_settings.memit.batch is 10 for model "
+            "'world-gpt2': raise gap",
+        ),
+        (
+            {"edits": 1000, "stream": {"put_back": 0.2}},
+            f"edits is 1000, which take {FIRST_OF_1000} facts by this stream: 'world' holds 720 facts, and at most",
         ),
         ({"editors": ["norm_restored-malmen"]}, "fact_sources.world.reserved is 0: editor 'malmen' is"),
         ({"editors": ["norm_restored"]}, "editors: 'norm_restored' controls another editor: name that one as in"),
@@ -431,6 +469,24 @@ def test_a_description_that_would_no_longer_hold_stays_behind(changed):
 @pytest.mark.parametrize("changed", [{}, {"edits": 100}, {"study": "demo"}, {"models": SHIPPED["models"]}])
 def test_the_default_study_keeps_its_choices_where_it_stays_itself(changed):
     assert over_the_default(SHIPPED, changed) == SHIPPED | changed
+
+
+def test_a_stream_needs_facts_for_its_first_edits_alone():
+    """900 edits, more than there are facts, of which four in ten are of facts edited before."""
+    stream = {"repeats": 0.3, "put_back": 0.1}
+    study = load_study(laid_over(STUDY, {"edits": 900, "stream": stream}))
+    assert study.stream == Stream(**stream)
+    said = "About 30% of the edits write another object into a fact edited before and 10% of the edits put a fact back."
+    assert Plan(study).description.endswith(f"world-llama (trained here). {said}")
+
+
+def test_a_plan_without_a_stream_says_nothing_of_streams():
+    plain, zero, some = (
+        Plan(load_study(laid_over(STUDY, {"stream": given}))) for given in ({}, {"repeats": 0}, {"put_back": 0.25})
+    )
+    assert plain.as_json == zero.as_json and "stream" not in json.loads(plain.as_json)
+    assert json.loads(some.as_json)["stream"] == {"repeats": 0.0, "put_back": 0.25, "gap": 10}
+    assert "of the edits" not in plain.description
 
 
 def test_a_variation_of_the_default_study_keeps_its_choices_under_another_name():

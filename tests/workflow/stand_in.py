@@ -23,7 +23,8 @@ def outputs(command: str, given: dict[str, str]) -> list[str]:
         case "hypernetwork":
             return [f"{given['out']}/{file}" for file in ("hypernetwork.safetensors", "quality.json")]
         case "edit":
-            return [f"{given['chain']}/segment-{given['segment']}/{file}" for file in SEGMENT_FILES]
+            files = (*SEGMENT_FILES, *["stream.parquet"] * ("stream" in given))
+            return [f"{given['chain']}/segment-{given['segment']}/{file}" for file in files]
         case "measure":
             return [f"{given['out']}/{file}" for file in CHECKPOINT_FILES]
         case "extract":

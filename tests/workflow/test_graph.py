@@ -130,6 +130,29 @@ def test_more_orders_of_one_editor_add_its_runs(tree):
     assert "more_orders: model 'gpt5' is unknown" in tree.snakemake("--dry-run", "--quiet").stdout
 
 
+def test_a_stream_reruns_what_it_decides_and_notes_its_edits(tree):
+    tree.change_config(stream={"repeats": 0.1, "put_back": 0.2})
+    plan = tree.plan()
+    measured = RUNS * SEGMENTS + MODELS  # the unedited models are scored on the first edits
+    assert plan.jobs == {"edit": RUNS * SEGMENTS, "measure": measured} | EVIDENCE | SETTINGS_NOTED | {
+        "collect": TABLES + 1
+    }
+    assert "Put together the table stream" in plan.output
+    assert tree.snakemake("--cores", "2").returncode == 0
+    assert tree.plan().jobs == {}
+    tree.change_config(stream={"repeats": 0.1, "put_back": 0.2, "gap": 10})  # as it is by default
+    assert tree.plan().jobs == {}
+    tree.change_config(stream={"put_back": 0.2, "gap": 20})
+    assert tree.plan().jobs["edit"] == RUNS * SEGMENTS
+    tree.change_config(stream={"repeats": 0.1, "gap": 5})
+    assert "stream.gap is 5: no batch may hold two edits" in tree.snakemake("--dry-run", "--quiet").stdout
+
+
+def test_a_stream_of_nothing_reruns_nothing(tree):
+    tree.change_config(stream={"gap": 7})
+    assert tree.plan().jobs == {}
+
+
 def test_figure_style_reruns_figures(tree):
     tree.change_config(figures={"font_size": 7})
     assert tree.plan().jobs == {"draw": FIGURES, "report": 1} | SETTINGS_NOTED

@@ -66,6 +66,8 @@ ABILITY_FILE = "ability.parquet"
 
 # Names of tables, by what writes their rows.
 SEGMENT_TABLES = ("norms", "edits", "scores", "speed")
+STREAM = "stream"
+"""Table of a segment's edits with their kinds and objects, of studies whose streams edit facts more than once."""
 ABILITY_TABLE = "downstream"
 SINGLE_EDITS = "single_edits"
 INTERVENTIONS = "interventions"

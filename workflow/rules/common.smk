@@ -61,6 +61,7 @@ def any_of(names):
 FILES = Files(PLAN)
 
 OPTIONAL = [layout.SINGLE_EDITS] * bool(STUDY.single_edits) + [layout.INTERVENTIONS] * bool(PLAN.interventions)
+OPTIONAL += [layout.STREAM] * STUDY.stream.active
 TABLES = sorted({*layout.SEGMENT_TABLES, *CHECKPOINT_TABLES, *OPTIONAL})
 
 # Those that a study of these editors draws, in the order of the report.
@@ -78,7 +79,11 @@ ORDER = {
     "unique_subjects": STUDY.unique_subjects,
     "reserved": STUDY.reserved_facts,
     "block": STUDY.block,
+    "stream": STUDY.stream,
 }
+
+# Where facts are edited more than once, each segment notes what its edits were.
+NOTED = {"stream": f"{layout.SEGMENT}/{layout.STREAM}.parquet"} if STUDY.stream.active else {}
 
 # Resources of jobs beside time and memory. A GPU is requested only where the study says cuda, so that other machines
 # need none; resources from a cluster's own file go to the scheduler and have no effect elsewhere.
@@ -150,7 +155,7 @@ def needed_of(wildcards):
     """The number of known facts that a model needs, and what draws edit orders from them, as fields of a job."""
     if wildcards.facts != STUDY.facts:
         return {}  # an intervention's own facts
-    drawn = {name: ORDER[name] for name in ("seed", "unique_subjects", "reserved")}
+    drawn = {name: ORDER[name] for name in ("seed", "unique_subjects", "reserved", "stream")}
     return {"needed": PLAN.edited_facts(wildcards.model), **drawn}
 
 
@@ -248,5 +253,7 @@ INTERVENTION_SETTINGS = varying(
     names_of(InterventionTraining),
 )
 DEVICE_SETTINGS = flat(DEVICE)
-ORDER_SETTINGS = flat(ORDER)
+ORDER_SETTINGS = flat(ORDER, leave_out={"stream"})
+if STUDY.stream.active:
+    ORDER_SETTINGS |= flat(STUDY.stream)
 STYLE_SETTINGS = flat(STUDY.figures)

@@ -213,6 +213,7 @@ rule edit:
         facts=facts_of,
         contexts=CONTEXTS,
     output:
+        **NOTED,
         state=f"{layout.SEGMENT}/{layout.STATE_FILE}",
         norms=f"{layout.SEGMENT}/norms.parquet",
         edits=f"{layout.SEGMENT}/edits.parquet",

@@ -58,10 +58,26 @@ def final_s(scores: pd.DataFrame) -> float | None:
 
 
 def paired(before: pd.DataFrame, after: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """ES, PS and NS of the facts that are in both, by (order, case_id): columns `es`, `ps`, `ns`."""
-    keyed = [frame.set_index(["order", "case_id"])[PARTS_OF_S].astype(float) for frame in (before, after)]
+    """ES, PS and NS of the edits that are in both, by (order, case_id, edited_at): columns `es`, `ps`, `ns`.
+
+    Where a fact was edited several times, `edited_at` tells which of its edits was scored.
+    """
+    keyed = [_by_edit(frame) for frame in (before, after)]
     common = keyed[0].index.intersection(keyed[1].index)
     return keyed[0].loc[common], keyed[1].loc[common]
+
+
+def _by_edit(scores: pd.DataFrame) -> pd.DataFrame:
+    """ES, PS and NS by (order, case_id, edited_at)."""
+    at = scores["edited_at"].astype(float)
+    return scores.assign(edited_at=at).set_index(["order", "case_id", "edited_at"])[PARTS_OF_S].astype(float)
+
+
+def of_first_edits(immediate: pd.DataFrame) -> pd.DataFrame:
+    """Those rows of one run's immediate scores that are about the first edit of a fact."""
+    at = immediate["edited_at"].astype(float)
+    later = at > at.groupby([immediate["order"], immediate["case_id"]]).transform("min")
+    return immediate[~later]
 
 
 def final_difference(first: pd.DataFrame, second: pd.DataFrame, rng: np.random.Generator) -> Effect:
@@ -75,7 +91,7 @@ def final_difference(first: pd.DataFrame, second: pd.DataFrame, rng: np.random.G
 
 
 def change_of_scores(before: pd.Series, after: pd.Series) -> Effect:
-    """Mean change of facts' scores, both by (order, case_id); facts differ from order to order."""
+    """Mean change of facts' scores, both as `paired` has them; facts differ from order to order."""
     changes = (after - before).dropna()
     if changes.empty:
         return effects.unknown()
@@ -134,7 +150,8 @@ class Comparison(NamedTuple):
 def compare_editors(scores: pd.DataFrame, model: str, seed: int) -> list[Comparison]:
     """Differences of S between every pair of editors of a model, on the edit orders and facts that all of them have.
 
-    Differences are paired fact by fact; p-values are adjusted for the number of pairs (Holm).
+    Differences are paired fact by fact, each under its latest edit; p-values are adjusted for the number of pairs
+    (Holm).
 
     Args:
         scores: rows of table `scores` of the model.
@@ -142,7 +159,7 @@ def compare_editors(scores: pd.DataFrame, model: str, seed: int) -> list[Compari
     tables: dict[str, pd.DataFrame] = {}
     for editor in in_order(scores["editor"].unique()):
         if len(final := final_scores(scores[scores["editor"] == editor])):
-            tables[editor] = final.set_index(["order", "case_id"])[PARTS_OF_S].astype(float)
+            tables[editor] = _by_edit(final)
     if len(tables) < 2:
         return []
     common = pd.concat(tables, axis=1, join="inner").groupby("case_id").mean()

@@ -12,6 +12,7 @@ from normgrowth.analysis.edit_scores import (
     change_of_scores,
     final_scores,
     harmonic_mean,
+    of_first_edits,
     paired,
     trend,
     trend_p,
@@ -84,12 +85,14 @@ def editing_gets_worse(evidence: EditingEvidence, rule: Rule) -> Verdict:
     Facts of one call share the weights that it left, so calls are the units: the mean of a call's facts at the step of
     the call. Facts are assigned to calls at random, so permuted calls show how large a trend chance alone gives. This
     test, that a call's score does not depend on its place, decides the direction in a single edit order; with several
-    orders the interval over them decides.
+    orders the interval over them decides. Edits of facts edited before are left out: there are none at the start of a
+    run, so they would be a trend of their own.
     """
     immediate = evidence.scores[evidence.scores["moment"] == "immediate"]
     if immediate.empty:
         return Verdict(Status.NOT_MEASURED, "No scores just after the edits.")
     edits, orders = int(immediate["step"].max()), immediate["order"].nunique()
+    immediate = of_first_edits(immediate)
     series = by_call(immediate, PARTS_OF_S)
     facts, calls = min(immediate.groupby("order")["case_id"].nunique()), min(map(len, series))
     if facts < FEWEST_FACTS or calls < FEWEST_CALLS:

@@ -8,6 +8,7 @@ from pydantic import Field
 from normgrowth.editors.settings import ControlSettings
 from normgrowth.errors import StudyError
 from normgrowth.facts.orders import steps_of
+from normgrowth.facts.streams import first_edits
 from normgrowth.io.provenance import file_sha256
 from normgrowth.jobs.with_editor import EditingInOrder
 
@@ -31,6 +32,11 @@ def run(job: Edit) -> None:
     from normgrowth.runs.segment import Run, Segment, run_segment
 
     settings = job.settings
+    if job.stream.active and settings.batch > job.stream.gap:
+        raise StudyError(
+            f"--stream has a gap of {job.stream.gap}, less than the batch of {job.editor_name} ({settings.batch}): a "
+            "batch could hold two edits of one fact"
+        )
     _, order = job.facts_and_order()
     chosen = steps_of(order, job.first, job.last)
     # A prompt that is too long is found now, and not at its edit, hours later.
@@ -38,7 +44,7 @@ def run(job: Edit) -> None:
     templates = job.templates(settings)
     lm = job.load()
     require_edits(lm, ahead, templates)
-    resources = job.gathered(lm, settings, order, job.run_seed)
+    resources = job.gathered(lm, settings, first_edits(order), job.run_seed)
     inputs, of_segment = job.inputs, {}
     if job.trajectory:
         if not isinstance(settings, ControlSettings):
@@ -52,5 +58,5 @@ def run(job: Edit) -> None:
         lm,
         job.declaration.build(settings),
         resources,
-        Segment(job.chain, job.segment, job.first, chosen, settings.batch),
+        Segment(job.chain, job.segment, job.first, chosen, settings.batch, job.stream.active),
     )

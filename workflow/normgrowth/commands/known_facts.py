@@ -1,6 +1,7 @@
 """Keep the facts that a model knows: unedited, it completes the prompt with the true object, token by token."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
@@ -8,8 +9,9 @@ from normgrowth.errors import FactError
 from normgrowth.facts.json_files import read_records
 from normgrowth.facts.orders import edit_order
 from normgrowth.facts.records import Fact, facts_of
+from normgrowth.facts.streams import ONCE, Stream, first_edits
 from normgrowth.io.documents import write_json
-from normgrowth.jobs.job import Intact
+from normgrowth.jobs.job import Intact, from_json
 from normgrowth.jobs.on_model import OnModel
 
 REMEDY = "give more facts or another model, or take `known` out of the source"
@@ -23,6 +25,7 @@ class KnownFacts(OnModel):
     seed: int = Field(0, description="seed of the study")
     unique_subjects: bool = Field(False, description="edit no subject twice in an order")
     reserved: int = Field(0, description="facts kept out of all orders")
+    stream: Annotated[Stream, from_json(Stream)] = Field(ONCE, description="edits of facts edited before, as JSON")
     out: Path = Field(description="facts file to write")
 
 
@@ -55,7 +58,8 @@ def _require_enough(job: KnownFacts, known: list[Fact], asked: int) -> None:
     """
     if not known:
         raise FactError(f"{job.model.name} knows none of the {asked} facts of {job.facts}: {REMEDY}")
-    left = len(edit_order(known, job.seed, 0, job.unique_subjects, job.reserved))
+    order = edit_order(known, job.seed, 0, job.unique_subjects, job.reserved, stream=job.stream)
+    left = len(first_edits(order))
     if left < job.needed:
         subjects = " with distinct subjects" if job.unique_subjects else ""
         less = f", {job.reserved} reserved ones apart" if job.reserved else ""

@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field
 
 from normgrowth.facts.orders import steps_of
+from normgrowth.facts.streams import first_edits
 from normgrowth.io.provenance import provenance
 from normgrowth.jobs.with_editor import EditingInOrder
 
@@ -12,7 +13,7 @@ from normgrowth.jobs.with_editor import EditingInOrder
 class SingleEdits(EditingInOrder):
     """An editor, and the facts that it edits one at a time."""
 
-    edits: int = Field(description="facts to edit: the first of the edit order")
+    edits: int = Field(description="facts to edit: the first of the edit order, each once")
     out: Path = Field(description="table to write")
 
 
@@ -24,13 +25,13 @@ def run(job: SingleEdits) -> None:
     from normgrowth.measure.scores import score_single_edits
     from normgrowth.runs.segment import Run
 
-    _, order = job.facts_and_order()
-    chosen = steps_of(order, 1, job.edits)
+    facts = first_edits(job.facts_and_order()[1])
+    chosen = steps_of(facts, 1, job.edits)
     templates = job.templates(job.settings)
     lm = job.load()
     require_edits(lm, chosen, templates)
     editor = job.declaration.build(job.settings)
-    editor.prepare(lm, job.gathered(lm, job.settings, order, job.run_seed))
+    editor.prepare(lm, job.gathered(lm, job.settings, facts, job.run_seed))
     scores = score_single_edits(lm, editor, editor.begin(lm), chosen)
     run = Run(job.study, job.model_name, job.editor_name, job.order, {**job.inputs, **job.made_with})
     metadata = provenance(**run.expected, device=lm.device.type, dtype="float32")

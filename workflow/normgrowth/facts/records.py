@@ -41,6 +41,8 @@ class Fact:
     Neither the subject nor the targets have blanks at their ends. `normgrowth.facts.orthography.joined` joins a prompt
     and a target. `neighbours` are prompts about other subjects for which `target_true` holds; `subject_prompts` are
     about other relations of the subject, whose objects should stay.
+
+    In a stream a fact may be edited several times, each edit a `Fact` of its own: see `normgrowth.facts.streams`.
     """
 
     case_id: int
@@ -53,6 +55,17 @@ class Fact:
     neighbours: tuple[str, ...]
     generation_prompts: tuple[str, ...] = ()  # about the subject, for free generation
     subject_prompts: tuple[SubjectPrompt, ...] = ()
+    former: str | None = None  # what the edit before this one wrote; None where this is the fact's first
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """The objects that scores compare: the new one, the true one and the former one, each once."""
+        return tuple(dict.fromkeys(filter(None, (self.target_new, self.target_true, self.former))))
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Those of `objects` that edits wrote in the place of the true one."""
+        return tuple(object_ for object_ in self.objects if object_ != self.target_true)
 
     @property
     def question(self) -> str:

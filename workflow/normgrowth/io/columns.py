@@ -45,7 +45,7 @@ _OF_SUBJECT = (
 )
 
 _GENERATED = (
-    ("generation_match", "float32"),  # 1 where greedy decoding of the prompt says the new object; null: not asked
+    ("generation_match", "float32"),  # 1 where greedy decoding of the prompt says the edit's object; null: not asked
     ("entropy", "float32"),  # weighted 2- and 3-gram entropy of a free text about the subject, bits
 )
 
@@ -84,6 +84,16 @@ TABLES: dict[str, Table] = {
             ("immediate_efficacy", "float32"),  # 1 where the new object beats the true one just after the edit
             ("skipped_reason", "string"),
             ("edit_seconds", "float32"),  # wall time of the edit's batch over its size
+        ),
+    ),
+    # One row per edit, of studies whose streams edit facts more than once.
+    "stream": Table(
+        (
+            ("case_id", "int64"),
+            ("kind", "string"),  # first, repeat: to another new object, put_back: to the true one
+            ("target_new", "string"),  # what the edit writes
+            ("target_true", "string"),
+            ("former", "string"),  # what the fact's edit before wrote; null where this is its first
         ),
     ),
     # One row per step and watched matrix, at checkpoints.
@@ -165,7 +175,7 @@ TABLES: dict[str, Table] = {
     "scores": Table(
         (
             ("case_id", "int64"),
-            ("edited_at", "int32"),  # the step that wrote this case; null where none has
+            ("edited_at", "int32"),  # the step that wrote this case, the latest up to the row's; null where none has
             ("moment", "string"),  # unedited, immediate, retention, final; untouched: facts that no edit is about
             *_SCORES,
             *_GENERATED,

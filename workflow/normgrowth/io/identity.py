@@ -9,6 +9,7 @@ from typing import NoReturn, TypeVar
 import pandas as pd
 
 from normgrowth.errors import ArtefactError
+from normgrowth.io.provenance import UNSTATED
 
 AGAIN = "delete it and run the workflow again"
 LONGEST = 120
@@ -41,6 +42,7 @@ def require(path: Path | str, found: Mapping, expected: Mapping, remedy: str = A
     Raises:
         ArtefactError: naming the file, what it holds, what it should hold, and the remedy.
     """
+    found = {**UNSTATED, **found}
     lacking = [name for name in expected if name not in found]
     if lacking:
         raise ArtefactError(

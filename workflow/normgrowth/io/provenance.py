@@ -1,12 +1,16 @@
 """Provenance of files: hashes, settings and versions; no time or path, so that equal work gives equal bytes."""
 
 import hashlib
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from normgrowth import __version__
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pandas", "pyarrow")
+
+UNSTATED: Mapping[str, object] = {"stream": None}
+"""Entries that a file leaves out where they have these values, and that mean them where they are missing."""
 
 UNKNOWN = "unknown"
 """Version of a library without installation metadata."""
@@ -37,4 +41,5 @@ def _version(name: str) -> str:
 
 def provenance(**facts: object) -> dict:
     """The metadata of an artefact: the given facts (settings, seeds, hashes, device) beside all versions."""
-    return {**facts, "versions": versions()}
+    stated = {name: value for name, value in facts.items() if name not in UNSTATED or value != UNSTATED[name]}
+    return {**stated, "versions": versions()}

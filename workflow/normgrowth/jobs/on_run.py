@@ -1,11 +1,14 @@
 """Jobs of a run: its names in every table, and the edit order that it follows."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from normgrowth.facts.orders import edit_order
 from normgrowth.facts.records import Fact, read_facts
+from normgrowth.facts.streams import ONCE, Stream
 from normgrowth.io.provenance import file_sha256
-from normgrowth.jobs.job import Intact, Job
+from normgrowth.jobs.job import Intact, Job, from_json
 from normgrowth.jobs.on_model import OnModel
 from normgrowth.sources.manifest import said_of_model
 
@@ -27,15 +30,17 @@ class InOrder(OfRun):
     unique_subjects: bool = Field(False, description="edit no subject twice in an order")
     reserved: int = Field(0, description="facts kept out of all orders")
     block: int | None = Field(None, description="facts that the order begins with and no other order does")
+    stream: Annotated[Stream, from_json(Stream)] = Field(ONCE, description="edits of facts edited before, as JSON")
 
     def facts_and_order(self) -> tuple[list[Fact], list[Fact]]:
-        """All facts, and those of the edit order in its order.
+        """All facts, and the edits of the order, step by step.
 
         Raises:
-            FactError: when a record is wrong, or too many facts are reserved.
+            FactError: when a record is wrong, too many facts are reserved, or a relation has too few objects.
         """
         facts = read_facts(self.facts)
-        return facts, edit_order(facts, self.seed, self.order, self.unique_subjects, self.reserved, self.block)
+        drawn_by = self.seed, self.order, self.unique_subjects, self.reserved, self.block, self.stream
+        return facts, edit_order(facts, *drawn_by)
 
 
 class OnRun(OnModel, InOrder):
@@ -50,5 +55,6 @@ class OnRun(OnModel, InOrder):
             "unique_subjects": self.unique_subjects,
             "reserved_facts": self.reserved,
             "block": self.block,
+            "stream": self.stream.model_dump(mode="json") if self.stream.active else None,
             "facts": file_sha256(self.facts),
         }

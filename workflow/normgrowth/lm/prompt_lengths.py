@@ -45,8 +45,8 @@ def require_scored(lm: LanguageModel, fact: Fact) -> None:
     Raises:
         FactError: as `require_edits` does.
     """
-    pairs = [(prompt, target) for prompt in _scored(fact) for target in (fact.target_new, fact.target_true)]
-    pairs += [(prompt, target) for prompt, own in fact.subject_prompts for target in (own, fact.target_new)]
+    pairs = [(prompt, target) for prompt in _scored(fact) for target in fact.objects]
+    pairs += [(prompt, target) for prompt, own in fact.subject_prompts for target in (own, *fact.written)]
     _require_pairs(lm, fact, pairs)
 
 

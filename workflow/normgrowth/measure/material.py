@@ -7,6 +7,7 @@ import torch
 
 from normgrowth.facts.orders import subset
 from normgrowth.facts.records import Fact
+from normgrowth.facts.streams import first_edits
 from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.prompt_lengths import require_prompts, require_windows
 from normgrowth.measure.activations import Probes, make_probes
@@ -19,7 +20,7 @@ class Material:
     """Material that checkpoints are measured on: the same for every run of a model, but for the edit order."""
 
     facts: list[Fact]
-    order: list[Fact]  # the run's edit order
+    order: list[Fact]  # the edits of the run's order, step by step, beyond those made
     text: Path  # source of the probes' windows
     heldout: Path | None  # text for perplexity; None where that is not measured
     seed: int
@@ -49,8 +50,9 @@ class Material:
 
     def untouched(self, step: int) -> list[Fact]:
         """Facts at the end of the order: the same at every step before they are edited."""
-        wanted = self.measure.untouched_facts
-        return self.order[max(step, len(self.order) - wanted) :] if wanted else []
+        wanted, facts = self.measure.untouched_facts, first_edits(self.order)
+        edited = len(first_edits(self.order[:step]))
+        return facts[max(edited, len(facts) - wanted) :] if wanted else []
 
 
 def require_material(lm: LanguageModel, material: Material) -> None:

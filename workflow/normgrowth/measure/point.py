@@ -9,6 +9,7 @@ import torch
 
 from normgrowth.facts.orders import subset
 from normgrowth.facts.records import Fact
+from normgrowth.facts.streams import first_edits, latest_edits
 from normgrowth.lm.anatomy import Projection
 from normgrowth.lm.model import LanguageModel
 from normgrowth.measure.material import Material
@@ -46,11 +47,12 @@ class Point:
 
     @property
     def facts(self) -> list[Fact]:
-        """The edited facts that are scored; of the unedited model, the first that will be edited."""
+        """The edited facts that are scored, each as its latest edit; of the unedited model, the first to be edited."""
         material = self.material
         if self.step:
-            return subset(material.order[: self.step], material.measure.retention_facts, material.seed, "retention")
-        return material.order[: material.measure.baseline_facts]
+            edited = latest_edits(material.order[: self.step])
+            return subset(edited, material.measure.retention_facts, material.seed, "retention")
+        return first_edits(material.order)[: material.measure.baseline_facts]
 
     @property
     def generated(self) -> list[Fact]:

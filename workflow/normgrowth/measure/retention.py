@@ -25,7 +25,10 @@ def require(point: Point) -> None:
 
 
 def measure(point: Point) -> dict[str, pd.DataFrame]:
-    """Table `scores` of edited facts (of the unedited model, the first to be edited) and of untouched facts."""
+    """Table `scores` of edited facts (of the unedited model, the first to be edited) and of untouched facts.
+
+    A fact that was edited several times is judged by its latest edit.
+    """
     lm, step = point.lm, point.step
     edited_at = {fact.case_id: number for number, fact in enumerate(point.material.order[:step], start=1)}
     scores = scores_of_edited(point).assign(moment="retention" if step else UNEDITED)

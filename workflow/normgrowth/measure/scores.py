@@ -5,15 +5,20 @@ For a prompt p and an object o, the loss is the mean over o's tokens of -log p(t
 loss, on neighbours (NS) the true one, and on prompts about other relations of the subject (RS, relation specificity)
 their own object, against the edit's new one. Magnitudes are differences of exp(-loss), the wanted object's minus the
 other's. Accuracy asks that every token of the wanted object be the most probable one.
+
+Where a fact was edited before, the former object is one more that must not be preferred: the new object (which is the
+true one where an edit is put back) has to beat the true and the former one, and on neighbours the true object has to
+beat the new and the former one. Objects of other relations have to beat what edits wrote, the new and the former one,
+where these are not the true one. Magnitudes are then to the more probable of the others.
 """
 
 from collections.abc import Iterable, Iterator
-from functools import partial
 
 import pandas as pd
 import torch
 
 from normgrowth.editors.base import Editor, Memory
+from normgrowth.facts.orthography import caseless_key
 from normgrowth.facts.records import Fact
 from normgrowth.lm.anatomy import frobenius
 from normgrowth.lm.continuations import lay_out
@@ -38,14 +43,13 @@ def score_facts(lm: LanguageModel, facts: list[Fact]) -> pd.DataFrame:
         One row per fact: `case_id`, shares `es, ps, ns, rs`, magnitudes `em, pm, nm, rm`, accuracies `ea, pa, na, ra`;
         a fact without paraphrases, neighbours or prompts about its subject has NaN there.
     """
-    rows = []  # (fact number, kind, sequence of the wanted object, sequence of the other)
+    rows = []  # (fact number, kind, sequences of the wanted object and of the others)
     for number, fact in enumerate(facts):
-        for kind, prompt, wanted, other in _asked(fact):
-            with_object = partial(encode_with_target, lm.tokenizer, prompt)
-            rows.append((number, kind, with_object(wanted), with_object(other)))
-    losses = _losses(lm, {sequence for row in rows for sequence in row[2:]})
+        for kind, prompt, objects in _asked(fact):
+            rows.append((number, kind, [encode_with_target(lm.tokenizer, prompt, one) for one in objects]))
+    losses = _losses(lm, {sequence for *_, sequences in rows for sequence in sequences})
     prompts = pd.DataFrame(
-        [_compare(number, kind, losses[wanted], losses[other]) for number, kind, wanted, other in rows]
+        [_compare(number, kind, *(losses[sequence] for sequence in sequences)) for number, kind, sequences in rows]
     )
     means = prompts.groupby(["fact", "kind"]).mean().unstack("kind")
     scores = pd.DataFrame({"case_id": [fact.case_id for fact in facts]})
@@ -57,22 +61,28 @@ def score_facts(lm: LanguageModel, facts: list[Fact]) -> pd.DataFrame:
     return scores
 
 
-def _asked(fact: Fact) -> Iterator[tuple[str, str, str, str]]:
-    """The kind of each prompt of a fact, the prompt, the object wanted there, and the other one."""
-    new, true = fact.target_new, fact.target_true
-    yield "e", fact.question, new, true
-    yield from (("p", prompt, new, true) for prompt in fact.paraphrases)
-    yield from (("n", prompt, true, new) for prompt in fact.neighbours)
-    yield from (("r", prompt, target, new) for prompt, target in fact.subject_prompts)
+def _asked(fact: Fact) -> Iterator[tuple[str, str, list[str]]]:
+    """The kind of each prompt of a fact, the prompt, and the objects compared there, the wanted one first."""
+    for kind, prompts, wanted in (
+        ("e", (fact.question,), fact.target_new),
+        ("p", fact.paraphrases, fact.target_new),
+        ("n", fact.neighbours, fact.target_true),
+    ):
+        objects = [wanted, *(other for other in fact.objects if other != wanted)]
+        yield from ((kind, prompt, objects) for prompt in prompts)
+    for prompt, own in fact.subject_prompts:
+        # Another edit of a stream may write the very object of another relation; nothing tells the two apart then.
+        if others := [other for other in fact.written if caseless_key(other) != caseless_key(own)]:
+            yield "r", prompt, [own, *others]
 
 
-def _compare(number: int, kind: str, wanted: tuple[float, bool], other: tuple[float, bool]) -> dict:
-    probability, rival = (float(torch.tensor(-loss, dtype=torch.float64).exp()) for loss in (wanted[0], other[0]))
+def _compare(number: int, kind: str, wanted: tuple[float, bool], *others: tuple[float, bool]) -> dict:
+    probability, *rivals = (float(torch.tensor(-loss, dtype=torch.float64).exp()) for loss, _ in (wanted, *others))
     return {
         "fact": number,
         "kind": kind,
-        "s": float(wanted[0] < other[0]),
-        "m": probability - rival,
+        "s": float(all(wanted[0] < loss for loss, _ in others)),
+        "m": probability - torch.tensor(rivals, dtype=torch.float64).max().item(),  # NaN where any of them is
         "a": float(wanted[1]),
     }
 

@@ -18,7 +18,7 @@ from normgrowth.io.documents import intact, read_json, write_text
 from normgrowth.io.identity import AGAIN, figure_identity, require, svg_identity
 from normgrowth.io.tables import read_results
 from normgrowth.layout import CLAIM_TABLES, UNEDITED
-from normgrowth.report.summaries import evidence_tables, single_edits, summaries
+from normgrowth.report.summaries import evidence_tables, optional_tables, summaries
 from normgrowth.report.usage import usage_table
 
 SYMBOLS = {
@@ -72,7 +72,7 @@ def write_report(study: str, results: Path, figures: list[str], out: Path, logs:
         specificity=has_specificity(tables["scores"]),
         unmeasured=[claim for claim in judged["claims"] if "needs" in claim],
         figures=[embedded(results / "figures", name, study) for name in figures],
-        tables=[*summaries(tables, single_edits(results / "tables", study)), *evidence_tables(judged), *usage],
+        tables=[*summaries(tables, *optional_tables(results / "tables", study)), *evidence_tables(judged), *usage],
         provenance=provenance,
     )
     write_text(out, page)

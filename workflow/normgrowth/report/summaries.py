@@ -12,9 +12,10 @@ from normgrowth.analysis.intervals import median_time
 from normgrowth.claims.published import AGREES, DIFFERS, NOT_RUN
 from normgrowth.claims.verdict import count
 from normgrowth.editors.families import PLURAL, family_of, in_order
-from normgrowth.io.tables import read_result, read_results
-from normgrowth.layout import CLAIM_TABLES, SINGLE_EDITS, UNEDITED
+from normgrowth.io.tables import read_provenance, read_result, read_results
+from normgrowth.layout import CLAIM_TABLES, SINGLE_EDITS, STREAM, UNEDITED
 from normgrowth.report.cells import Cell, Table, known, measured, p_value, percent, points, ratio, whole
+from normgrowth.report.streams import stream_summary
 
 COLLAPSE_COLUMNS = (
     "S at first",
@@ -50,22 +51,34 @@ def read_summaries(folder: Path) -> list[Table]:
     Raises:
         ArtefactError: when a table is missing or damaged.
     """
-    return summaries(read_results(folder, CLAIM_TABLES), single_edits(folder))
+    return summaries(read_results(folder, CLAIM_TABLES), *optional_tables(folder))
 
 
-def single_edits(folder: Path, study: str | None = None) -> pd.DataFrame | None:
-    """Table `single_edits`, which exists only where the study asks for it."""
-    return read_result(folder, SINGLE_EDITS, study) if (folder / f"{SINGLE_EDITS}.parquet").exists() else None
+def optional_tables(folder: Path, study: str | None = None) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    """Tables `single_edits` and `stream`, each only where the study asks for it.
+
+    A table `stream` beside scores of runs without one was left there by a study that had one before.
+    """
+    there = {name for name in (SINGLE_EDITS, STREAM) if (folder / f"{name}.parquet").exists()}
+    runs = read_provenance(folder / "scores.parquet").get("runs", {}).values() if STREAM in there else ()
+    if not any(made_by.get("stream") for made_by in runs):
+        there.discard(STREAM)
+    singles, stream = (read_result(folder, name, study) if name in there else None for name in (SINGLE_EDITS, STREAM))
+    return singles, stream
 
 
-def summaries(tables: dict[str, pd.DataFrame], singles: pd.DataFrame | None = None) -> list[Table]:
+def summaries(
+    tables: dict[str, pd.DataFrame], singles: pd.DataFrame | None = None, stream: pd.DataFrame | None = None
+) -> list[Table]:
     """Tables of the report that come from a study's tables, those without rows left out.
 
-    They say when runs break, norms at the end, scores over the run, single edits, and the cost of an edit.
+    They say when runs break, norms at the end, scores over the run and by kind of edit, single edits, and the cost of
+    an edit.
 
     Args:
         tables: frames of `layout.CLAIM_TABLES`.
         singles: table `single_edits`, where the study has one.
+        stream: table `stream`, where the study has one.
     """
     tables = {name: frame[frame["editor"] != UNEDITED] for name, frame in tables.items()}
     runs = collapses(tables)
@@ -74,6 +87,7 @@ def summaries(tables: dict[str, pd.DataFrame], singles: pd.DataFrame | None = No
         time_table(runs),
         norm_summary(tables["norms"]),
         score_summary(tables["scores"], tables["downstream"]),
+        *([] if stream is None else [stream_summary(tables["scores"], stream)]),
         *([] if singles is None else [single_edit_summary(singles)]),
         cost_summary(tables["edits"]),
     ]

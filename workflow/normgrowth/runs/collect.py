@@ -14,6 +14,7 @@ from normgrowth.errors import ArtefactError
 from normgrowth.io.columns import CHECKPOINT_TABLES, IDENTITY, TABLES, WITHOUT_TIMES
 from normgrowth.io.digests import safetensors_header, stated_digest
 from normgrowth.io.identity import AGAIN, require, require_rows
+from normgrowth.io.provenance import UNSTATED
 from normgrowth.io.schemas import SCHEMAS
 from normgrowth.io.tables import read_table_and_provenance
 
@@ -27,6 +28,7 @@ COMMON_TO_A_RUN = frozenset(
             "unique_subjects",
             "reserved_facts",
             "block",
+            "stream",
             "kind",
             "settings",
             "contexts",
@@ -119,7 +121,7 @@ def collect(table: str, files: StudyFiles) -> tuple[pd.DataFrame, dict[str, dict
 
 def _parts(table: str, files: StudyFiles, run: Names) -> Iterator[Part]:
     """The files that hold a run's rows of a table."""
-    if table in layout.SEGMENT_TABLES:
+    if table in (*layout.SEGMENT_TABLES, layout.STREAM):
         yield from _of_segments(table, files, run)
     if table == layout.SINGLE_EDITS and run.order == 0:
         yield Part(files.results / layout.SINGLE_EDITS_IN.format(**run._asdict()), run._asdict(), (1, 1))
@@ -196,8 +198,9 @@ def _require_one_run(made_by: Mapping[Path, Provenance]) -> None:
     """
     first: dict[str, tuple[Path, object]] = {}
     for path, said in made_by.items():
-        for name in said.keys() & COMMON_TO_A_RUN:
-            other, value = first.setdefault(name, (path, said[name]))
+        stated = {**UNSTATED, **said}
+        for name in stated.keys() & COMMON_TO_A_RUN:
+            other, value = first.setdefault(name, (path, stated[name]))
             require(
                 path, said, {name: value}, f"that is what {other} was made with; delete both and run the workflow again"
             )

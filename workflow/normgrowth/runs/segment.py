@@ -20,6 +20,7 @@ import torch
 from normgrowth.editors.base import Editor, Memory, Resources, Trace
 from normgrowth.errors import EditError
 from normgrowth.facts.records import Fact, named
+from normgrowth.facts.streams import kind_of
 from normgrowth.io.provenance import provenance
 from normgrowth.io.schemas import segment_schema
 from normgrowth.io.tables import write_table
@@ -82,6 +83,7 @@ class Segment:
     first: int  # step of the first edit
     facts: list[Fact]
     batch: int  # facts per call of the editor
+    stream: bool = False  # whether facts are edited more than once, so that kinds and objects of edits are noted
 
     @property
     def last(self) -> int:
@@ -96,7 +98,7 @@ class Segment:
 
 
 def run_segment(run: Run, lm: LanguageModel, editor: Editor, resources: Resources, segment: Segment) -> None:
-    """Make the edits of a segment and write its folder: state, `norms, edits, scores, timing, speed`.
+    """Make the edits of a segment and write its folder: state, `norms, edits, scores, timing, speed`, maybe `stream`.
 
     Args:
         lm: the unedited model; it is edited in place.
@@ -131,11 +133,27 @@ def run_segment(run: Run, lm: LanguageModel, editor: Editor, resources: Resource
         place = {"segment": segment.number, "first": segment.first, "last": segment.last}
         metadata = provenance(**run.expected, **run.of_segment, **place, device=lm.device.type, dtype="float32")
         folder = segment_folder(segment.chain, segment.number)
-        for table, rows in log.tables().items():
+        tables = log.tables() | ({"stream": noted(segment)} if segment.stream else {})
+        for table, rows in tables.items():
             write_table(folder / f"{table}.parquet", run.identify(rows), segment_schema(table), metadata)
         speed = log.speed(segment, _peak_memory(lm))
         write_table(folder / "speed.parquet", run.identify(speed), "speed", metadata)
         save_state(segment.chain, segment.number, lm, state, metadata)
+
+
+def noted(segment: Segment) -> pd.DataFrame:
+    """Kind and objects of each edit of a segment: table `stream`, without the identity columns but `step`."""
+    return pd.DataFrame(
+        {
+            "step": step,
+            "case_id": edit.case_id,
+            "kind": kind_of(edit),
+            "target_new": edit.target_new,
+            "target_true": edit.target_true,
+            "former": edit.former,
+        }
+        for step, edit in enumerate(segment.facts, start=segment.first)
+    )
 
 
 class _Timer:

@@ -13,7 +13,7 @@ from normgrowth.lm.context_length import Asked, too_long
 from normgrowth.study import presets
 from normgrowth.study.chosen_editors import choose, controlled_editor, settings_faults
 from normgrowth.study.downloads import published_sets, texts_to_write, texts_written
-from normgrowth.study.inputs import ASSETS, context_of, editable_facts, layers_of, local_path
+from normgrowth.study.inputs import ASSETS, context_of, editable_facts, facts_of_edits, layers_of, local_path
 from normgrowth.study.messages import unknown
 from normgrowth.study.sections import (
     CheckpointDifference,
@@ -23,6 +23,7 @@ from normgrowth.study.sections import (
     LocalText,
     PublishedFacts,
     TrainedModel,
+    World,
 )
 from normgrowth.study.study import Study
 from normgrowth.training.training_settings import CONTINUED_PRETRAINING
@@ -36,7 +37,7 @@ FEWEST_RESERVED = 20
 def faults_of(study: Study) -> list[str]:
     """Faults of a study, each in one line; those that follow from others are left out."""
     faults = [*_selections(study), *settings_faults(study)]
-    later = (_too_few_facts, _untrainable, _unmeasured_vectors, _misfits, _too_long)
+    later = (_too_few_facts, _too_little_for_streams, _untrainable, _unmeasured_vectors, _misfits, _too_long)
     return faults or list(_missing_inputs(study)) or [fault for check in later for fault in check(study)]
 
 
@@ -195,7 +196,7 @@ def _too_few_facts(study: Study) -> Iterator[str]:
     """Numbers of edits that exceed the study's facts, where their number is known."""
     source = study.fact_sources[study.facts]
     try:
-        available = editable_facts(source, study.assets, study.unique_subjects)
+        available = editable_facts(source, study.assets, study.unique_subjects, study.stream)
     except FactError as error:
         yield f"fact_sources.{study.facts}: {error}"
         return
@@ -205,12 +206,30 @@ def _too_few_facts(study: Study) -> Iterator[str]:
     which = "facts with distinct subjects" if study.unique_subjects else "facts"
     less = f" less {study.reserved_facts} reserved" if study.reserved_facts else ""
     holds = f"{study.facts!r} holds {available} {which}{less}"
-    for key, wanted in {"edits": study.edits, "single_edits": study.single_edits}.items():
-        if wanted and wanted > left:
-            yield f"{key} is {wanted}: {holds}, and at most {left} can be edited"
+    if study.edits > left and (needed := facts_of_edits(study, study.most_orders)) > left:
+        of_stream = f", which take {needed} facts by this stream" if study.stream.active else ""
+        yield f"edits is {study.edits}{of_stream}: {holds}, and at most {left} can be edited"
+    if study.single_edits and study.single_edits > left:
+        yield f"single_edits is {study.single_edits}: {holds}, and at most {left} can be edited"
     if study.block and study.block * study.most_orders > left:
         most = left // study.most_orders
         yield f"block is {study.block}: {holds}, so blocks of {study.most_orders} orders hold at most {most} facts each"
+
+
+def _too_little_for_streams(study: Study) -> Iterator[str]:
+    """Streams whose edits are too few for a fact to be edited again, or whose facts have too few objects."""
+    source = study.fact_sources[study.facts]
+    objects = source.settings.objects_per_relation if isinstance(source, World) else None
+    if study.stream.repeats and objects == 2:
+        yield (
+            f"stream.repeats is {study.stream.repeats:g}: it takes a third object for every relation, and "
+            f"fact_sources.{study.facts}.settings.objects_per_relation is 2; raise it"
+        )
+    if study.stream.active and study.edits <= study.stream.gap:
+        yield (
+            f"stream.gap is {study.stream.gap}: in {study.edits} edits no fact would be edited again; "
+            "lower gap, or raise edits"
+        )
 
 
 def _untrainable(study: Study) -> Iterator[str]:
@@ -257,7 +276,7 @@ def _missing_layers(study: Study) -> Iterator[str]:
 
 
 def _misfits(study: Study) -> Iterator[str]:
-    """Editors whose layers a model lacks, or whose batches do not fill a segment."""
+    """Editors whose layers a model lacks, or whose batches do not fill a segment or could hold a fact twice."""
     for model in study.models:
         try:
             n_layers = layers_of(study, model)
@@ -272,11 +291,12 @@ def _misfits(study: Study) -> Iterator[str]:
             except ValueError as error:
                 yield f"editor_settings.{name}.layers for model {model!r}: {error}"
                 continue
+            batch = f"editor_settings.{name}.batch is {settings.batch} for model {model!r}"
             if study.segment % settings.batch:
-                yield (
-                    f"segment is {study.segment}: it must be a multiple of every editor's batch, and "
-                    f"editor_settings.{name}.batch is {settings.batch} for model {model!r}"
-                )
+                yield f"segment is {study.segment}: it must be a multiple of every editor's batch, and {batch}"
+            gap = study.stream.gap
+            if study.stream.active and settings.batch > gap:
+                yield f"stream.gap is {gap}: no batch may hold two edits of one fact, and {batch}: raise gap"
 
 
 def _too_long(study: Study) -> Iterator[str]:

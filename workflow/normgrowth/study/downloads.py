@@ -45,7 +45,8 @@ class PublishedSet(NamedTuple):
     file: Download
     format: Format  # schema of its records
     records: int
-    subjects: int  # distinct ones, regardless of case
+    facts: int  # distinct by subject, regardless of case, and relation
+    subjects: int  # distinct, regardless of case
 
 
 @cache
@@ -64,6 +65,7 @@ def published_sets() -> dict[str, PublishedSet]:
             Download(entry["url"], entry["sha256"], entry["bytes"]),
             entry["format"],
             entry["records"],
+            entry["facts"],
             entry["subjects"],
         )
         for name, entry in entries.items()

@@ -191,7 +191,8 @@ class Files:
             if table == name:
                 of = [run.split("/") for run in runs]
                 return [template.format(study=self.study.study, model=m, editor=e) for m, e in of]
-        files = self.of_segments(f"{table}.parquet") if table in layout.SEGMENT_TABLES else []
+        of_segments = (*layout.SEGMENT_TABLES, layout.STREAM)
+        files = self.of_segments(f"{table}.parquet") if table in of_segments else []
         if table in CHECKPOINT_TABLES:
             files += self.of_checkpoints(f"{table}.parquet", [0, *self.plan.checkpoints])
         if table == layout.ABILITY_TABLE:

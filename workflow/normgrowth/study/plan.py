@@ -11,7 +11,7 @@ from normgrowth.editors.settings import TRAJECTORY, EditorSettings
 from normgrowth.errors import INSTALL_HARNESS
 from normgrowth.layout import UNEDITED
 from normgrowth.study.chosen_editors import ChosenEditor, choose, preset_of, published_model
-from normgrowth.study.inputs import layers_of
+from normgrowth.study.inputs import facts_of_edits, layers_of
 from normgrowth.study.sections import CheckpointDifference, GgufModel, TrainedModel
 from normgrowth.study.study import Study
 
@@ -124,7 +124,8 @@ class Plan:
     def edited_facts(self, model: str) -> int:
         """Facts that the runs of a model need beside the reserved ones: of the longest order, or of all blocks."""
         orders = max(self.orders_of(model, editor) for editor in self.editors_of(model))
-        return max(self.study.edits, self.study.single_edits, orders * (self.study.block or 0))
+        of_edits = facts_of_edits(self.study, orders)
+        return max(of_edits, self.study.single_edits, orders * (self.study.block or 0))
 
     @property
     def single_edit_runs(self) -> list[str]:
@@ -191,15 +192,15 @@ class Plan:
     def conditions(self) -> dict[str, Any]:
         """Conditions of the study in the words of published results.
 
-        `facts` is the published set that its facts are, whole, or None; `models` has the published model of each model
-        that is one, with its own weights: those of a GGUF file are not what published numbers were measured on; `runs`
-        has, for each of `runs`, the editor's `batch` and whether it `remembers` earlier edits.
+        `facts` is the published set that its facts are, whole and each edited once, or None; `models` has the published
+        model of each model that is one, with its own weights: those of a GGUF file are not what published numbers were
+        measured on; `runs` has, for each of `runs`, the editor's `batch` and whether it `remembers` earlier edits.
         """
         own = [name for name in self.study.models if not isinstance(self.study.model_sources[name], GgufModel)]
         models = {model: published_model(self.study, model) for model in own}
-        facts = self.study.fact_sources[self.study.facts]
+        source = self.study.fact_sources[self.study.facts]
         return {
-            "facts": None if facts.known else getattr(facts, "published_as", None),
+            "facts": None if source.known or self.study.stream.active else getattr(source, "published_as", None),
             "models": {model: published for model, published in models.items() if published},
             "runs": {str(pair): self._conditions_of(*pair) for pair in self.pairs},
         }
@@ -246,7 +247,18 @@ class Plan:
         models = [f"{name} (trained here)" if name in trained else name for name in study.models]
         editors = f"{len(study.editors)} editors" if len(study.editors) > 1 else study.editors[0]
         edits = f"{study.edits:,} edits" if study.edits > 1 else "One edit"
-        return f"{edits} in sequence, of facts of {study.facts}, by {editors} on {_listed(models)}."
+        return f"{edits} in sequence, of facts of {study.facts}, by {editors} on {_listed(models)}.{self._again}"
+
+    @property
+    def _again(self) -> str:
+        """Sentence on the edits of facts that were edited before; empty where there are none."""
+        stream = self.study.stream
+        shares = {
+            "write another object into a fact edited before": stream.repeats,
+            "put a fact back": stream.put_back,
+        }
+        said = [f"{100 * share:.3g}% of the edits {what}" for what, share in shares.items() if share]
+        return f" About {_listed(said)}." if said else ""
 
     @property
     def as_json(self) -> str:
@@ -259,7 +271,8 @@ class Plan:
             model: {name: self.editor(model, name).origins for name in self.editors_of(model)}
             for model in self.study.models
         }
-        study = self.study.model_dump(mode="json", exclude={"assets", "editor_settings"})
+        left_out = {"assets", "editor_settings"} | ({"stream"} if not self.study.stream.active else set())
+        study = self.study.model_dump(mode="json", exclude=left_out)
         study |= {"description": self.description, "editor_settings": editors, "settings_from": origins}
         return compact(study)
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.editors.settings import FILLED_IN, ControlSettings
+from normgrowth.facts.streams import Stream
 from normgrowth.figures.style import StyleSettings
 from normgrowth.measure.measure_settings import Measure
 from normgrowth.sources.toy.toy_settings import TrainingSettings, WorldSettings
@@ -26,10 +27,10 @@ PAGE = """\
 
 A study is a YAML file. `config.yaml` is the default one; `snakemake --configfile studies/FILE.yaml` lays another over
 it, and `--config key=value` lays single keys over both. Dictionaries are merged, lists and single values replaced. What
-`config.yaml` chooses for its own study alone (`description`, `orders`, `more_orders`, `single_edits`, `left_out`,
-`contexts`, `measure`, `interventions`, `vectors`, `ability`) does not reach a study of another name that
-edits other models or facts: it has the defaults below. A description holds only as long as `study`, `models`, `editors`
-and `facts` stay. A folder without a `config.yaml` of its own has that of the repository.
+`config.yaml` chooses for its own study alone (`description`, `orders`, `more_orders`, `block`, `stream`,
+`single_edits`, `left_out`, `contexts`, `measure`, `interventions`, `vectors`, `ability`) does not reach a study of
+another name that edits other models or facts: it has the defaults below. A description holds only as long as `study`,
+`models`, `editors` and `facts` stay. A folder without a `config.yaml` of its own has that of the repository.
 
 A study is checked before any work starts: unknown keys, impossible values and parts that do not fit together end in one
 line that names the key, its value and what is allowed.
@@ -60,6 +61,7 @@ editor_settings:
 {editors}"""
 
 SECTIONS: dict[str, type[BaseModel]] = {
+    "stream": Stream,
     "contexts": sections.Contexts,
     "second_moments": sections.SecondMoments,
     "measure": Measure,

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from normgrowth.checked import Count, Few, Seed
+from normgrowth.facts.streams import ONCE, Stream
 from normgrowth.figures.style import StyleSettings
 from normgrowth.layout import HELDOUT_SUFFIX
 from normgrowth.measure.measure_settings import Measure
@@ -29,8 +30,8 @@ class Study(Section):
 
     Lists select; dictionaries define. Laid over `config.yaml`, a study's dictionaries are merged with those there, and
     its lists and single values take their place. A study of another name than that in `config.yaml`, with other models
-    or facts, takes none of `description`, `orders`, `more_orders`, `block`, `single_edits`, `left_out`, `contexts`,
-    `measure`, `interventions`, `vectors` and `ability` from there: what it does not give is at its default.
+    or facts, takes none of `description`, `orders`, `more_orders`, `block`, `stream`, `single_edits`, `left_out`,
+    `contexts`, `measure`, `interventions`, `vectors` and `ability` from there: what it does not give is at its default.
     """
 
     study: Name = Field(description="Name of the study; its results stand in `results/<study>/`.")
@@ -75,6 +76,7 @@ class Study(Section):
         "table of their scores.",
     )
     unique_subjects: bool = Field(False, description="Edit no subject twice in an order.")
+    stream: Stream = Field(ONCE, description="Edits of facts that were edited before.")
     left_out: dict[Name, Names] = Field(
         {}, description="Editors that a model is not edited by, by model: for models on which an editor makes no sense."
     )

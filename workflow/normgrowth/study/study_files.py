@@ -25,6 +25,7 @@ OF_ONE_STUDY = (
     "orders",
     "more_orders",
     "block",
+    "stream",
     "single_edits",
     "left_out",
     "contexts",
