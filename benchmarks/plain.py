@@ -270,11 +270,11 @@ Losses = list[tuple[tuple[float, bool], tuple[float, bool]]]
 
 @torch.no_grad()
 def score(lm: LanguageModel, fact: Fact) -> dict[str, float]:
-    """Shares `es, ps, ns` and accuracies `ea, pa, na` of a fact (ROME, arXiv 2202.05262, section 3.4)."""
+    """Shares `es, ps, ns, rs` and accuracies `ea, pa, na, ra` of a fact (ROME, arXiv 2202.05262, section 3.4)."""
     return _scores(
         {
-            kind: [(loss_of(lm, prompt, wanted), loss_of(lm, prompt, other)) for prompt in prompts]
-            for kind, prompts, wanted, other in _kinds(fact)
+            kind: [(loss_of(lm, prompt, wanted), loss_of(lm, prompt, other)) for prompt, wanted, other in asked]
+            for kind, asked in _kinds(fact).items()
         }
     )
 
@@ -284,8 +284,8 @@ def score_in_one_pass(lm: LanguageModel, fact: Fact) -> dict[str, float]:
     """The same as `score`, from one padded pass of all prompts of the fact, each with either object."""
     rows = [
         with_object(lm, prompt, target)
-        for _, prompts, wanted, other in _kinds(fact)
-        for prompt in prompts
+        for asked in _kinds(fact).values()
+        for prompt, wanted, other in asked
         for target in (wanted, other)
     ]
     ids, mask = padded([ids for ids, _ in rows])
@@ -293,16 +293,18 @@ def score_in_one_pass(lm: LanguageModel, fact: Fact) -> dict[str, float]:
     losses = iter(
         _loss(of_row[first - 1 : len(ids) - 1], ids[first:]) for of_row, (ids, first) in zip(logits, rows, strict=True)
     )
-    return _scores({kind: [(next(losses), next(losses)) for _ in prompts] for kind, prompts, _, _ in _kinds(fact)})
+    return _scores({kind: [(next(losses), next(losses)) for _ in asked] for kind, asked in _kinds(fact).items()})
 
 
-def _kinds(fact: Fact) -> list[tuple[str, Sequence[str], str, str]]:
-    """Kind of score, its prompts, the object that counts, the other one."""
-    return [
-        ("e", (fact.question,), fact.target_new, fact.target_true),
-        ("p", fact.paraphrases, fact.target_new, fact.target_true),
-        ("n", fact.neighbours, fact.target_true, fact.target_new),
-    ]
+def _kinds(fact: Fact) -> dict[str, list[tuple[str, str, str]]]:
+    """For each kind of score, its prompts, each with the object that counts and the other one."""
+    new, true = fact.target_new, fact.target_true
+    return {
+        "e": [(fact.question, new, true)],
+        "p": [(prompt, new, true) for prompt in fact.paraphrases],
+        "n": [(prompt, true, new) for prompt in fact.neighbours],
+        "r": [(asked.prompt, asked.target, new) for asked in fact.subject_prompts],
+    }
 
 
 def _scores(losses: dict[str, Losses]) -> dict[str, float]:

@@ -47,6 +47,19 @@ def broken(change):
         (lambda r: r.update(paraphrase_prompts="x"), r"field 'paraphrase_prompts' is str, not list"),
         (lambda r: r.update(neighborhood_prompts=["a", 3]), r"'neighborhood_prompts' holds 3 at position 1"),
         (lambda r: r["requested_rewrite"].update(target_new=r["requested_rewrite"]["target_true"]), "nothing to edit"),
+        (lambda r: r.update(subject_prompts={}), r"case_id 12\): field 'subject_prompts' is dict, not list"),
+        (
+            lambda r: r.update(subject_prompts=[{"prompt": "Zé likes", "target": "tea"}, {"prompt": "Zé likes"}]),
+            r"subject_prompts: position 1: field 'target' is missing",
+        ),
+        (
+            lambda r: r.update(subject_prompts=[{"prompt": "", "target": "tea"}]),
+            r"subject_prompts: position 0: field 'prompt' is empty",
+        ),
+        (
+            lambda r: r.update(subject_prompts=[{"prompt": "Zé is in", "target": "new  delhi"}]),
+            r"subject_prompts: position 0: its target is target_new, 'New Delhi': nothing tells the two apart; take it",
+        ),
     ],
 )
 def test_faults_name_record_and_field(tmp_path, change, message):
@@ -75,6 +88,22 @@ def test_repeated_case_ids_are_refused(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FactError, match=r"nowhere.json does not exist"):
         read_facts(tmp_path / "nowhere.json")
+
+
+def test_prompts_about_the_subject_are_read_with_their_objects(tmp_path):
+    records = small_models.records()[:2]
+    records[0]["subject_prompts"] = [{"prompt": "Vela Marun speaks", "target": " Greek "}]
+    facts = read_facts(write(tmp_path / "facts.json", records))
+    assert facts[0].subject_prompts == (("Vela Marun speaks", "Greek"),)
+    assert facts[1].subject_prompts == ()
+
+
+def test_blanks_that_targets_bring_go_to_prompts_about_the_subject_too(tmp_path):
+    record = small_models.records()[0]
+    record["requested_rewrite"] |= {"target_new": {"str": " 東京"}, "target_true": {"str": " 大阪"}}
+    record["subject_prompts"] = [{"prompt": "彼は", "target": "犬"}]
+    (fact,) = read_facts(write(tmp_path / "facts.json", [record]))
+    assert fact.subject_prompts == (("彼は ", "犬"),)
 
 
 def test_orders_are_seeded_permutations():

@@ -21,6 +21,7 @@ RUNS = {
     "collapse at once": Run(collapse=1, **SHORT),
     "no checkpoint": Run(**SHORT | {"checkpoints": ()}),
     "orders": Run(orders=3, **SHORT),
+    "other relations of subjects": Run(specificity=0.7),
     "long name and many layers": Run(
         editor="random_direction-memit-history", model="a-model-of-32-layers", n_layers=32
     ),

@@ -72,11 +72,12 @@ def words_of(figure) -> set[str]:
 SHAPES = {
     "few": lambda: [*(Run(editor=e, **SMALL) for e in ("ft", "r_rome")), Run(editor="ft", **SMALL, **LLAMA)],
     "many": lambda: planted.every_editor("world-gpt2", "world-llama", **SMALL)[:-6],
+    "specificity": lambda: [Run(specificity=0.7, **SMALL), Run(editor="ft", **SMALL)],
     "arms": lambda: [Run(editor=e, **SMALL) for e in ("r_rome", "scale_only-r_rome", "norm_restored-memit")],
 }
 
 
-@pytest.fixture(scope="module", params=["few", pytest.param("many", marks=pytest.mark.slow), "arms"])
+@pytest.fixture(scope="module", params=["few", pytest.param("many", marks=pytest.mark.slow), "specificity", "arms"])
 def shape(request):
     runs = SHAPES[request.param]()
     return runs, planted.tables(*runs)
@@ -137,6 +138,21 @@ def test_no_line_joins_two_points(name):
 
     assert joined((12,)) == {"None"}
     assert "-" in joined((6, 12)) or name == "scores_against_edits"
+
+
+def test_specificity_has_a_panel_where_facts_have_it():
+    def drawn(*runs):
+        tables = planted.tables(*runs)
+        labels = [ax.get_ylabel() for ax in render.draw("scores_against_edits", tables, Style()).axes]
+        legend = render.draw("card", tables, Style(), model="tiny-gpt2", editor="r_rome").legends[0]
+        return "specificity (RS)" in labels, "specificity (RS)" in {text.get_text() for text in legend.get_texts()}
+
+    assert drawn(Run(specificity=0.75, **SMALL)) == (True, True)
+    assert drawn(Run(**SMALL)) == (False, False)
+    scores = planted.tables(Run(specificity=0.75, **SMALL))["scores"]
+    *_, shares = retained(scores[scores["moment"] != "unedited"])
+    last = scores[(scores["step"] == 12) & (scores["moment"] == "retention")]
+    assert shares.loc[12, "mean"] == pytest.approx(last["rs"].mean())
 
 
 def test_families_without_editors_get_no_column_and_arms_are_drawn_over_what_they_control():
@@ -259,7 +275,7 @@ def test_collapse_ends_a_line():
 
 def test_scores_are_means_over_cases():
     scores = planted.tables(Run(**SMALL))["scores"]
-    es, _, _, s = retained(scores[scores["moment"] != "unedited"])
+    es, _, _, s, _ = retained(scores[scores["moment"] != "unedited"])
     last = scores[(scores["moment"] == "retention") & (scores["step"] == 12)]
     assert es.loc[12, "mean"] == pytest.approx(last["es"].mean())
     expected = 3 / sum(1 / last[name].mean() for name in ("es", "ps", "ns"))

@@ -11,6 +11,7 @@ from normgrowth.analysis.edit_scores import harmonic_mean
 from normgrowth.cli import main
 from normgrowth.commands import statistics as statistics_command
 from normgrowth.editors.moments import gather_second_moments
+from normgrowth.facts.records import SubjectPrompt
 from normgrowth.io.documents import write_text
 from normgrowth.lm.continuations import continuations
 from normgrowth.measure import activations
@@ -22,16 +23,31 @@ from normgrowth.measure.scores import score_facts
 from tests.support import small_models
 
 
-def test_scores_equal_those_of_one_prompt_at_a_time(lm):
+def asked_about_subjects():
+    """Facts with as many prompts about their subjects as their place in the list says."""
+    others = (("{} lives in", "Oslo Rome"), ("The friends of {} like", "tea"), ("{} speaks", "Greek"))
     facts = small_models.facts()
+    return [
+        replace(fact, subject_prompts=tuple(SubjectPrompt(p.format(fact.subject), t) for p, t in others[:number]))
+        for number, fact in enumerate(facts)
+    ]
+
+
+def test_scores_equal_those_of_one_prompt_at_a_time(lm):
+    facts = asked_about_subjects()
     found = score_facts(lm, facts)
     for i, fact in enumerate(facts):
-        for kind, prompts, wanted, other in (
-            ("e", [fact.question], fact.target_new, fact.target_true),
-            ("p", fact.paraphrases, fact.target_new, fact.target_true),
-            ("n", fact.neighbours, fact.target_true, fact.target_new),
+        new, true = fact.target_new, fact.target_true
+        for kind, asked in (
+            ("e", [(fact.question, new, true)]),
+            ("p", [(prompt, new, true) for prompt in fact.paraphrases]),
+            ("n", [(prompt, true, new) for prompt in fact.neighbours]),
+            ("r", [(prompt, own, new) for prompt, own in fact.subject_prompts]),
         ):
-            pairs = [(plain.loss_of(lm, p, wanted), plain.loss_of(lm, p, other)) for p in prompts]
+            if not asked:
+                assert (i, kind) == (0, "r") and all(math.isnan(found[kind + suffix][i]) for suffix in "sma")
+                continue
+            pairs = [(plain.loss_of(lm, p, wanted), plain.loss_of(lm, p, other)) for p, wanted, other in asked]
             assert found[f"{kind}s"][i] == pytest.approx(sum(a[0] < b[0] for a, b in pairs) / len(pairs))
             assert found[f"{kind}a"][i] == pytest.approx(sum(a[1] for a, b in pairs) / len(pairs))
             magnitude = sum(math.exp(-a[0]) - math.exp(-b[0]) for a, b in pairs) / len(pairs)
@@ -66,6 +82,23 @@ def test_the_former_object_of_a_fact_edited_before_is_one_more_to_beat(lm):
             assert found[f"{kind}m"][i] == pytest.approx(sum(leads) / len(leads), abs=1e-5)
 
 
+def test_other_relations_of_a_subject_have_to_beat_what_edits_wrote_but_not_the_true_object(lm):
+    fact, prompt = small_models.facts()[0], "Vela Marun lives in"
+    again = replace(fact, former="New Delhi")
+    back = replace(again, target_new=fact.target_true)
+    for edit, own, others in (
+        (again, "Rome", ("Oslo", "New Delhi")),
+        (again, "oslo", ("New Delhi",)),
+        (back, "Rome", ("New Delhi",)),
+    ):
+        found = score_facts(lm, [replace(edit, subject_prompts=(SubjectPrompt(prompt, own),))])
+        wanted, *rivals = (plain.loss_of(lm, prompt, one)[0] for one in (own, *others))
+        assert found["rs"][0] == (wanted < min(rivals))
+        assert found["rm"][0] == pytest.approx(math.exp(-wanted) - math.exp(-min(rivals)), abs=1e-5)
+    found = score_facts(lm, [replace(back, subject_prompts=(SubjectPrompt(prompt, "new delhi"),))])
+    assert math.isnan(found["rs"][0])
+
+
 def test_a_broken_model_prefers_nothing_to_a_former_object(lm):
     lm.anatomy.down_projections[0].weight.fill_(float("nan"))
     found = score_facts(lm, [replace(small_models.facts()[0], former="New Delhi")])
@@ -82,6 +115,13 @@ def test_batching_and_padding_change_no_score(lm, monkeypatch):
     assert torch.allclose(
         torch.tensor(whole[["em", "pm", "nm"]].values), torch.tensor(single[["em", "pm", "nm"]].values)
     )
+
+
+def test_facts_that_ask_about_no_other_relation_have_the_scores_that_they_had(lm):
+    with_, without = score_facts(lm, asked_about_subjects()), score_facts(lm, small_models.facts())
+    assert without[["rs", "rm", "ra"]].isna().all(axis=None)
+    columns = [kind + suffix for kind in "epn" for suffix in "sma"]
+    assert torch.allclose(torch.tensor(with_[columns].values), torch.tensor(without[columns].values))
 
 
 def test_a_fact_without_neighbours_has_no_neighbourhood_score(lm):

@@ -232,6 +232,24 @@ def test_the_summary_holds_every_table_as_markdown(study, capsys):
     assert capsys.readouterr().out == shown
 
 
+def test_specificity_stands_beside_the_other_scores_where_facts_have_it(study, tmp_path, capsys):
+    small = {"edits": 20, "checkpoints": (10, 20), "n_layers": 3, "cases": 20}
+    html = page(results(tmp_path, Run(specificity=0.75, **small), Run(editor="ft", **small)))
+    call(summary, "--tables", tmp_path / "tables")
+    said = capsys.readouterr().out
+    for text in (html, said):
+        assert "RS, relation specificity, is the share" in text
+    assert "<em>RS</em>, relation specificity" in html
+    assert "| ES | PS | NS | S | RS | perplexity |" in said
+    scores = read_table(tmp_path / "tables/scores.parquet", "scores")
+    at_once = scores[(scores["moment"] == "immediate") & (scores["editor"] == "r_rome")]
+    (row,) = (line for line in said.splitlines() if "r_rome | each just after" in line and line.count("|") == 11)
+    assert row.split(" | ")[-2] == f"{100 * at_once['rs'].mean():.1f}"
+    assert next(line.split(" | ")[-2] for line in said.splitlines() if "ft | each just after" in line) == "–"
+    call(summary, "--tables", study / "tables")
+    assert "RS" not in capsys.readouterr().out and "relation specificity" not in page(study)
+
+
 def test_the_summary_of_no_runs_says_so(tmp_path, capsys):
     planted.write(tmp_path, planted.tables())
     call(summary, "--tables", tmp_path)

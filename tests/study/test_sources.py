@@ -6,20 +6,23 @@ import sys
 import pytest
 
 from normgrowth.errors import StudyError
-from normgrowth.facts.streams import Stream
+from normgrowth.facts.almanac.records import almanac_records
+from normgrowth.facts.streams import Stream, facts_taken
 from normgrowth.study import presets
 from normgrowth.study.checks import lengths_asked
 from normgrowth.study.costs import costs
 from normgrowth.study.downloads import Download, every_download, needed_downloads, needed_models, published_sets
 from normgrowth.study.inputs import editable_facts, layers_of, weights_megabytes
+from normgrowth.study.inputs_of_runs import Files
 from normgrowth.study.plan import Plan
-from normgrowth.study.sections import PublishedFacts
+from normgrowth.study.sections import IncludedFacts, PublishedFacts
 from normgrowth.study.study_files import load_study
 from tests.study.test_study import STUDY, laid_over, message
 from tests.support.web import REVISION
 
 GPT2_XL = {"kind": "hub", "repo": "openai-community/gpt2-xl", "revision": REVISION}
 HASHES = ["a" * 64, "b" * 64]
+INCLUDED = {"kind": "included", "name": "almanac"}
 URL_FACTS = {"kind": "url", "url": "https://example.org/facts.json", "sha256": HASHES[0]}
 
 
@@ -71,6 +74,19 @@ def of_web(kind: str, source: dict) -> dict:
             "edits is 30000: 'web' holds 21919 facts, and at most 21919 can be edited",
         ),
         (of_web("fact", URL_FACTS | {"limit": 100}), "edits is 200: 'web' holds 100 facts"),
+        (
+            of_web("fact", INCLUDED | {"limit": 100}),
+            "edits is 200: 'web' holds 100 facts, and at most 100 can be edited",
+        ),
+        (
+            of_web("fact", INCLUDED | {"known": True}) | {"edits": 20_000},
+            f"edits is 20000: 'web' holds {len(almanac_records(0))} facts, and at most",
+        ),
+        (
+            of_web("fact", INCLUDED | {"name": "atlas"}),
+            "fact_sources.web.name: value 'atlas' is unknown (known: almanac)",
+        ),
+        (of_web("fact", INCLUDED | {"known": "most"}), "fact_sources.web.known is 'most': should be true or false"),
         (
             of_web("text", {"kind": "url", "urls": ["https://example.org/a"], "sha256": HASHES}),
             "there are 1 urls, so there must be as many hashes and not 2",
@@ -165,6 +181,49 @@ def test_a_published_set_is_that_set_only_whole():
     assert Plan(study).conditions["facts"] == "counterfact"
     streamed = study.model_copy(update={"stream": Stream(put_back=0.1)})
     assert Plan(streamed).conditions["facts"] is None  # published numbers are of facts that are edited once
+
+
+def test_included_facts_are_counted_without_making_them():
+    records = almanac_records(0)
+    subjects = {record["requested_rewrite"]["subject"].casefold() for record in records}
+    for limit, facts in ((None, len(records)), (100, 100)):
+        source = IncludedFacts(**INCLUDED, limit=limit)
+        assert editable_facts(source, None, unique_subjects=False) == facts
+    assert editable_facts(IncludedFacts(**INCLUDED), None, unique_subjects=True) == len(subjects)
+    assert editable_facts(IncludedFacts(**INCLUDED), None, False, Stream(repeats=0.2)) == len(records)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [INCLUDED, {"kind": "world"}, {"kind": "published", "name": "counterfact"}, URL_FACTS | {"limit": 1000}],
+)
+def test_known_facts_are_a_file_of_each_model(source):
+    tuned = {"kind": "full_fine_tuning", "models": ["world-llama"], "facts": "web"}
+    changes = of_web("fact", source | {"known": True}) | {"interventions": {"on": tuned}}
+    files = Files(Plan(load_study(laid_over(STUDY, changes))))
+    mine, other = (f"resources/facts/web/known-by-{model}.json" for model in ("world-gpt2", "world-llama"))
+    assert files.facts_of("world-gpt2") == mine and files.facts_of_models() == [mine, other]
+    assert files.data_of_intervention("world-llama", "on") == ("facts", other)
+    assert files.data_of_interventions() == [other] and files.known_facts() == {"web"}
+    assert files.facts_of("world-gpt2", "world") == "resources/facts/world.json"
+    assert files.plan.conditions["facts"] is None  # no longer the whole of a published set
+    without = Files(Plan(load_study(laid_over(STUDY, of_web("fact", source)))))
+    assert without.facts_of_models() == ["resources/facts/web.json"] and without.known_facts() == set()
+
+
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [
+        ({}, (200, 200)),
+        ({"single_edits": 300}, (300, 300)),
+        ({"stream": {"put_back": 0.3}, "single_edits": 40}, 2 * (facts_taken(Stream(put_back=0.3), 0, 0, 200),)),
+        ({"block": 210}, (210, 210)),
+        ({"block": 210, "more_orders": {"world-gpt2": {"ft": 3}}, "orders": 2}, (630, 420)),
+    ],
+)
+def test_runs_need_the_facts_of_their_longest_order_or_of_all_blocks(changes, needed):
+    plan = Plan(load_study(laid_over(STUDY, changes)))
+    assert tuple(map(plan.edited_facts, STUDY["models"])) == needed
 
 
 def test_zsre_is_counted_as_it_is_read(tmp_path):

@@ -57,6 +57,7 @@ class Run:
     interaction: float = 0.0  # of both together
     between: float = 0.02  # standard deviation of both effects between orders, on log perplexity
     post_norm: bool = False  # a norm stands behind the MLPs
+    specificity: float | None = None  # share of other relations of edited subjects that stay; None: not asked about
     names: tuple[str, str] = field(default=NAMES["gpt2"])
 
 
@@ -115,7 +116,8 @@ def single_edits(*runs: Run, facts: int = 20, seed: int = 0) -> pd.DataFrame:
     for run in runs:
         identity = {"study": STUDY, "model": run.model, "editor": run.editor, "order": 0, "step": 1}
         for case in range(facts):
-            rows.append({**identity, "case_id": case, **_score(rng, 0.97, 0.9), "delta_frobenius": 2.0})
+            scored = _score(rng, 0.97, 0.9, run.specificity)
+            rows.append({**identity, "case_id": case, **scored, "delta_frobenius": 2.0})
     schema = SCHEMAS["single_edits"]
     return pa.Table.from_pandas(pd.DataFrame(rows)[schema.names], schema=schema, preserve_index=False).to_pandas()
 
@@ -230,12 +232,13 @@ def _activations(run: Run, rng: np.random.Generator) -> list[dict]:
     return rows
 
 
-def _score(rng: np.random.Generator, efficacy: float, neighbours: float) -> dict:
+def _score(rng: np.random.Generator, efficacy: float, neighbours: float, specificity: float | None = None) -> dict:
     es = float(rng.random() < efficacy)
     ps, ns = rng.binomial(2, max(efficacy - 0.1, 0.0)) / 2, rng.binomial(10, neighbours) / 10
     return {"es": es, "ps": ps, "ns": ns, "em": 0.4, "pm": 0.3, "nm": 0.2, "ea": es, "pa": ps, "na": ns} | {
         "generation_match": es,
         "entropy": 4.5,
+        **dict.fromkeys(("rs", "rm", "ra"), None if specificity is None else rng.binomial(4, specificity) / 4),
     }
 
 
@@ -244,7 +247,8 @@ def _scores(run: Run, rng: np.random.Generator) -> list[dict]:
 
     def add(step: int, moment: str, case: int, efficacy: float, neighbours: float) -> None:
         known = {"case_id": 1000 + case, "edited_at": None if moment == "unedited" else case}
-        rows.append({"step": step, "moment": moment, **known, **_score(rng, np.clip(efficacy, 0, 1), neighbours)})
+        scored = _score(rng, np.clip(efficacy, 0, 1), neighbours, run.specificity)
+        rows.append({"step": step, "moment": moment, **known, **scored})
 
     for step in (0, *run.checkpoints):
         for case in range(30):

@@ -4,7 +4,7 @@
 rule evaluate:
     input:
         model=layout.MANIFEST,
-        facts=FACTS,
+        facts=facts_of,
         state=state_before,
         tasks=lambda w: task_files(FILES.task_folder()) if FILES.task_folder() else [],
     output:

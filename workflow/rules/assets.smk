@@ -1,4 +1,4 @@
-# Inputs: synthetic worlds, models trained on them, files of the web, and local files.
+# Inputs: synthetic worlds, models trained on them, facts of the package, files of the web, and local files.
 
 
 localrules:
@@ -6,6 +6,7 @@ localrules:
     fetch_model,
     fetch_file,
     import_model,
+    included_facts,
     import_facts,
     import_text,
 
@@ -226,6 +227,40 @@ rule import_gguf:
         "normgrowth import-gguf {params.job} > {log} 2>&1"
 
 
+# The tables of facts are data files of the command's modules: their content is part of its fingerprint of code.
+rule included_facts:
+    output:
+        facts=layout.FACTS,
+    log:
+        "logs/resources/included-facts/{facts}.log",
+    benchmark:
+        "logs/resources/included-facts/{facts}.benchmark.jsonl"
+    wildcard_constraints:
+        facts=any_of(FILES.included_facts()),
+    priority: 90
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        *closure("normgrowth.commands.included_facts"),
+        job=lambda w, output: words(
+            IncludedFacts(
+                name=STUDY.fact_sources[w.facts].name,
+                seed=STUDY.fact_sources[w.facts].seed,
+                limit=STUDY.fact_sources[w.facts].limit,
+                out=output.facts,
+            )
+        ),
+        name=lambda w: said("name", STUDY.fact_sources[w.facts].name),
+        seed=lambda w: said("seed", STUDY.fact_sources[w.facts].seed),
+        limit=lambda w: said("limit", STUDY.fact_sources[w.facts].limit),
+    message:
+        "Write the facts {wildcards.facts} ({params.name})"
+    shell:
+        "normgrowth included-facts {params.job} > {log} 2>&1"
+
+
 rule import_facts:
     input:
         fetched=lambda w: FILES.sources_of_facts(w.facts)[0],
@@ -236,7 +271,7 @@ rule import_facts:
     benchmark:
         "logs/resources/import-facts/{facts}.benchmark.jsonl"
     wildcard_constraints:
-        facts=any_of(set(STUDY.fact_sources) - set(STUDY.worlds)),
+        facts=any_of(set(STUDY.fact_sources) - set(STUDY.worlds) - FILES.included_facts()),
     priority: 90
     threads: 1
     resources:
@@ -337,3 +372,36 @@ rule import_text:
         "Put together the text {wildcards.text}"
     shell:
         "normgrowth import-text {params.job} > {log} 2>&1"
+
+
+# What a model gets right before any edit. How many facts the study needs stands in the job alone: more edits ask the
+# model nothing again, and a run that needs more than there are says so at its first edit.
+rule known_facts:
+    input:
+        model=layout.MANIFEST,
+        facts=layout.FACTS,
+    output:
+        facts=layout.KNOWN_FACTS,
+    log:
+        "logs/resources/known-facts/{facts}/{model}.log",
+    benchmark:
+        "logs/resources/known-facts/{facts}/{model}.benchmark.jsonl"
+    wildcard_constraints:
+        facts=any_of(FILES.known_facts()),
+    priority: 85  # all work with the model waits for it
+    threads: STUDY.threads
+    resources:
+        **ON_DEVICE,
+        mem_mb=memory,
+        runtime=growing(MINUTES["known_facts"]),
+    params:
+        *closure("normgrowth.commands.known_facts"),
+        *numerics(),
+        **DEVICE_SETTINGS,
+        job=lambda w, input, output: words(
+            KnownFacts(model=model_folder(w), facts=input.facts, out=output.facts, **needed_of(w), **DEVICE)
+        ),
+    message:
+        "Find the facts of {wildcards.facts} that {wildcards.model} knows"
+    shell:
+        "normgrowth known-facts {params.job} --threads {threads} > {log} 2>&1"

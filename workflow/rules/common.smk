@@ -24,7 +24,9 @@ from normgrowth.commands.import_facts import ImportFacts
 from normgrowth.commands.import_gguf import ImportGguf
 from normgrowth.commands.import_model import ImportModel
 from normgrowth.commands.import_text import ImportText
+from normgrowth.commands.included_facts import IncludedFacts
 from normgrowth.commands.intervene import Intervene
+from normgrowth.commands.known_facts import KnownFacts
 from normgrowth.commands.measure import Measure
 from normgrowth.commands.null_spaces import NullSpaces
 from normgrowth.commands.provenance import Provenance
@@ -66,7 +68,6 @@ TABLES = sorted({*layout.SEGMENT_TABLES, *CHECKPOINT_TABLES, *OPTIONAL})
 EDITORS_DRAWN = (run.split("/")[1] for run in PLAN.runs)
 DRAWN = figures_of(EDITORS_DRAWN, bool(PLAN.interventions), STUDY.measure.arms != "none")
 
-FACTS = layout.FACTS.format(facts=STUDY.facts)
 TEXT = layout.TEXT.format(text=STUDY.text)
 HELDOUT = layout.TEXT.format(text=STUDY.heldout_text)
 CONTEXTS = layout.CONTEXTS.format(model="{model}", per_length=STUDY.contexts.per_length, seed=STUDY.seed)
@@ -143,6 +144,19 @@ def source_of_model(wildcards):
 
 def model_folder(wildcards):
     return layout.MODEL.format(model=wildcards.model)
+
+
+def facts_of(wildcards):
+    """The facts that a model is edited with."""
+    return FILES.facts_of(wildcards.model)
+
+
+def needed_of(wildcards):
+    """The number of known facts that a model needs, and what draws edit orders from them, as fields of a job."""
+    if wildcards.facts != STUDY.facts:
+        return {}  # an intervention's own facts
+    drawn = {name: ORDER[name] for name in ("seed", "unique_subjects", "reserved", "stream")}
+    return {"needed": PLAN.edited_facts(wildcards.model), **drawn}
 
 
 def run_of(wildcards, order=None):

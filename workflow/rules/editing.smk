@@ -118,7 +118,7 @@ rule null_spaces:
 rule hypernetwork:
     input:
         model=layout.MANIFEST,
-        facts=layout.FACTS,
+        facts=lambda w: FILES.facts_of(w.model, w.facts),
     output:
         network=layout.HYPERNETWORK,
         quality=layout.HYPERNETWORK_QUALITY,
@@ -210,7 +210,7 @@ rule edit:
     input:
         unpack(before_segment),
         model=layout.MANIFEST,
-        facts=FACTS,
+        facts=facts_of,
         contexts=CONTEXTS,
     output:
         **NOTED,
@@ -265,7 +265,7 @@ rule single_edits:
     input:
         unpack(gathered),
         model=layout.MANIFEST,
-        facts=FACTS,
+        facts=facts_of,
         contexts=CONTEXTS,
     output:
         scores=layout.SINGLE_EDITS_FILE,

@@ -183,7 +183,7 @@ rule claims:
 rule provenance:
     input:
         models=expand(layout.MANIFEST, model=FILES.models_read()),
-        facts=FACTS,
+        facts=FILES.facts_of_models(),
         text=TEXT,
         heldout=HELDOUT,
         contexts=expand(CONTEXTS, model=STUDY.models),
@@ -216,7 +216,7 @@ rule provenance:
             Provenance(
                 study=PLAN.as_json,
                 models=[Path(manifest).parent for manifest in input.models],
-                facts=[input.facts],
+                facts=input.facts,
                 text=[input.text],
                 heldout=[input.heldout],
                 contexts=input.contexts,

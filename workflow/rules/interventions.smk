@@ -4,7 +4,7 @@
 rule intervene:
     input:
         model=layout.MANIFEST,
-        data=lambda w: FILES.data_of_intervention(w.intervention)[1],
+        data=lambda w: FILES.data_of_intervention(w.model, w.intervention)[1],
     output:
         norms=layout.INTERVENTION.replace("{editor}", "{intervention}"),
     log:
@@ -36,7 +36,7 @@ rule intervene:
                 settings=getattr(STUDY.interventions[w.intervention], "training", {}),
                 seed=STUDY.seed,
                 out=output.norms,
-                **FILES.option_of_intervention(w.intervention),
+                **FILES.option_of_intervention(w.model, w.intervention),
                 **DEVICE,
             )
         ),

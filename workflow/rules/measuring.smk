@@ -4,7 +4,7 @@
 rule measure:
     input:
         model=layout.MANIFEST,
-        facts=FACTS,
+        facts=facts_of,
         text=TEXT,
         heldout=HELDOUT,
         state=state_before,
@@ -46,7 +46,7 @@ rule measure:
 rule extract:
     input:
         model=layout.MANIFEST,
-        facts=FACTS,
+        facts=facts_of,
         text=TEXT,
         state=state_before,
     output:

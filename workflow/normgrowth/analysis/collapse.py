@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from normgrowth.analysis.edit_scores import PARTS_OF_S, final_s, harmonic_mean
+from normgrowth.analysis.edit_scores import PARTS_OF_S, SPECIFICITY, final_s, harmonic_mean, has_specificity
 from normgrowth.analysis.places import PLACES, at_place, place_layer
 from normgrowth.layout import UNEDITED
 
@@ -70,16 +70,17 @@ def sliding_scores(scores: pd.DataFrame) -> pd.DataFrame:
     """Columns `es`, `ps`, `ns` and `s` by step: scores of the last `WINDOW` facts, each just after its own edit.
 
     Steps start where the first window is full. S is the harmonic mean of the windows' mean ES, PS and NS. A fact
-    without paraphrases or neighbours counts in the others.
+    without paraphrases or neighbours counts in the others. Where facts have RS, `rs` is a column more.
 
     Args:
         scores: rows of table `scores` of one run.
     """
     immediate = scores[scores["moment"] == "immediate"].sort_values(["step", "case_id"], kind="stable")
     # Counts of each score differ where facts lack prompts, so means are taken over those that have them.
-    means = immediate[PARTS_OF_S].astype(float).rolling(WINDOW, min_periods=1).mean().iloc[WINDOW - 1 :]
-    means = means.assign(s=harmonic_mean(means.to_numpy())).set_axis(immediate["step"].iloc[WINDOW - 1 :], axis="index")
-    return means.groupby(level=0).last()
+    columns = [*PARTS_OF_S, *[SPECIFICITY] * has_specificity(scores)]
+    means = immediate[columns].astype(float).rolling(WINDOW, min_periods=1).mean().iloc[WINDOW - 1 :]
+    means.insert(len(PARTS_OF_S), "s", harmonic_mean(means[PARTS_OF_S].to_numpy()))
+    return means.set_axis(immediate["step"].iloc[WINDOW - 1 :], axis="index").groupby(level=0).last()
 
 
 def first_below(series: pd.Series, bound: float) -> int | None:

@@ -2,7 +2,9 @@
 
 ES (efficacy), PS (paraphrase) and NS (neighbourhood score) are shares of prompts on which the right object is the more
 probable one: the new object on edit prompts and paraphrases, the true one on neighbours. S is their harmonic mean.
-Columns `es`, `ps` and `ns` of table `scores` hold them, one row per scored fact.
+Columns `es`, `ps` and `ns` of table `scores` hold them, one row per scored fact. RS (relation specificity), column
+`rs`, is the share of prompts about other relations of the subject whose objects stay, of facts that have any; it is no
+part of S.
 """
 
 from collections.abc import Sequence
@@ -19,6 +21,7 @@ from normgrowth.analysis.intervals import Interval, bootstrap_means, holm, perce
 from normgrowth.editors.families import in_order
 
 PARTS_OF_S = ["es", "ps", "ns"]
+SPECIFICITY = "rs"
 
 FEWEST_FACTS = 10
 """Least number of facts for a verdict on scores."""
@@ -33,6 +36,11 @@ def harmonic_mean(means: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = means.shape[-1] / (1 / means).sum(axis=-1)
     return np.where((means <= 0).any(axis=-1), 0.0, mean)
+
+
+def has_specificity(scores: pd.DataFrame) -> bool:
+    """True where a fact of table `scores` was scored on other relations of its subject."""
+    return bool(scores[SPECIFICITY].notna().any())
 
 
 def final_scores(scores: pd.DataFrame) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from normgrowth.errors import FactError
 from normgrowth.facts.json_files import read_records
@@ -27,12 +27,20 @@ OUTER_FIELDS = ("case_id", "requested_rewrite", "paraphrase_prompts", "neighborh
 ZSRE_FIELDS = {"subject", "src", "alt", "answers"}
 
 
+class SubjectPrompt(NamedTuple):
+    """A prompt about another relation of a fact's subject, and the object that completes it."""
+
+    prompt: str
+    target: str
+
+
 @dataclass(frozen=True)
 class Fact:
     """One counterfactual edit: after it, the model should complete `question` with `target_new`.
 
     Neither the subject nor the targets have blanks at their ends. `normgrowth.facts.orthography.joined` joins a prompt
-    and a target. `neighbours` are prompts about other subjects for which `target_true` holds.
+    and a target. `neighbours` are prompts about other subjects for which `target_true` holds; `subject_prompts` are
+    about other relations of the subject, whose objects should stay.
 
     In a stream a fact may be edited several times, each edit a `Fact` of its own: see `normgrowth.facts.streams`.
     """
@@ -46,12 +54,18 @@ class Fact:
     paraphrases: tuple[str, ...]
     neighbours: tuple[str, ...]
     generation_prompts: tuple[str, ...] = ()  # about the subject, for free generation
+    subject_prompts: tuple[SubjectPrompt, ...] = ()
     former: str | None = None  # what the edit before this one wrote; None where this is the fact's first
 
     @property
     def objects(self) -> tuple[str, ...]:
         """The objects that scores compare: the new one, the true one and the former one, each once."""
         return tuple(dict.fromkeys(filter(None, (self.target_new, self.target_true, self.former))))
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Those of `objects` that edits wrote in the place of the true one."""
+        return tuple(object_ for object_ in self.objects if object_ != self.target_true)
 
     @property
     def question(self) -> str:
@@ -133,9 +147,12 @@ def _fact(record: dict, where: str) -> Fact:
     if caseless_key(new) == caseless_key(true):
         alike = "" if new == true else f" but for case, blanks or Unicode form ({true!r})"
         raise FactError(f"{inside}: target_new and target_true are both {new!r}{alike}: there is nothing to edit")
-    if _targets_bring_a_blank(new, true, [prompt.replace(SUBJECT_SLOT, subject), *paraphrases, *neighbours], inside):
+    of_subject = _subject_prompts(record, new, where) if "subject_prompts" in record else ()
+    others = [*paraphrases, *neighbours, *(asked.prompt for asked in of_subject)]
+    if _targets_bring_a_blank(new, true, [prompt.replace(SUBJECT_SLOT, subject), *others], inside):
         prompt, paraphrases = with_blank(prompt), tuple(map(with_blank, paraphrases))
         neighbours = tuple(map(with_blank, neighbours))
+        of_subject = tuple(SubjectPrompt(with_blank(asked.prompt), asked.target) for asked in of_subject)
     return Fact(
         case_id=case_id,
         subject=subject,
@@ -146,6 +163,7 @@ def _fact(record: dict, where: str) -> Fact:
         paraphrases=paraphrases,
         neighbours=neighbours,
         generation_prompts=_prompts(record, "generation_prompts", where) if "generation_prompts" in record else (),
+        subject_prompts=of_subject,
     )
 
 
@@ -212,6 +230,22 @@ def _prompts(record: dict, name: str, where: str) -> tuple[str, ...]:
         if not isinstance(prompt, str) or is_blank(prompt):
             raise FactError(f"{where}: field {name!r} holds {prompt!r} at position {position}, not a prompt")
     return tuple(prompts)
+
+
+def _subject_prompts(record: dict, new: str, where: str) -> tuple[SubjectPrompt, ...]:
+    """The prompts about other relations of a record's subject, with their objects.
+
+    Raises:
+        FactError: when one lacks a field, or has the new object for its own, so that there is nothing to compare.
+    """
+    found = []
+    for position, entry in enumerate(_field(record, "subject_prompts", list, where)):
+        inside = f"{where}: subject_prompts: position {position}"
+        prompt, target = (_field(entry, name, str, inside) for name in SubjectPrompt._fields)
+        if caseless_key(target) == caseless_key(new):
+            raise FactError(f"{inside}: its target is target_new, {new!r}: nothing tells the two apart; take it out")
+        found.append(SubjectPrompt(prompt, stripped(target)))
+    return tuple(found)
 
 
 def named(facts: Iterable[Fact]) -> str:

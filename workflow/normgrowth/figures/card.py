@@ -20,12 +20,13 @@ from normgrowth.figures.activation_norm_by_layer import PROBE, TOKEN, draw_layer
 from normgrowth.figures.curves import draw_line
 from normgrowth.figures.norm_against_edits import draw_norms
 from normgrowth.figures.perplexity_against_edits import draw_perplexity, readable
-from normgrowth.figures.scores_against_edits import NAMES, retained
+from normgrowth.figures.scores_against_edits import retained, shown
 from normgrowth.figures.series import Line
 from normgrowth.figures.style import Look, Style
 from normgrowth.layout import CARD_TABLES
 
 GREYS = (Look("#2E2E2E", "o", (0, (4, 1))), Look("#777777", "s", (0, (1, 1))), Look("#A6A6A6", "^", "-"))
+SPECIFICITY_LOOK = Look("#C4C4C4", "v", (0, (3, 1, 1, 1)))
 ASIDE = 0.014
 """Distance of one score's points from the next, as a share of the run."""
 
@@ -66,12 +67,17 @@ def draw(tables: dict[str, pd.DataFrame], style: Style, model: str, editor: str)
     panels.add_grouped_legend(
         figure,
         {
-            "scores": list(map(_handle, [*GREYS, look], NAMES)),
+            "scores": [_handle(*both) for both in zip(_score_looks(look), shown(scores), strict=False)],
             "activations": list(map(_handle, [look, *GREYS], SITES.values())),
             "marks": [panels.unedited_handle(), *MARKS, *([panels.cross_handle()] if any(collapsed) else [])],
         },
     )
     return figure
+
+
+def _score_looks(look: Look) -> list[Look]:
+    """Looks of the scores, in the order of `scores_against_edits.NAMES`; S has the editor's."""
+    return [*GREYS, look, SPECIFICITY_LOOK]
 
 
 def _handle(look: Look, label: str) -> Line2D:
@@ -105,7 +111,7 @@ def _scores(ax: Axes, scores: pd.DataFrame, look: Look) -> None:
     longest = int(scores["step"].max())
     window = sliding_scores(scores[scores["order"] == scores["order"].min()])
     kept, unedited = (retained(scores[(scores["moment"] == "unedited") == is_so]) for is_so in (False, True))
-    for number, (name, one) in enumerate(zip(window, [*GREYS, look], strict=True)):
+    for number, (name, one) in enumerate(zip(window, _score_looks(look), strict=False)):
         ax.plot(window.index, window[name], color=one.colour, linestyle=one.dash, linewidth=1.2, zorder=3)
         aside = ASIDE * longest * (number - len(GREYS) / 2)
         for points in (unedited[number], kept[number]):

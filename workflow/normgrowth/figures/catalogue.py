@@ -149,7 +149,8 @@ FIGURES: dict[str, FigureEntry] = {
     "scores_against_edits": FigureEntry(
         ("scores",),
         "Editing scores against edits",
-        "Efficacy (ES), paraphrase (PS) and neighbourhood (NS) scores and their harmonic mean (S). Lines: facts "
+        "Efficacy (ES), paraphrase (PS) and neighbourhood (NS) scores and their harmonic mean (S); where facts ask "
+        "about other relations of the edited subjects, the share of these that stay (specificity, RS). Lines: facts "
         "edited so far, scored at each checkpoint. Hollow markers: the facts edited since the checkpoint before, "
         "each scored just after its own edit. Grey, at 0 edits: the unedited model. "
         f"Bars are 95% bootstrap intervals over facts. {_SPLIT}",

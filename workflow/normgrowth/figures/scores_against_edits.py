@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from normgrowth import seeds
-from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean
+from normgrowth.analysis.edit_scores import PARTS_OF_S, SPECIFICITY, harmonic_mean, has_specificity
 from normgrowth.analysis.intervals import bootstrap_means, percentile_interval
 from normgrowth.figures import grid, panels, series
 from normgrowth.figures.curves import ASIDE, draw_line
@@ -18,7 +18,9 @@ from normgrowth.figures.grid import lay_out
 from normgrowth.figures.series import Line
 from normgrowth.figures.style import UNEDITED_COLOUR, Look, Style
 
-NAMES = ("efficacy (ES)", "paraphrase (PS)", "neighbourhood (NS)", "harmonic mean (S)")
+NAMES = ("efficacy (ES)", "paraphrase (PS)", "neighbourhood (NS)", "harmonic mean (S)", "specificity (RS)")
+"""Names of the scores that `retained` returns, in its order; RS, the last, only where facts have it."""
+
 RESAMPLES = 1000
 UNEDITED_LOOK = Look(UNEDITED_COLOUR, "o", "none")
 
@@ -26,7 +28,7 @@ UNEDITED_LOOK = Look(UNEDITED_COLOUR, "o", "none")
 def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     """Draw table `scores`."""
     scores = series.edited_runs(tables["scores"], "scores")
-    layout = lay_out(style, NAMES, scores, grid.grid_by_model, sharey=True)
+    layout = lay_out(style, shown(scores), scores, grid.grid_by_model, sharey=True)
     for model in layout.models:
         mine = scores[scores["model"] == model]
         ours = [panel for panel in layout.panels if panel.model == model]
@@ -66,8 +68,13 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     )
 
 
+def shown(scores: pd.DataFrame) -> tuple[str, ...]:
+    """Names of the scores that these rows of table `scores` have."""
+    return NAMES if has_specificity(scores) else NAMES[:-1]
+
+
 def retained(scores: pd.DataFrame) -> list[pd.DataFrame]:
-    """ES, PS, NS and S of the unedited model and of edited facts at each checkpoint.
+    """ES, PS, NS, S and RS of the unedited model and of edited facts at each checkpoint.
 
     Args:
         scores: rows of table `scores` of one model and editor.
@@ -82,7 +89,7 @@ def retained(scores: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def at_once(scores: pd.DataFrame) -> list[pd.DataFrame]:
-    """ES, PS, NS and S just after each edit, over the edits since the checkpoint before; as `retained`."""
+    """ES, PS, NS, S and RS just after each edit, over the edits since the checkpoint before; as `retained`."""
     steps = np.sort(scores.loc[scores["moment"].isin(["retention", "final"]), "step"].unique())
     immediate = scores[scores["moment"] == "immediate"]
     if not len(steps):
@@ -98,7 +105,7 @@ def _with_intervals(groups: Iterable[tuple[int, pd.DataFrame]]) -> list[pd.DataF
     """Mean and bounds of each score by step, from groups of rows per step."""
     lines: list[dict[int, tuple]] = [{} for _ in NAMES]
     for step, rows in groups:
-        cases = rows.groupby("case_id")[PARTS_OF_S].mean()
+        cases = rows.groupby("case_id")[[*PARTS_OF_S, SPECIFICITY]].mean()
         draws = bootstrap_means(
             cases.to_numpy(), np.random.default_rng(seeds.derive(0, "scores", int(step))), RESAMPLES
         )
@@ -108,4 +115,9 @@ def _with_intervals(groups: Iterable[tuple[int, pd.DataFrame]]) -> list[pd.DataF
     return [pd.DataFrame(list(line.values()), index=list(line), columns=["mean", "low", "high"]) for line in lines]
 
 
-_FUNCTIONS = [*(lambda means, i=i: means[..., i] for i in range(len(PARTS_OF_S))), harmonic_mean]
+_N = len(PARTS_OF_S)
+_FUNCTIONS = [
+    *(lambda means, i=i: means[..., i] for i in range(_N)),
+    lambda means: harmonic_mean(means[..., :_N]),
+    lambda means: means[..., _N],
+]

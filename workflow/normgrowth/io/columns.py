@@ -38,6 +38,12 @@ _SCORES = (
     ("na", "float32"),
 )
 
+_OF_SUBJECT = (
+    ("rs", "float32"),  # the same three on other relations of the subject; null where a fact asks about none
+    ("rm", "float32"),
+    ("ra", "float32"),
+)
+
 _GENERATED = (
     ("generation_match", "float32"),  # 1 where greedy decoding of the prompt says the edit's object; null: not asked
     ("entropy", "float32"),  # weighted 2- and 3-gram entropy of a free text about the subject, bits
@@ -173,6 +179,7 @@ TABLES: dict[str, Table] = {
             ("moment", "string"),  # unedited, immediate, retention, final; untouched: facts that no edit is about
             *_SCORES,
             *_GENERATED,
+            *_OF_SUBJECT,
         ),
         measure="retention",
         along=True,
@@ -183,6 +190,7 @@ TABLES: dict[str, Table] = {
             ("case_id", "int64"),
             *_SCORES,
             ("delta_frobenius", "float64"),  # norm of the edit's change, over all edited matrices
+            *_OF_SUBJECT,
         ),
     ),
     # One row per step, task and metric.
@@ -203,8 +211,9 @@ TABLES: dict[str, Table] = {
         (
             ("arm", "string"),
             ("amount", "float64"),  # rho, lambda or factor of the arm; null where it has none
-            # log_perplexity of held-out text; es, ps, ns of edited facts; cloze; of the edited model also norm_ratio,
-            # drift_ratio (||W_t - W_0|| / ||W_0||), unedited_coefficient (of W_0 in W_t), output_gain (on text)
+            # log_perplexity of held-out text; es, ps, ns (and rs, where facts have it) of edited facts; cloze; of the
+            # edited model also norm_ratio, drift_ratio (||W_t - W_0|| / ||W_0||), unedited_coefficient (of W_0 in W_t),
+            # output_gain (on text)
             ("metric", "string"),
             ("value", "float64"),
             ("n", "int64"),  # windows, facts, items or matrices

@@ -46,6 +46,21 @@ def require_scored(lm: LanguageModel, fact: Fact) -> None:
         FactError: as `require_edits` does.
     """
     pairs = [(prompt, target) for prompt in _scored(fact) for target in fact.objects]
+    pairs += [(prompt, target) for prompt, own in fact.subject_prompts for target in (own, *fact.written)]
+    _require_pairs(lm, fact, pairs)
+
+
+def require_question(lm: LanguageModel, fact: Fact) -> None:
+    """Refuse a fact that the model cannot be asked about.
+
+    Raises:
+        FactError: as `require_edits` does.
+    """
+    _require_pairs(lm, fact, [(fact.question, fact.target_true)])
+
+
+def _require_pairs(lm: LanguageModel, fact: Fact, pairs: Sequence[tuple[str, str]]) -> None:
+    """Refuse a fact of which a prompt does not fit with its object, or an object has no tokens of its own."""
     require_prompts(lm, fact, (joined(*pair) for pair in pairs))
     for prompt, target in pairs:
         # A token can span prompt and target only where no blank separates them.

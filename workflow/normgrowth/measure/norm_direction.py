@@ -272,7 +272,8 @@ def _outcomes(point: Point, corner: str) -> Iterator[dict]:
     """Rows of a corner, whose weights the model has; other measures know some of them already."""
     known = {EDITED: text_read, UNEDITED: text_read_unedited}
     yield _of_text(known[corner](point) if corner in known else read_text(point.lm, point.text))
-    yield from _of_facts(scores_of_edited(point) if corner == EDITED else _scored(point), "es", "ps", "ns")
+    found = scores_of_edited(point) if corner == EDITED else _scored(point)
+    yield from _of_facts(found, "es", "ps", "ns", *(["rs"] if found["rs"].notna().any() else []))
     yield from _of_cloze(point)
 
 

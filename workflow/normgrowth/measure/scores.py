@@ -1,21 +1,24 @@
-"""ES, PS and NS: is the new object preferred on edited prompts, and the true one on prompts that should not change?
+"""ES, PS, NS and RS: is the new object preferred on edited prompts, and the true one where nothing should change?
 
 For a prompt p and an object o, the loss is the mean over o's tokens of -log p(token | p, tokens before), teacher forced
 (ROME, arXiv 2202.05262, section 3.4). On a fact's prompt (ES) and paraphrases (PS) the new object should have the lower
-loss, on neighbours (NS) the true one. Magnitudes are differences of exp(-loss), the wanted object's minus the other's.
-Accuracy asks that every token of the wanted object be the most probable one.
+loss, on neighbours (NS) the true one, and on prompts about other relations of the subject (RS, relation specificity)
+their own object, against the edit's new one. Magnitudes are differences of exp(-loss), the wanted object's minus the
+other's. Accuracy asks that every token of the wanted object be the most probable one.
 
 Where a fact was edited before, the former object is one more that must not be preferred: the new object (which is the
 true one where an edit is put back) has to beat the true and the former one, and on neighbours the true object has to
-beat the new and the former one. Magnitudes are then to the more probable of the others.
+beat the new and the former one. Objects of other relations have to beat what edits wrote, the new and the former one,
+where these are not the true one. Magnitudes are then to the more probable of the others.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pandas as pd
 import torch
 
 from normgrowth.editors.base import Editor, Memory
+from normgrowth.facts.orthography import caseless_key
 from normgrowth.facts.records import Fact
 from normgrowth.lm.anatomy import frobenius
 from normgrowth.lm.continuations import lay_out
@@ -26,6 +29,9 @@ from normgrowth.lm.tokens import encode_with_target
 UNASKED = {"generation_match": None, "entropy": None}
 """Columns of table `scores` that only free generation fills, with their values where none was asked for."""
 
+KINDS = "epnr"
+"""Kinds of prompts: the edit's own, paraphrases, neighbours, and other relations of the subject."""
+
 TOKENS_PER_PASS = 8192
 """Padded tokens in one forward pass: bounds memory; results do not depend on it beyond rounding."""
 
@@ -34,31 +40,40 @@ def score_facts(lm: LanguageModel, facts: list[Fact]) -> pd.DataFrame:
     """Scores of each fact under the current weights.
 
     Returns:
-        One row per fact: `case_id`, shares `es, ps, ns`, magnitudes `em, pm, nm`, accuracies `ea, pa, na`; a fact
-        without paraphrases or neighbours has NaN there.
+        One row per fact: `case_id`, shares `es, ps, ns, rs`, magnitudes `em, pm, nm, rm`, accuracies `ea, pa, na, ra`;
+        a fact without paraphrases, neighbours or prompts about its subject has NaN there.
     """
     rows = []  # (fact number, kind, sequences of the wanted object and of the others)
     for number, fact in enumerate(facts):
-        for kind, prompts, wanted in (
-            ("e", (fact.question,), fact.target_new),
-            ("p", fact.paraphrases, fact.target_new),
-            ("n", fact.neighbours, fact.target_true),
-        ):
-            objects = [wanted, *(other for other in fact.objects if other != wanted)]
-            for prompt in prompts:
-                rows.append((number, kind, [encode_with_target(lm.tokenizer, prompt, one) for one in objects]))
+        for kind, prompt, objects in _asked(fact):
+            rows.append((number, kind, [encode_with_target(lm.tokenizer, prompt, one) for one in objects]))
     losses = _losses(lm, {sequence for *_, sequences in rows for sequence in sequences})
     prompts = pd.DataFrame(
         [_compare(number, kind, *(losses[sequence] for sequence in sequences)) for number, kind, sequences in rows]
     )
     means = prompts.groupby(["fact", "kind"]).mean().unstack("kind")
     scores = pd.DataFrame({"case_id": [fact.case_id for fact in facts]})
-    for kind in "epn":
+    for kind in KINDS:
         for suffix in "sma":
             column = (suffix, kind)
             values = means[column] if column in means.columns else pd.Series(dtype="float64")
             scores[kind + suffix] = values.reindex(range(len(facts))).to_numpy()
     return scores
+
+
+def _asked(fact: Fact) -> Iterator[tuple[str, str, list[str]]]:
+    """The kind of each prompt of a fact, the prompt, and the objects compared there, the wanted one first."""
+    for kind, prompts, wanted in (
+        ("e", (fact.question,), fact.target_new),
+        ("p", fact.paraphrases, fact.target_new),
+        ("n", fact.neighbours, fact.target_true),
+    ):
+        objects = [wanted, *(other for other in fact.objects if other != wanted)]
+        yield from ((kind, prompt, objects) for prompt in prompts)
+    for prompt, own in fact.subject_prompts:
+        # Another edit of a stream may write the very object of another relation; nothing tells the two apart then.
+        if others := [other for other in fact.written if caseless_key(other) != caseless_key(own)]:
+            yield "r", prompt, [own, *others]
 
 
 def _compare(number: int, kind: str, wanted: tuple[float, bool], *others: tuple[float, bool]) -> dict:

@@ -7,6 +7,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
+from normgrowth.analysis.edit_scores import has_specificity
 from normgrowth.claims.markdown import effects, in_order, interval, number, probability
 from normgrowth.claims.verdict import Status, count
 from normgrowth.editors.families import in_order as editors_in_order
@@ -68,6 +69,7 @@ def write_report(study: str, results: Path, figures: list[str], out: Path, logs:
         judged=judged,
         many=MANY_VERDICTS,
         symbols=SYMBOLS,
+        specificity=has_specificity(tables["scores"]),
         unmeasured=[claim for claim in judged["claims"] if "needs" in claim],
         figures=[embedded(results / "figures", name, study) for name in figures],
         tables=[*summaries(tables, *optional_tables(results / "tables", study)), *evidence_tables(judged), *usage],

@@ -1,12 +1,13 @@
 """Tables of the report: when runs break, norms, scores, costs, editors compared and published numbers beside ours."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from normgrowth.analysis.collapse import EARLY, FLOOR, WINDOW, Collapse, collapses
-from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean
+from normgrowth.analysis.edit_scores import PARTS_OF_S, SPECIFICITY, harmonic_mean, has_specificity
 from normgrowth.analysis.intervals import median_time
 from normgrowth.claims.published import AGREES, DIFFERS, NOT_RUN
 from normgrowth.claims.verdict import count
@@ -35,6 +36,12 @@ COLLAPSE_NOTE = (
     "mean over edited matrices), perplexity on held-out text, and norm and cosine of the residual stream after the "
     "last layer, on text, are relative to the unedited model, at the end of the run. Control arms stand beside the "
     "editors, not among them."
+)
+
+
+SPECIFICITY_NOTE = (
+    " RS, relation specificity, is the share of prompts about other relations of the edited subjects whose objects "
+    "stay; it is not part of S."
 )
 
 
@@ -191,7 +198,8 @@ def norm_summary(norms: pd.DataFrame) -> Table:
 
 
 def score_summary(scores: pd.DataFrame, downstream: pd.DataFrame) -> Table:
-    """ES, PS, NS, S and perplexity before, at each edit, and at each checkpoint."""
+    """ES, PS, NS, S (RS, if facts have it) and perplexity before, at each edit, and at each checkpoint."""
+    columns = _score_columns(scores)
     perplexity = downstream[downstream["metric"] == "perplexity"] if len(downstream) else downstream
     perplexity = perplexity.groupby(["model", "editor", "step"])["value"].agg(lambda values: values.mean(skipna=False))
     rows = []
@@ -204,33 +212,50 @@ def score_summary(scores: pd.DataFrame, downstream: pd.DataFrame) -> Table:
             if part.empty:
                 continue
             part = part.drop_duplicates(["order", "step", "case_id"], keep="last")
-            means = part.groupby("case_id")[PARTS_OF_S].mean().mean().to_numpy()
-            shown = [percent(value) for value in (*means, float(harmonic_mean(means)))]
+            shown = _score_cells(part.groupby("case_id")[columns].mean().mean(), columns)
             text = measured(perplexity.get((model, editor, step), None))
             facts = whole(part["case_id"].nunique())
             rows.append([Cell(model), Cell(editor), Cell(moment, order), facts, *shown, text])
     return Table(
         "Scores over the run",
-        "Means over facts, in percent; S is the harmonic mean of the three. Perplexity is on held-out text.",
+        "Means over facts, in percent; S is the harmonic mean of the three. Perplexity is on held-out text."
+        + SPECIFICITY_NOTE * (SPECIFICITY in columns),
         3,
-        ("model", "editor", "scored", "facts", "ES", "PS", "NS", "S", "perplexity"),
+        ("model", "editor", "scored", "facts", *_score_names(columns), "perplexity"),
         {"": rows},
     )
 
 
+def _score_columns(scores: pd.DataFrame) -> list[str]:
+    """Columns of a table's scores: those that S is made of, and RS where facts have it."""
+    return [*PARTS_OF_S, *[SPECIFICITY] * has_specificity(scores)]
+
+
+def _score_names(columns: Sequence[str]) -> list[str]:
+    """Headings of `_score_cells`."""
+    names = [column.upper() for column in columns]
+    return [*names[: len(PARTS_OF_S)], "S", *names[len(PARTS_OF_S) :]]
+
+
+def _score_cells(means: pd.Series, columns: Sequence[str]) -> list[Cell]:
+    """Mean scores in percent, S behind those that it is made of."""
+    values = [float(means[column]) for column in columns]
+    values.insert(len(PARTS_OF_S), float(harmonic_mean(means[PARTS_OF_S].to_numpy(dtype=float))))
+    return list(map(percent, values))
+
+
 def single_edit_summary(singles: pd.DataFrame) -> Table:
     """Facts edited alone on the unedited model: an editor's scores without interference from other edits."""
-    rows = []
+    rows, columns = [], _score_columns(singles)
     for (model, editor), run in singles.groupby(["model", "editor"]):
-        means = run[PARTS_OF_S].mean().to_numpy()
-        shown = [percent(value) for value in (*means, float(harmonic_mean(means)))]
+        shown = _score_cells(run[columns].mean(), columns)
         rows.append([Cell(model), Cell(editor), whole(len(run)), *shown, measured(run["delta_frobenius"].mean())])
     return Table(
         "Single edits",
         "Each fact edited alone on the unedited model, scored, and undone; means over facts, scores in percent. "
-        "‖ΔW‖ is the norm of an edit's change over all edited matrices.",
+        "‖ΔW‖ is the norm of an edit's change over all edited matrices." + SPECIFICITY_NOTE * (SPECIFICITY in columns),
         2,
-        ("model", "editor", "facts", "ES", "PS", "NS", "S", "‖ΔW‖"),
+        ("model", "editor", "facts", *_score_names(columns), "‖ΔW‖"),
         {"": rows},
     )
 

@@ -8,13 +8,12 @@ from normgrowth.editors.families import kind_of
 from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.editors.settings import SECOND_MOMENTS, HypernetworkSettings
 from normgrowth.errors import FactError, ModelError
-from normgrowth.facts.streams import facts_taken
 from normgrowth.layout import HELDOUT_SUFFIX
 from normgrowth.lm.context_length import Asked, too_long
 from normgrowth.study import presets
 from normgrowth.study.chosen_editors import choose, controlled_editor, settings_faults
 from normgrowth.study.downloads import published_sets, texts_to_write, texts_written
-from normgrowth.study.inputs import ASSETS, context_of, editable_facts, layers_of, local_path
+from normgrowth.study.inputs import ASSETS, context_of, editable_facts, facts_of_edits, layers_of, local_path
 from normgrowth.study.messages import unknown
 from normgrowth.study.sections import (
     CheckpointDifference,
@@ -207,7 +206,7 @@ def _too_few_facts(study: Study) -> Iterator[str]:
     which = "facts with distinct subjects" if study.unique_subjects else "facts"
     less = f" less {study.reserved_facts} reserved" if study.reserved_facts else ""
     holds = f"{study.facts!r} holds {available} {which}{less}"
-    if study.edits > left and (needed := _facts_needed(study)) > left:
+    if study.edits > left and (needed := facts_of_edits(study, study.most_orders)) > left:
         of_stream = f", which take {needed} facts by this stream" if study.stream.active else ""
         yield f"edits is {study.edits}{of_stream}: {holds}, and at most {left} can be edited"
     if study.single_edits and study.single_edits > left:
@@ -215,13 +214,6 @@ def _too_few_facts(study: Study) -> Iterator[str]:
     if study.block and study.block * study.most_orders > left:
         most = left // study.most_orders
         yield f"block is {study.block}: {holds}, so blocks of {study.most_orders} orders hold at most {most} facts each"
-
-
-def _facts_needed(study: Study) -> int:
-    """The most facts that the edits of an order are about."""
-    if not study.stream.active:
-        return study.edits
-    return max(facts_taken(study.stream, study.seed, order, study.edits) for order in range(study.most_orders))
 
 
 def _too_little_for_streams(study: Study) -> Iterator[str]:

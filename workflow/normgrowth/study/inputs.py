@@ -7,11 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from normgrowth.errors import ModelError
+from normgrowth.facts.almanac.records import almanac_records
+from normgrowth.facts.almanac.tables import editable_statements
 from normgrowth.facts.importing import subjects_in, take_facts
 from normgrowth.facts.orders import distinct_facts
 from normgrowth.facts.orthography import caseless_key
-from normgrowth.facts.records import facts_of
-from normgrowth.facts.streams import ONCE, Stream, require_objects
+from normgrowth.facts.records import Fact, facts_of
+from normgrowth.facts.streams import ONCE, Stream, facts_taken, require_objects
 from normgrowth.io.provenance import file_sha256
 from normgrowth.lm.context_length import context_length
 from normgrowth.sources.checkpoint_files import files_there
@@ -24,6 +26,8 @@ from normgrowth.study.sections import (
     FactSource,
     GgufModel,
     HubModel,
+    IncludedFacts,
+    LocalFacts,
     LocalModel,
     ModelSource,
     PublishedFacts,
@@ -182,7 +186,7 @@ def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool
     """Most facts of an edit order, reserved ones included; None for facts that are yet to be fetched.
 
     Only the subjects of records are read, and the import checks the rest; a stream asks for their relations and objects
-    too, so that records are read whole.
+    too, so that records are read whole. How many of them a model knows is not known yet.
 
     Raises:
         FactError: when a local file is no list of such records, or a relation has too few objects for the stream.
@@ -195,10 +199,27 @@ def editable_facts(source: FactSource, assets: str | None, unique_subjects: bool
         published = published_sets()[source.name]
         most = published.subjects if unique_subjects else published.facts if stream.active else published.records
         return min(source.limit or most, most)
-    file = Path(local_path(source.path, assets))
     if stream.active:
-        facts = facts_of(take_facts(file, source.format, source.limit).records, file)
+        facts = _facts(source, assets)
         require_objects(facts, stream)
         return len(distinct_facts(facts, unique_subjects, stream))
-    subjects = subjects_in(file, source.format, source.limit)
+    if isinstance(source, IncludedFacts):
+        subjects = [statement.subject for statement in editable_statements()[: source.limit]]
+    else:
+        subjects = subjects_in(Path(local_path(source.path, assets)), source.format, source.limit)
     return len(set(map(caseless_key, subjects)) if unique_subjects else subjects)
+
+
+def facts_of_edits(study: Study, orders: int) -> int:
+    """The most facts that the edits of an order are about, of the first `orders`."""
+    if not study.stream.active:
+        return study.edits
+    return max(facts_taken(study.stream, study.seed, order, study.edits) for order in range(orders))
+
+
+def _facts(source: IncludedFacts | LocalFacts, assets: str | None) -> list[Fact]:
+    """The facts of a source that needs no network."""
+    if isinstance(source, IncludedFacts):
+        return facts_of(almanac_records(source.seed, source.limit), source.name)
+    file = Path(local_path(source.path, assets))
+    return facts_of(take_facts(file, source.format, source.limit).records, file)

@@ -41,8 +41,26 @@ class Files:
         """A path of the study, as a path on this machine."""
         return local_path(path, self.study.assets)
 
+    def facts_of(self, model: str, name: str | None = None) -> str:
+        """Facts that are taken for a model from a source, the study's own by default: all, or those that it knows."""
+        name = name or self.study.facts
+        template = layout.KNOWN_FACTS if self.study.fact_sources[name].known else layout.FACTS
+        return template.format(facts=name, model=model)
+
+    def included_facts(self) -> set[str]:
+        """Names of the sources whose facts come with the package."""
+        return {name for name, source in self.study.fact_sources.items() if source.kind == "included"}
+
+    def known_facts(self) -> set[str]:
+        """Names of the sources of which only facts that a model knows are taken."""
+        return {name for name, source in self.study.fact_sources.items() if source.known}
+
+    def facts_of_models(self) -> list[str]:
+        """The facts that the study's models are edited with, sorted."""
+        return sorted({self.facts_of(model) for model in self.study.models})
+
     def sources_of_facts(self, name: str) -> tuple[list[str], list[str]]:
-        """Files that facts are imported from: downloads, and the user's own file."""
+        """Files that facts are imported from: downloads, and the user's own file; none for facts that are made here."""
         source = self.study.fact_sources[name]
         own = [self.local(source.path)] if source.kind == "local" else []
         return [file.path for file in downloads_of(source)], own
@@ -191,22 +209,21 @@ class Files:
         compared = [what for what in self.study.interventions.values() if isinstance(what, CheckpointDifference)]
         return sorted({*self.study.models, *(model for what in compared for model in (what.base, what.result))})
 
-    def data_of_intervention(self, name: str) -> tuple[str, str]:
-        """Input of an intervention, as the name of its option and a file: text, facts, or the model after it."""
+    def data_of_intervention(self, model: str, name: str) -> tuple[str, str]:
+        """Input of an intervention on a model, as the name of its option and a file: text, facts or the model after."""
         what = self.study.interventions[name]
         if isinstance(what, CheckpointDifference):
             return "result", layout.MANIFEST.format(model=what.result)
         if what.text:
             return "text", layout.TEXT.format(text=what.text)
-        return "facts", layout.FACTS.format(facts=what.facts)
+        return "facts", self.facts_of(model, what.facts)
 
-    def option_of_intervention(self, name: str) -> dict[str, Path]:
+    def option_of_intervention(self, model: str, name: str) -> dict[str, Path]:
         """The option of the command that names what an intervention reads; a model is named by its folder."""
-        option, file = self.data_of_intervention(name)
+        option, file = self.data_of_intervention(model, name)
         return {option: Path(file).parent if option == "result" else Path(file)}
 
     def data_of_interventions(self) -> list[str]:
         """The texts and facts that the interventions of this study read."""
-        names = {run.partition("/")[2] for run in self.plan.interventions}
-        read = [self.data_of_intervention(name) for name in names]
+        read = [self.data_of_intervention(*run.split("/")) for run in self.plan.interventions]
         return sorted({file for option, file in read if option != "result"})

@@ -11,7 +11,7 @@ from normgrowth.editors.settings import TRAJECTORY, EditorSettings
 from normgrowth.errors import INSTALL_HARNESS
 from normgrowth.layout import UNEDITED
 from normgrowth.study.chosen_editors import ChosenEditor, choose, preset_of, published_model
-from normgrowth.study.inputs import layers_of
+from normgrowth.study.inputs import facts_of_edits, layers_of
 from normgrowth.study.sections import CheckpointDifference, GgufModel, TrainedModel
 from normgrowth.study.study import Study
 
@@ -121,6 +121,12 @@ class Plan:
         """Names of the editors that control arms wrap; they need not run themselves."""
         return {wraps for pair in self.pairs if (wraps := self.editor(*pair).wraps)}
 
+    def edited_facts(self, model: str) -> int:
+        """Facts that the runs of a model need beside the reserved ones: of the longest order, or of all blocks."""
+        orders = max(self.orders_of(model, editor) for editor in self.editors_of(model))
+        of_edits = facts_of_edits(self.study, orders)
+        return max(of_edits, self.study.single_edits, orders * (self.study.block or 0))
+
     @property
     def single_edit_runs(self) -> list[str]:
         """The `runs` whose editor can edit a fact alone: all but control arms that follow another run."""
@@ -186,15 +192,15 @@ class Plan:
     def conditions(self) -> dict[str, Any]:
         """Conditions of the study in the words of published results.
 
-        `facts` is the published set that its facts are, each edited once, or None; `models` has the published model of
-        each model that is one, with its own weights: those of a GGUF file are not what published numbers were measured
-        on; `runs` has, for each of `runs`, the editor's `batch` and whether it `remembers` earlier edits.
+        `facts` is the published set that its facts are, whole and each edited once, or None; `models` has the published
+        model of each model that is one, with its own weights: those of a GGUF file are not what published numbers were
+        measured on; `runs` has, for each of `runs`, the editor's `batch` and whether it `remembers` earlier edits.
         """
         own = [name for name in self.study.models if not isinstance(self.study.model_sources[name], GgufModel)]
         models = {model: published_model(self.study, model) for model in own}
         source = self.study.fact_sources[self.study.facts]
         return {
-            "facts": None if self.study.stream.active else getattr(source, "published_as", None),
+            "facts": None if source.known or self.study.stream.active else getattr(source, "published_as", None),
             "models": {model: published for model, published in models.items() if published},
             "runs": {str(pair): self._conditions_of(*pair) for pair in self.pairs},
         }

@@ -78,6 +78,7 @@ SOURCES: dict[str, type[BaseModel]] = {
     "Model of the Hub": sections.HubModel,
     "World": sections.World,
     "`settings`": WorldSettings,
+    "Included facts": sections.IncludedFacts,
     "Local facts": sections.LocalFacts,
     "Facts on the web": sections.UrlFacts,
     "Published facts": sections.PublishedFacts,

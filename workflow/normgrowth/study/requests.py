@@ -26,6 +26,7 @@ MINUTES = {
     "write_text": 120,
     "import_gguf": 60,
     "contexts": 30,
+    "known_facts": 120,
     "statistics": 240,
     "null_spaces": 120,
     "hypernetwork": 720,
@@ -98,6 +99,7 @@ def requests(plan: Plan) -> list[Request]:
         Request("contexts", MINUTES["contexts"], most, gpus),
     ]
     asked = {
+        "known_facts": study.fact_sources[study.facts].known,
         "statistics": SECOND_MOMENTS in needs,
         "hypernetwork": HYPERNETWORK in needs,
         "write_text": bool(texts_to_write(study)),

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from normgrowth.checked import Checked, Count, Few, Window
+from normgrowth.checked import Checked, Count, Few, Seed, Window
 from normgrowth.sources.model_config import commit_fault
 from normgrowth.sources.toy.toy_settings import TrainingSettings, Vetting, WorldSettings
 from normgrowth.training.training_settings import CONTINUED_PRETRAINING, InterventionTraining, Kind
@@ -71,6 +71,11 @@ Packages = Annotated[
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 Reserved = Annotated[int, Field(ge=0)]
 RESERVED = Field(0, description="Seeded facts that stand in no edit order; hypernetworks are trained on them.")
+KNOWN = Field(
+    False,
+    description="Keep only the facts that a model knows before any edit: every token of the true object is the most "
+    "probable one after the prompt. What is reserved and edited is drawn from these, for each model its own.",
+)
 
 
 class Section(Checked):
@@ -166,14 +171,26 @@ class World(Section):
     kind: Literal["world"]
     settings: WorldSettings = Field(WorldSettings(), description="What the world is made of.")
     reserved: Reserved = RESERVED
+    known: bool = KNOWN
 
 
 Format = Literal["counterfact", "zsre"]
 FORMAT_TEXT = "Schema of the records; zsRE's is that of the MEND authors."
-LIMIT = Field(None, description="Records to take, from the first on; all of them by default.")
+LIMIT = Field(None, description="Records to take, from the first on, known or not; all of them by default.")
 WHOLE_SET = Field(
     None, description="The published set that this is, whole, so that published scores can be set beside ours."
 )
+
+
+class IncludedFacts(Section):
+    """Facts of the real world that come with the package: countries, cities, landmarks and people (docs/sources.md)."""
+
+    kind: Literal["included"]
+    name: Literal["almanac"] = Field(description="The set: `almanac`.")
+    seed: Seed = Field(0, description="Decides which other object each fact is edited to.")
+    limit: Count | None = LIMIT
+    reserved: Reserved = RESERVED
+    known: bool = KNOWN
 
 
 class LocalFacts(Section):
@@ -185,6 +202,7 @@ class LocalFacts(Section):
     limit: Count | None = LIMIT
     published_as: Literal["counterfact"] | None = WHOLE_SET
     reserved: Reserved = RESERVED
+    known: bool = KNOWN
 
 
 class UrlFacts(Section):
@@ -198,6 +216,7 @@ class UrlFacts(Section):
     limit: Count | None = LIMIT
     published_as: Literal["counterfact"] | None = WHOLE_SET
     reserved: Reserved = RESERVED
+    known: bool = KNOWN
 
 
 class PublishedFacts(Section):
@@ -207,6 +226,7 @@ class PublishedFacts(Section):
     name: str = Field(description="The set: `counterfact`.")
     limit: Count | None = LIMIT
     reserved: Reserved = RESERVED
+    known: bool = KNOWN
 
     @property
     def published_as(self) -> str | None:
@@ -271,7 +291,7 @@ class GeneratedText(Section):
 
 
 ModelSource = Annotated[TrainedModel | LocalModel | GgufModel | HubModel, Field(discriminator="kind")]
-FactSource = Annotated[World | LocalFacts | UrlFacts | PublishedFacts, Field(discriminator="kind")]
+FactSource = Annotated[World | IncludedFacts | LocalFacts | UrlFacts | PublishedFacts, Field(discriminator="kind")]
 TextSource = Annotated[LocalText | UrlText | GeneratedText, Field(discriminator="kind")]
 
 
