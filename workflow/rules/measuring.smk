@@ -1,4 +1,5 @@
-# Measurements of a model after some of its edits; step 0 is measured once for all editors of a model and order.
+# Measurements of a model after some of its edits. Step 0 is measured once for all editors of a model and order; what does not
+# depend on the order, in the first order alone.
 
 
 rule measure:
@@ -8,6 +9,7 @@ rule measure:
         text=TEXT,
         heldout=HELDOUT,
         state=state_before,
+        first_order=first_order_of,
     output:
         **{table: f"{layout.CHECKPOINT}/{table}.parquet" for table in CHECKPOINT_TABLES},
     log:
@@ -33,6 +35,7 @@ rule measure:
                 heldout=input.heldout,
                 settings=PLAN.checkpoint_settings(int(w.step)),
                 out=layout.CHECKPOINT.format(**w),
+                first_order=Path(input.first_order[0]).parent if input.first_order else None,
                 **checkpoint_of(w),
             )
         ),

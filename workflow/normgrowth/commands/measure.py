@@ -12,6 +12,9 @@ class Measure(Measuring):
     """A checkpoint, and the text for perplexity."""
 
     heldout: Intact = Field(description="text for perplexity")
+    first_order: Path | None = Field(
+        None, description="folder of the unedited model's tables in its first order: what depends on no order is taken"
+    )
     out: Path = Field(description="folder to write the tables to")
 
 
@@ -19,12 +22,13 @@ def run(job: Measure) -> None:
     """Bring the model to the step, measure it, write one table for each thing measured."""
     # torch: kept out of planning and of --help
     from normgrowth.io.tables import write_table
-    from normgrowth.runs.checkpoint import Checkpoint, measure_checkpoint
+    from normgrowth.runs.checkpoint import Checkpoint, measure_checkpoint, of_first_order
 
     chosen = job.run()
     material, metadata = job.material(chosen, job.heldout)
     checkpoint = Checkpoint(job.step, job.chain, job.segments, chosen.expected)
-    tables = measure_checkpoint(job.load(), material, checkpoint)
+    known = of_first_order(job.first_order, metadata) if job.first_order else {}
+    tables = measure_checkpoint(job.load(), material, checkpoint, known)
     metadata["state"] = job.digest_of_state()
     for name, frame in tables.items():
         frame = chosen.identify(frame)

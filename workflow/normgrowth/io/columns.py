@@ -24,6 +24,8 @@ class Table(NamedTuple):
     """Module of `normgrowth.measure` whose `measure` makes the table's rows at a checkpoint; None for other tables."""
     along: bool = False
     """True where it also measures the steps of `measure.curve`, between checkpoints."""
+    of_model: bool = False
+    """True where the unedited model's rows are the same in every edit order."""
 
 
 _SCORES = (
@@ -108,6 +110,7 @@ TABLES: dict[str, Table] = {
             ("right_rotation", "float64"),
         ),
         measure="spectra",
+        of_model=True,
     ),
     # One row per step, layer, site, probe set and token.
     "activations": Table(
@@ -126,6 +129,7 @@ TABLES: dict[str, Table] = {
             ("share_of_residual", "float32"),  # mean over vectors of ||a_t|| / ||residual_t||; null for keys
         ),
         measure="geometry",
+        of_model=True,
     ),
     # One row per step, layer, site, probe set and token: the unedited model's principal subspace, and what has left it.
     "subspaces": Table(
@@ -148,6 +152,7 @@ TABLES: dict[str, Table] = {
             ("centroid_shift", "float32"),  # in units of the unedited spread
         ),
         measure="geometry",
+        of_model=True,
     ),
     # One row per step, layer, site, probe set, token and vector.
     "coordinates": Table(
@@ -160,6 +165,7 @@ TABLES: dict[str, Table] = {
             ("pc2_share", "float32"),
         ),
         measure="geometry",
+        of_model=True,
     ),
     # One row per step, layer, site, probe set and token; of the residual stream on text, per pair of layers.
     "cka": Table(
@@ -170,6 +176,7 @@ TABLES: dict[str, Table] = {
             ("cka", "float32"),  # debiased, linear
         ),
         measure="geometry",
+        of_model=True,
     ),
     # One row per step, moment and case.
     "scores": Table(
@@ -266,3 +273,11 @@ MEASURES = tuple(dict.fromkeys(table.measure for table in TABLES.values() if tab
 
 ALONG_CURVE = tuple(measure for measure in MEASURES if any(t.along and t.measure == measure for t in TABLES.values()))
 """Those that also measure steps between checkpoints."""
+
+OF_MODEL = tuple(name for name, table in TABLES.items() if table.of_model)
+"""Tables that are measured of an unedited model in its first order alone, and taken from there in the others."""
+
+
+def made_by(measure: str) -> tuple[str, ...]:
+    """The tables that a module of `normgrowth.measure` makes."""
+    return tuple(name for name, table in TABLES.items() if table.measure == measure)

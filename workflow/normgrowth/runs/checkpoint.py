@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from normgrowth.io.columns import ALONG_CURVE, MEASURES
+from normgrowth.io.columns import ALONG_CURVE, IDENTITY, MEASURES, OF_MODEL, made_by
+from normgrowth.io.identity import require
+from normgrowth.io.tables import read_table_and_provenance
 from normgrowth.lm.model import LanguageModel
 from normgrowth.measure.material import Material, require_material
 from normgrowth.measure.point import Point
@@ -24,11 +26,14 @@ class Checkpoint(NamedTuple):
     expected: Mapping[str, object]  # metadata that the run's states must carry
 
 
-def measure_checkpoint(lm: LanguageModel, material: Material, checkpoint: Checkpoint) -> dict[str, pd.DataFrame]:
+def measure_checkpoint(
+    lm: LanguageModel, material: Material, checkpoint: Checkpoint, known: Mapping[str, pd.DataFrame] | None = None
+) -> dict[str, pd.DataFrame]:
     """Tables of everything measured at a checkpoint.
 
     Args:
         lm: the unedited model; it is brought to the checkpoint in place.
+        known: tables that were measured already, without identity columns: whatever makes them alone is not measured.
 
     Returns:
         The tables `io.columns.CHECKPOINT_TABLES` by name, with all their columns but the identity columns other than
@@ -42,12 +47,15 @@ def measure_checkpoint(lm: LanguageModel, material: Material, checkpoint: Checkp
     chain = checkpoint.chain or Path()  # without segments no folder is read
     edited = EditedModel(lm, chain, checkpoint.segments, checkpoint.expected)
     point = Point(lm, material, checkpoint.step, edited.projections, edited.undone)
-    measures = {name: import_module(f"normgrowth.measure.{name}") for name in MEASURES}
+    known = known or {}
+    wanted = [name for name in MEASURES if not set(made_by(name)) <= known.keys()]
+    measures = {name: import_module(f"normgrowth.measure.{name}") for name in wanted}
     require_material(lm, material)
     for measure in measures.values():  # all of them before the first one works
         if hasattr(measure, "require"):
             measure.require(point)
     found: dict[str, list[pd.DataFrame]] = {}
+    _add(found, known, checkpoint.step)
     for step in sorted(edited.steps & set(material.measure.curve)):
         with edited.at(step):
             for name in ALONG_CURVE:
@@ -61,6 +69,26 @@ def measure_checkpoint(lm: LanguageModel, material: Material, checkpoint: Checkp
     }
 
 
-def _add(found: dict[str, list[pd.DataFrame]], tables: dict[str, pd.DataFrame], step: int) -> None:
+def of_first_order(folder: Path, metadata: Mapping[str, object]) -> dict[str, pd.DataFrame]:
+    """The unedited model's tables that are the same in every edit order, without identity columns.
+
+    Args:
+        folder: tables of the unedited model in its first order.
+        metadata: of the tables to be made, which those must agree with but for the order.
+
+    Raises:
+        ArtefactError: when a table is missing, damaged, or of another model or other settings.
+    """
+    same = {name: value for name, value in metadata.items() if name not in ("order", "versions")}
+    found = {}
+    for name in OF_MODEL:
+        path = folder / f"{name}.parquet"
+        frame, said = read_table_and_provenance(path, name)
+        require(path, said, same)
+        found[name] = frame.drop(columns=[column for column, _ in IDENTITY])
+    return found
+
+
+def _add(found: dict[str, list[pd.DataFrame]], tables: Mapping[str, pd.DataFrame], step: int) -> None:
     for name, table in tables.items():
         found.setdefault(name, []).append(table.assign(step=step))
