@@ -123,9 +123,11 @@ def test_activations_are_kept_where_they_are_asked_for(tree):
 
 def test_more_orders_of_one_editor_add_its_runs(tree):
     tree.change_config(more_orders={"world-gpt2": {"ft": 3}})
-    plan = tree.plan()
+    plan = tree.plan("--printshellcmds")
     assert plan.jobs == {"edit": 2 * SEGMENTS, "measure": 2 * SEGMENTS + 2} | EVIDENCE | SETTINGS_NOTED
     assert len(plan.about("order 2")) == 2 * SEGMENTS + 1  # its own, and the unedited model under that order
+    # Which takes what depends on no order from the first one.
+    assert plan.output.count("--first-order results/demo/measurements/world-gpt2/unedited/order-0/after-0") == 2
     tree.change_config(more_orders={"gpt5": {"ft": 3}})
     assert "more_orders: model 'gpt5' is unknown" in tree.snakemake("--dry-run", "--quiet").stdout
 
