@@ -139,6 +139,7 @@ def test_a_model_of_the_hub_is_asked_in_the_cache_or_known_from_the_presets(tmp_
 def test_every_published_model_has_its_context():
     assert {model: presets.context(model) for model in presets.models()} == {
         "gpt2-xl": 1024, "gpt-j-6b": 2048, "llama-2-7b": 4096, "llama-3-8b": 8192,
+        "smollm2-135m": 8192, "gemma-3-270m": 32768,
     }  # fmt: skip
 
 

@@ -8,7 +8,6 @@ nothing but the sample would seem to have left its subspace.
 from typing import NamedTuple
 
 import torch
-from scipy.linalg import eigh
 
 
 class Departure(NamedTuple):
@@ -61,25 +60,15 @@ def principal(vectors: torch.Tensor, k: int) -> torch.Tensor:
     k = min(k, len(vectors) - 1, vectors.shape[1])
     # Leading components come from the smaller of the two matrices of products, in a fraction of a decomposition's time.
     if len(vectors) < vectors.shape[1]:
-        squares, left = _leading(centred @ centred.T, k)
-        components = centred.T @ left
+        squares, left = torch.linalg.eigh(centred @ centred.T)
+        components = centred.T @ left[:, -k:].flip(1)
         # Directions beyond the vectors' rank are noise and must not be scaled to unit length.
-        least = squares[0].clamp(min=torch.finfo(squares.dtype).tiny) * 1e-14
-        components = components / squares.clamp(min=least).sqrt()
+        least = squares[-1].clamp(min=torch.finfo(squares.dtype).tiny) * 1e-14
+        components = components / squares[-k:].flip(0).clamp(min=least).sqrt()
     else:
-        _, components = _leading(centred.T @ centred, k)
+        components = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -k:].flip(1)
     largest = components.abs().argmax(dim=0)
     return components * components.gather(0, largest[None, :]).sign()
-
-
-def _leading(matrix: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k largest eigenvalues [k] of a symmetric matrix [n, n], descending, and their eigenvectors [n, k].
-
-    LAPACK finds some in a fraction of the time of all, which torch asks it for.
-    """
-    n = len(matrix)
-    values, vectors = eigh(matrix.numpy(), subset_by_index=(n - k, n - 1), check_finite=False)
-    return torch.from_numpy(values).flip(0), torch.from_numpy(vectors).flip(1)
 
 
 def departure(now: torch.Tensor, before: torch.Tensor, k: int, groups: int = 1) -> Departure:
