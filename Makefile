@@ -33,12 +33,18 @@ test: check  ## Check the style and run all tests
 bench: $(ENV)/ready  ## Time the library beside a plain implementation, on a random model or that of ASSETS=DIR
 	@python benchmarks/speed.py $(if $(ASSETS),--assets $(ASSETS))
 
-.PHONY: check
-check: $(ENV)/ready  ## Check style, types, layers, workflow and generated files
+.PHONY: check style types graph
+check: style types graph  ## Check style, types, layers, workflow and generated files
+
+style: $(ENV)/ready
 	@ruff check
 	@ruff format --check -q
 	@lint-imports --no-logo
+
+types: $(ENV)/ready
 	@mypy
+
+graph: $(ENV)/ready
 	@snakefmt --check Snakefile workflow/rules
 	@snakemake --lint
 	@python -m pytest tests/study/test_reference.py

@@ -10,7 +10,7 @@ import pytest
 from tests.support.corruption import DAMAGES, as_another_study, damage, kinds, outputs, told
 from tests.support.small_results import Results, run
 
-TRIALS = 1000 if os.environ.get("RUN_SLOW") == "1" else 60
+TRIALS = 600 if os.environ.get("RUN_SLOW") == "1" else 60
 SEED = 1
 
 

@@ -207,7 +207,7 @@ def comes_from(folder: Path, model: torch.nn.Module) -> None:
         assert parameter.dtype == torch.float32 and torch.isfinite(parameter).all(), name
 
 
-@fuzz(350)
+@fuzz(250)
 @given(st.data())
 def test_a_model_folder_is_loaded_whole_or_refused_in_one_line(tmp_path_factory, originals, data):
     folder = tmp_path_factory.mktemp("model")

@@ -12,7 +12,7 @@ import pytest
 from tests.workflow.conftest import ROOT
 from tests.workflow.small_study import small_study
 
-TRIALS = 20  # benchmarks/kills.py makes more of them, in every rule
+TRIALS = 10  # benchmarks/kills.py makes more of them, in every rule
 
 
 def commands_of(tree, chain):

@@ -16,7 +16,7 @@ def results(tree) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_commands_in_forks_leave_the_same_bytes(tmp_path, monkeypatch):
-    tree = small_study(tmp_path / "tree")
+    tree = small_study(tmp_path / "tree", editors=["memit"])
     done = tree.snakemake("--cores", "2", "edits")
     assert done.returncode == 0, done.stdout
     logs = [log.read_text() for log in (tree.folder / "logs").rglob("edit/**/*.log")]
