@@ -16,11 +16,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="slow: set RUN_SLOW=1"))
     with_slow = {item.path for item in slow}
 
-    def wait(item) -> int:
+    def group(item) -> int:
+        """Number of the group that a test's file belongs to; groups run one after another."""
         room = item.path.parent.name
         return ["cluster", "workflow"].index(room) if room in ("cluster", "workflow") else 3 - (item.path in with_slow)
 
-    items.sort(key=wait)
+    items.sort(key=group)
 
 
 @pytest.fixture(autouse=True)
