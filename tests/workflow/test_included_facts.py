@@ -10,7 +10,7 @@ from normgrowth.facts.records import read_facts
 from normgrowth.io.tables import read_table
 from normgrowth.sources.manifest import write_manifest
 from tests.support import small_models
-from tests.workflow.conftest import Tree
+from tests.workflow.conftest import finished_study
 from tests.workflow.small_study import small_study
 
 ALMANAC = {"kind": "included", "name": "almanac"}
@@ -21,14 +21,9 @@ SCORES = "results/demo/tables/scores.parquet"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A study of included facts that has run to its end with stand-ins; not to be changed."""
-    tree = Tree.of_repository(tmp_path_factory.mktemp("included"))
-    tree.change_config(edits=50, segment=50, editors=["ft"], editor_settings={}, facts="real", left_out={})
-    tree.change_config(more_orders={}, block=None, vectors={}, measure={}, interventions={})
     sources = {"world": {"kind": "world"}, "real": ALMANAC | {"known": True}}
-    tree.change_config(fact_sources=sources)
-    run = tree.snakemake("--cores", "2")
-    assert run.returncode == 0, run.stdout
-    return tree
+    study = {"edits": 50, "editors": ["ft"], "facts": "real", "fact_sources": sources, "left_out": {}}
+    return finished_study(tmp_path_factory.mktemp("included"), **study)
 
 
 @pytest.fixture
