@@ -1,9 +1,6 @@
 """Hypernetworks: their algebra against plain code, their training, and what is refused."""
 
 import json
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -26,6 +23,7 @@ from normgrowth.lm.continuations import continuations
 from normgrowth.sources.loading import load_model
 from normgrowth.sources.manifest import revision
 from tests.support import small_models
+from tests.support.processes import start
 
 KINDS = ("mend", "malmen")
 TRAINING = {"layers": [1, 2], "rank": 8, "initial_rate": 0.05, "training_steps": 12, "validate_every": 3}
@@ -139,13 +137,11 @@ def test_training_lowers_the_validation_loss_and_is_repeatable(folder, kind):
 def test_a_killed_training_ends_with_the_same_bytes(folder, kind):
     long = {"training_steps": 30, "patience": 100}
     train(folder, kind, "whole", **long)
-    call = [sys.executable, "-c", "from normgrowth.cli import main; main()", "hypernetwork"]
-    process = subprocess.Popen([*call, *words(folder, kind, "killed", **long)], stderr=subprocess.DEVNULL)
+    running = start(["hypernetwork", *words(folder, kind, "killed", **long)])
     checkpoint = folder / "killed/checkpoint.safetensors"
-    while not checkpoint.exists() and process.poll() is None:
+    while not checkpoint.exists() and running.process.is_alive():
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    running.kill()
     assert checkpoint.exists() and not (folder / "killed/hypernetwork.safetensors").exists()
     train(folder, kind, "killed", **long)
     whole, killed = ((folder / out / "hypernetwork.safetensors").read_bytes() for out in ("whole", "killed"))

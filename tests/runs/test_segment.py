@@ -3,8 +3,6 @@
 import json
 import math
 import signal
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -31,6 +29,7 @@ from normgrowth.sources.loading import load_model
 from normgrowth.sources.manifest import revision
 from tests.support import small_models
 from tests.support.every_editor import CONTROLLED, CONTROLS, WRITERS, hypernetwork_of, settings_of
+from tests.support.processes import start
 
 slow = pytest.mark.slow
 COMPARED = ("norms.parquet", "edits.parquet", "scores.parquet", "state.safetensors")
@@ -93,12 +92,6 @@ def edit(*args, **overrides) -> None:
     edit_command.run(parse(edit_command.Edit, arguments(*args, **overrides)))
 
 
-def start(*args, **overrides) -> subprocess.Popen:
-    """Start the command as the workflow does."""
-    call = [sys.executable, "-c", "from normgrowth.cli import main; main()", "edit"]
-    return subprocess.Popen([*call, *arguments(*args, **overrides)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
 def weights_after(world, chain, segments) -> dict[str, torch.Tensor]:
     lm = load_model(world / "model")
     restore(lm, chain, segments, {})
@@ -139,10 +132,10 @@ def test_a_killed_segment_started_again_gives_the_same_bytes(world, tmp_path, ki
     for run in ("whole", "killed"):
         edit(world, tmp_path / run, kind, 1, 1, 2, **long)
     edit(world, tmp_path / "whole", kind, 2, 3, 6, **long)
-    process = start(world, tmp_path / "killed", kind, 2, 3, 6, **long)
-    assert b"segment 2: 0/4" in process.stderr.readline()
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    running = start(["edit", *arguments(world, tmp_path / "killed", kind, 2, 3, 6, **long)])
+    assert b"segment 2: 0/4" in running.stderr.readline()
+    running.kill()
+    assert running.process.exitcode == -signal.SIGKILL
     assert not (tmp_path / "killed/segment-2").exists()
     edit(world, tmp_path / "killed", kind, 2, 3, 6, **long)
     for name in COMPARED:
