@@ -40,8 +40,9 @@ class EncodedTarget(NamedTuple):
     first: int
 
 
+@lru_cache(maxsize=2**14)
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> Encoded:
-    """Encode a text with the special tokens the tokenizer adds, without any it would put at the end.
+    """Encode a text with the special tokens the tokenizer adds, without any it would put at the end. Kept.
 
     Blanks at the text's end are left out: most tokenizers join them to the next word, which is not there.
 

@@ -8,6 +8,7 @@ others and gives the same results as a process of its own. Without a server, a c
 A fork ends when its command or the server ends, and gets the signals that its command gets.
 """
 
+import gc
 import hashlib
 import json
 import os
@@ -305,9 +306,19 @@ def serve(folder: Path) -> None:
         run = resolve_name(COMMAND_LINE)
         for name in SLOW_MODULES:
             import_module(name)
+        _make_ready()
         Forks(folder, run).serve()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_ready() -> None:
+    """Do once what every fork would do again: together it takes most of a second of each."""
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping  # slow: commands do not import it
+
+    get_checkpoint_conversion_mapping("gpt2")  # transformers compiles the rules of all models, and keeps them
+    gc.collect()
+    gc.freeze()  # a fork's collector would go through all that was imported, and copy its pages
 
 
 if __name__ == "__main__":
