@@ -214,7 +214,7 @@ def test_activations_are_read_at_the_right_tokens(lm):
 def test_perplexity_equals_the_models_own_loss(lm):
     ids = torch.randint(1, 300, (20, 16), generator=torch.Generator().manual_seed(1))
     reading = read_text(lm, ids)
-    rows = {row["metric"]: row for row in text_rows(reading, reading)}
+    rows = {row["metric"]: row for row in text_rows(reading, reading.loss)}
     assert rows["perplexity"]["n"] == 20 * 15
     expected = math.exp(lm.model(input_ids=ids, labels=ids).loss.item())
     assert rows["perplexity"]["value"] == pytest.approx(expected, rel=1e-5)
@@ -226,7 +226,7 @@ def test_perplexity_equals_the_models_own_loss(lm):
 def test_perplexity_of_a_broken_model_is_not_a_number(lm):
     lm.anatomy.down_projections[0].weight.fill_(float("nan"))
     reading = read_text(lm, torch.randint(1, 300, (2, 16)))
-    assert math.isnan(text_rows(reading, reading)[0]["value"])
+    assert math.isnan(text_rows(reading, reading.loss)[0]["value"])
 
 
 def test_second_moments_are_means_of_outer_products(lm):

@@ -107,7 +107,7 @@ def test_outputs_put_back_at_both_parts_are_the_unedited_ones(edited):
     assert torch.allclose(mixed.norm(dim=-1), others.norm(dim=-1))
     assert torch.allclose(torch.cosine_similarity(mixed, vectors, dim=-1), torch.ones(3))
     with norm_direction._outputs(point, pairs, lambda now, before: before):
-        row = norm_direction._of_text(read_text(point.lm, point.text))
+        row = norm_direction._of_text(read_text(point.lm, point.text).loss)
     rows = norm_direction.measure(point)["norm_direction"]
     assert row["value"] == pytest.approx(value(rows, "unedited"), rel=1e-5)
 

@@ -191,6 +191,19 @@ def first_order_of(wildcards):
     return expand(f"{layout.CHECKPOINT}/{{table}}.parquet", table=OF_MODEL, **{**wildcards, "order": 0})
 
 
+def unedited_of(wildcards):
+    """Of an edited model: the unedited model's tables in the same order that its measures read."""
+    if wildcards.editor == layout.UNEDITED:
+        return []
+    names = {**wildcards, "editor": layout.UNEDITED, "step": 0}
+    return expand(f"{layout.CHECKPOINT}/{{table}}.parquet", table=("scores", "downstream"), **names)
+
+
+def folder_of(files):
+    """The folder of input files, as a field of a job; None where there are none."""
+    return Path(files[0]).parent if files else None
+
+
 def gathered(wildcards):
     return FILES.gathered(wildcards.model, wildcards.editor)
 

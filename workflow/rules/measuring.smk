@@ -1,5 +1,5 @@
 # Measurements of a model after some of its edits. Step 0 is measured once for all editors of a model and order; what does not
-# depend on the order, in the first order alone.
+# depend on the order, in the first order alone. Edited models are compared with what its tables say.
 
 
 rule measure:
@@ -10,6 +10,7 @@ rule measure:
         heldout=HELDOUT,
         state=state_before,
         first_order=first_order_of,
+        unedited=unedited_of,
     output:
         **{table: f"{layout.CHECKPOINT}/{table}.parquet" for table in CHECKPOINT_TABLES},
     log:
@@ -35,7 +36,8 @@ rule measure:
                 heldout=input.heldout,
                 settings=PLAN.checkpoint_settings(int(w.step)),
                 out=layout.CHECKPOINT.format(**w),
-                first_order=Path(input.first_order[0]).parent if input.first_order else None,
+                first_order=folder_of(input.first_order),
+                unedited=folder_of(input.unedited),
                 **checkpoint_of(w),
             )
         ),

@@ -15,6 +15,9 @@ class Measure(Measuring):
     first_order: Path | None = Field(
         None, description="folder of the unedited model's tables in its first order: what depends on no order is taken"
     )
+    unedited: Path | None = Field(
+        None, description="folder of the unedited model's tables in the same order: what they say is not measured again"
+    )
     out: Path = Field(description="folder to write the tables to")
 
 
@@ -22,13 +25,14 @@ def run(job: Measure) -> None:
     """Bring the model to the step, measure it, write one table for each thing measured."""
     # torch: kept out of planning and of --help
     from normgrowth.io.tables import write_table
-    from normgrowth.runs.checkpoint import Checkpoint, measure_checkpoint, of_first_order
+    from normgrowth.runs.checkpoint import Checkpoint, measure_checkpoint, of_first_order, of_unedited
 
     chosen = job.run()
     material, metadata = job.material(chosen, job.heldout)
     checkpoint = Checkpoint(job.step, job.chain, job.segments, chosen.expected)
     known = of_first_order(job.first_order, metadata) if job.first_order else {}
-    tables = measure_checkpoint(job.load(), material, checkpoint, known)
+    unedited = of_unedited(job.unedited, metadata) if job.unedited else None
+    tables = measure_checkpoint(job.load(), material, checkpoint, known, unedited)
     metadata["state"] = job.digest_of_state()
     for name, frame in tables.items():
         frame = chosen.identify(frame)

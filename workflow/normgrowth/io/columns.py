@@ -208,7 +208,8 @@ TABLES: dict[str, Table] = {
             ("value", "float64"),
             ("stderr", "float64"),  # standard error over items or windows; null where there is none
             ("n", "int64"),
-            ("by_window", "list<float64>"),  # the change of log perplexity in each window; null elsewhere
+            # Log perplexity of each window, and its change since the unedited model; null elsewhere.
+            ("by_window", "list<float64>"),
         ),
         measure="ability",
         along=True,

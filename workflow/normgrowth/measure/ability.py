@@ -23,6 +23,10 @@ from normgrowth.seeds import derive
 ROWS_PER_PASS = 16
 """Windows in one forward pass."""
 
+HELDOUT = "heldout_text"
+CLOZE = "cloze"
+"""Names in column `task` of held-out text and of the cloze."""
+
 CHOICES = 8
 """Most objects to choose from in a cloze item."""
 
@@ -36,13 +40,13 @@ def require(point: Point) -> None:
     Raises:
         FactError: naming the case whose prompt is too long.
     """
-    for item in _items(point):
+    for item in items_of(point):
         require_prompts(point.lm, item.fact, [joined(item.prompt, choice) for choice in item.choices])
 
 
 def measure(point: Point) -> dict[str, pd.DataFrame]:
     """Table `downstream`: held-out text, and the cloze of untouched facts."""
-    rows = [*text_rows(text_read(point), text_read_unedited(point)), *cloze_rows(point.lm, _items(point))]
+    rows = [*text_rows(text_read(point), losses_unedited(point)), *cloze_rows(point.lm, items_of(point))]
     return {"downstream": pd.DataFrame([{"by_window": None} | row for row in rows])}
 
 
@@ -51,17 +55,33 @@ def text_read(point: Point) -> "Reading":
     return point.once(("text read", point.step), lambda: read_text(point.lm, point.text))
 
 
-def text_read_unedited(point: Point) -> "Reading":
-    """Predictions of the held-out text by the unedited model."""
+def losses_unedited(point: Point) -> torch.Tensor:
+    """Mean loss [windows] of the unedited model on held-out text."""
 
-    def read() -> Reading:
+    def read() -> torch.Tensor:
+        if point.unedited:
+            rows = point.unedited.downstream
+            (losses,) = rows[(rows["task"] == HELDOUT) & (rows["metric"] == "perplexity")]["by_window"]
+            return torch.tensor(losses, dtype=torch.float64)
+        if not point.step:
+            return text_read(point).loss
         with point.undone():
-            return read_text(point.lm, point.text)
+            return read_text(point.lm, point.text).loss
 
-    return point.once(("text read", 0), read)
+    return point.once("losses unedited", read)
 
 
-def _items(point: Point) -> list["Item"]:
+def cloze_rows_unedited(point: Point) -> list[dict]:
+    """Rows of table `downstream` for the cloze by the unedited model, whose weights the model has."""
+    if point.unedited and point.untouched == point.material.untouched(0):
+        rows = point.unedited.downstream
+        return rows[rows["task"] == CLOZE].to_dict("records")
+    return cloze_rows(point.lm, items_of(point))
+
+
+def items_of(point: Point) -> list["Item"]:
+    """Items of the cloze: one for each untouched fact that has any."""
+
     def make() -> list[Item]:
         return cloze_items(point.untouched, point.material.facts, point.material.seed)
 
@@ -90,20 +110,24 @@ def read_text(lm: LanguageModel, windows: torch.Tensor) -> Reading:
     return Reading(torch.cat(loss), torch.cat(right), windows[:, 1:].numel())
 
 
-def text_rows(now: Reading, unedited: Reading) -> list[dict]:
+def text_rows(now: Reading, unedited: torch.Tensor) -> list[dict]:
     """Rows of table `downstream` for held-out text.
 
     `perplexity` is exp of the mean loss: infinite where that overflows, NaN where the model gives no number.
-    `log_perplexity_change` is the mean loss minus the unedited model's on the same windows.
+    `log_perplexity_change` is the mean loss minus the unedited model's on the same windows. By window, the one has
+    losses and the other their changes.
+
+    Args:
+        unedited: mean loss [windows] of the unedited model.
     """
     loss = now.loss.mean().item()
     perplexity = math.exp(loss) if loss < 700 else math.inf if loss == loss else math.nan
-    task = {"task": "heldout_text", "n": now.tokens}
-    windows = {"task": "heldout_text", "n": len(now.loss)}
-    change, error = now.loss - unedited.loss, _error(now.loss)
+    task = {"task": HELDOUT, "n": now.tokens}
+    windows = {"task": HELDOUT, "n": len(now.loss)}
+    change, error = now.loss - unedited, _error(now.loss)
     relative = None if error is None else perplexity * error
     return [
-        task | {"metric": "perplexity", "value": perplexity, "stderr": relative},
+        task | {"metric": "perplexity", "value": perplexity, "stderr": relative, "by_window": now.loss.tolist()},
         windows
         | {
             "metric": "log_perplexity_change",
@@ -158,13 +182,13 @@ def cloze_rows(lm: LanguageModel, items: Sequence[Item]) -> list[dict]:
     scores = torch.tensor(right, dtype=torch.float64)
     return [
         {
-            "task": "cloze",
+            "task": CLOZE,
             "metric": "accuracy",
             "value": scores.mean().item(),
             "stderr": _error(scores),
             "n": len(items),
         },
-        {"task": "cloze", "metric": "chance", "value": chance, "stderr": None, "n": len(items)},
+        {"task": CLOZE, "metric": "chance", "value": chance, "stderr": None, "n": len(items)},
     ]
 
 

@@ -16,9 +16,16 @@ import torch
 
 from normgrowth.lm.anatomy import Projection, frobenius
 from normgrowth.lm.hooks import Place, changing, reading
-from normgrowth.measure.ability import Reading, cloze_items, cloze_rows, read_text, text_read, text_read_unedited
+from normgrowth.measure.ability import (
+    cloze_rows,
+    cloze_rows_unedited,
+    items_of,
+    losses_unedited,
+    read_text,
+    text_read,
+)
 from normgrowth.measure.point import Point
-from normgrowth.measure.retention import scores_of_edited
+from normgrowth.measure.retention import scores_of_edited, scores_of_unedited
 from normgrowth.measure.scores import score_facts
 from normgrowth.seeds import derive
 
@@ -81,9 +88,8 @@ def measure(point: Point) -> dict[str, pd.DataFrame]:
         rows += [{"arm": EDITED, "amount": None} | row for row in _sizes(pairs, gains)]
         for arm in _arms(point, pairs, gains) if wanted == "all" else ():
             with arm.altered():
-                rows += [
-                    arm.named | row for row in (_of_text(read_text(lm, point.text)), *_of_facts(_scored(point), "es"))
-                ]
+                found = [_of_text(read_text(lm, point.text).loss), *_of_facts(_scored(point), "es")]
+            rows += [arm.named | row for row in found]
     columns = ("arm", "amount", "metric", "value", "n", "by_window")
     post_norm = any(point.lm.post_norms[p.layer] is not None for p in point.edited)
     return {"norm_direction": pd.DataFrame(rows, columns=columns).assign(post_norm=post_norm)}
@@ -270,11 +276,18 @@ def _gains(point: Point, pairs: Sequence[Pair]) -> list[float]:
 
 def _outcomes(point: Point, corner: str) -> Iterator[dict]:
     """Rows of a corner, whose weights the model has; other measures know some of them already."""
-    known = {EDITED: text_read, UNEDITED: text_read_unedited}
-    yield _of_text(known[corner](point) if corner in known else read_text(point.lm, point.text))
-    found = scores_of_edited(point) if corner == EDITED else _scored(point)
+    cloze = cloze_rows_unedited(point) if corner == UNEDITED else cloze_rows(point.lm, items_of(point))
+    if corner == UNEDITED:
+        losses, found = losses_unedited(point), scores_of_unedited(point)
+    elif corner == EDITED:
+        losses, found = text_read(point).loss, scores_of_edited(point)
+    else:
+        losses, found = read_text(point.lm, point.text).loss, _scored(point)
+    yield _of_text(losses)
     yield from _of_facts(found, "es", "ps", "ns", *(["rs"] if found["rs"].notna().any() else []))
-    yield from _of_cloze(point)
+    for row in cloze:
+        if row["metric"] == "accuracy":
+            yield {"metric": "cloze", "value": row["value"], "n": row["n"], "by_window": None}
 
 
 def _scored(point: Point) -> pd.DataFrame:
@@ -282,25 +295,19 @@ def _scored(point: Point) -> pd.DataFrame:
     return score_facts(point.lm, point.facts)
 
 
-def _of_text(read: Reading) -> dict:
+def _of_text(losses: torch.Tensor) -> dict:
+    """The row of losses [windows] on held-out text."""
     return {
         "metric": "log_perplexity",
-        "value": read.loss.mean().item(),
-        "n": len(read.loss),
-        "by_window": read.loss.tolist(),
+        "value": losses.mean().item(),
+        "n": len(losses),
+        "by_window": losses.tolist(),
     }
 
 
 def _of_facts(found: pd.DataFrame, *scores: str) -> Iterator[dict]:
     for score in scores:
         yield {"metric": score, "value": found[score].mean(), "n": int(found[score].notna().sum()), "by_window": None}
-
-
-def _of_cloze(point: Point) -> Iterator[dict]:
-    items = cloze_items(point.untouched, point.material.facts, point.material.seed)
-    for row in cloze_rows(point.lm, items):
-        if row["metric"] == "accuracy":
-            yield {"metric": "cloze", "value": row["value"], "n": row["n"], "by_window": None}
 
 
 def _sizes(pairs: Sequence[Pair], gains: Sequence[float]) -> Iterator[dict]:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import pandas as pd
 import torch
 
 from normgrowth.facts.orders import subset
@@ -15,6 +16,13 @@ from normgrowth.lm.model import LanguageModel
 from normgrowth.measure.material import Material
 
 Result = TypeVar("Result")
+
+
+class Unedited(NamedTuple):
+    """Tables of the unedited model in the same edit order, measured on the same material."""
+
+    scores: pd.DataFrame
+    downstream: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,8 @@ class Point:
     """Restores the unedited model inside a `with` block."""
     is_checkpoint: bool = True
     """False at a step of `measure.curve`, where nothing is generated and untouched facts are not scored."""
+    unedited: Unedited | None = None
+    """What was measured of the unedited model already; None where it has to be measured again."""
     known: dict[Hashable, Any] = field(default_factory=dict)
     """Results that several measures need, of the checkpoint and of the steps before it: see `once`."""
 

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from normgrowth.facts.records import Fact
+from normgrowth.facts.streams import first_edits
 from normgrowth.layout import UNEDITED
 from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.prompt_lengths import require_scored
@@ -43,6 +44,20 @@ def measure(point: Point) -> dict[str, pd.DataFrame]:
 def scores_of_edited(point: Point) -> pd.DataFrame:
     """Scores of the edited facts (of the unedited model, of the first to be edited) after the point's edits."""
     return point.once(("scores", point.step), lambda: score_facts(point.lm, point.facts))
+
+
+def scores_of_unedited(point: Point) -> pd.DataFrame:
+    """Scores of the edited facts by the unedited model, whose weights the model has.
+
+    Its table holds the facts that are edited first, as their first edits; what it lacks is scored here.
+    """
+    if point.unedited is None:
+        return score_facts(point.lm, point.facts)
+    rows = point.unedited.scores
+    known = rows[rows["moment"] == UNEDITED].set_index("case_id", drop=False)
+    first = [fact.case_id for fact in first_edits(point.facts) if fact.case_id in known.index]
+    others = [fact for fact in point.facts if fact.case_id not in first]
+    return pd.concat([known.loc[first], *([score_facts(point.lm, others)] if others else [])], ignore_index=True)
 
 
 def _with_generations(lm: LanguageModel, scores: pd.DataFrame, chosen: list[Fact], material: Material) -> pd.DataFrame:

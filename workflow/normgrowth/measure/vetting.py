@@ -182,7 +182,7 @@ def vet(
 def _perplexity(lm: LanguageModel, text: Path, asked: Asked) -> Perplexity:
     count = windows_in(lm, text, asked.window, asked.perplexity_tokens)
     found = read_text(lm, windows(text, lm.tokenizer, asked.window, count, asked.seed, "perplexity"))
-    (value,) = [row["value"] for row in text_rows(found, found) if row["metric"] == "perplexity"]
+    (value,) = [row["value"] for row in text_rows(found, found.loss) if row["metric"] == "perplexity"]
     return Perplexity(value, found.tokens)
 
 

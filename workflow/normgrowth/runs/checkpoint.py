@@ -1,6 +1,6 @@
 """Measurements at one checkpoint of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -11,10 +11,14 @@ import pandas as pd
 from normgrowth.io.columns import ALONG_CURVE, IDENTITY, MEASURES, OF_MODEL, made_by
 from normgrowth.io.identity import require
 from normgrowth.io.tables import read_table_and_provenance
+from normgrowth.layout import UNEDITED
 from normgrowth.lm.model import LanguageModel
 from normgrowth.measure.material import Material, require_material
-from normgrowth.measure.point import Point
+from normgrowth.measure.point import Point, Unedited
 from normgrowth.runs.state import EditedModel
+
+OF_EDITED = ("curve", "retention_facts", "baseline_facts")
+"""Settings of `measure` that checkpoints of edited models and the unedited one need not share."""
 
 
 class Checkpoint(NamedTuple):
@@ -27,13 +31,18 @@ class Checkpoint(NamedTuple):
 
 
 def measure_checkpoint(
-    lm: LanguageModel, material: Material, checkpoint: Checkpoint, known: Mapping[str, pd.DataFrame] | None = None
+    lm: LanguageModel,
+    material: Material,
+    checkpoint: Checkpoint,
+    known: Mapping[str, pd.DataFrame] | None = None,
+    unedited: Unedited | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Tables of everything measured at a checkpoint.
 
     Args:
         lm: the unedited model; it is brought to the checkpoint in place.
         known: tables that were measured already, without identity columns: whatever makes them alone is not measured.
+        unedited: tables of the unedited model, where they are at hand: what they say is not measured again.
 
     Returns:
         The tables `io.columns.CHECKPOINT_TABLES` by name, with all their columns but the identity columns other than
@@ -46,7 +55,7 @@ def measure_checkpoint(
     """
     chain = checkpoint.chain or Path()  # without segments no folder is read
     edited = EditedModel(lm, chain, checkpoint.segments, checkpoint.expected)
-    point = Point(lm, material, checkpoint.step, edited.projections, edited.undone)
+    point = Point(lm, material, checkpoint.step, edited.projections, edited.undone, unedited=unedited)
     known = known or {}
     wanted = [name for name in MEASURES if not set(made_by(name)) <= known.keys()]
     measures = {name: import_module(f"normgrowth.measure.{name}") for name in wanted}
@@ -79,14 +88,41 @@ def of_first_order(folder: Path, metadata: Mapping[str, object]) -> dict[str, pd
     Raises:
         ArtefactError: when a table is missing, damaged, or of another model or other settings.
     """
-    same = {name: value for name, value in metadata.items() if name not in ("order", "versions")}
-    found = {}
-    for name in OF_MODEL:
-        path = folder / f"{name}.parquet"
-        frame, said = read_table_and_provenance(path, name)
-        require(path, said, same)
-        found[name] = frame.drop(columns=[column for column, _ in IDENTITY])
-    return found
+    expected = {name: value for name, value in metadata.items() if name != "order"}
+    return {name: _table(folder, name, expected) for name in OF_MODEL}
+
+
+def of_unedited(folder: Path, metadata: Mapping[str, object]) -> Unedited:
+    """Tables of the unedited model, for a checkpoint of a run in the same order.
+
+    Args:
+        folder: where they stand.
+        metadata: of the checkpoint's tables, which those must agree with but for what is the run's own.
+
+    Raises:
+        ArtefactError: when a table is missing, damaged, or of another model, order or other settings.
+    """
+    expected = {**metadata, "editor": UNEDITED, "step": 0}
+    return Unedited(*(_table(folder, name, expected, OF_EDITED) for name in Unedited._fields))
+
+
+def _table(folder: Path, name: str, expected: Mapping[str, object], unread: Collection[str] = ()) -> pd.DataFrame:
+    """A table of a folder, without identity columns, whose metadata are the expected ones, versions aside.
+
+    Args:
+        unread: settings of `measure` that may differ.
+    """
+    path = folder / f"{name}.parquet"
+    frame, said = read_table_and_provenance(path, name)
+    said, expected = (dict(one) | {"measure": _without(one.get("measure"), unread)} for one in (said, expected))
+    del expected["versions"]
+    require(path, said, expected)
+    return frame.drop(columns=[column for column, _ in IDENTITY])
+
+
+def _without(settings: object, names: Collection[str]) -> object:
+    """Settings without some of them."""
+    return {k: v for k, v in settings.items() if k not in names} if isinstance(settings, dict) else settings
 
 
 def _add(found: dict[str, list[pd.DataFrame]], tables: Mapping[str, pd.DataFrame], step: int) -> None:
