@@ -56,6 +56,8 @@ CLAIMS_MARKDOWN = f"{RESULTS}/claims.md"
 PROVENANCE = f"{RESULTS}/provenance.json"
 REPORT = f"{RESULTS}/report.html"
 
+MEASURE_BENCHMARK = "logs/{study}/measure/{model}/{editor}/order-{order}/after-{step}.benchmark.jsonl"
+"""Path of Snakemake's record of a measurement's time and memory."""
 EDIT_LOG = "logs/{study}/edit/{model}/{editor}/order-{order}/segment-{segment}.log"
 
 # Files of a segment beside its tables.

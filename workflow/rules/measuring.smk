@@ -16,7 +16,7 @@ rule measure:
     log:
         "logs/{study}/measure/{model}/{editor}/order-{order}/after-{step}.log",
     benchmark:
-        "logs/{study}/measure/{model}/{editor}/order-{order}/after-{step}.benchmark.jsonl"
+        layout.MEASURE_BENCHMARK
     priority: 60
     threads: STUDY.threads
     resources:

@@ -1,6 +1,7 @@
 """Language models with their tokenizer and anatomy, for editing and measuring."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import nn
@@ -29,7 +30,7 @@ class LanguageModel:
     def device(self) -> torch.device:
         return self.anatomy.home
 
-    @property
+    @cached_property
     def context(self) -> int | None:
         """Tokens that the model reads at once; None where its configuration names no bound."""
         return context_length(vars(self.model.config.get_text_config()))

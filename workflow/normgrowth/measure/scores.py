@@ -12,7 +12,11 @@ beat the new and the former one. Objects of other relations have to beat what ed
 where these are not the true one. Magnitudes are then to the more probable of the others.
 """
 
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from statistics import fmean
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -43,22 +47,23 @@ def score_facts(lm: LanguageModel, facts: list[Fact]) -> pd.DataFrame:
         One row per fact: `case_id`, shares `es, ps, ns, rs`, magnitudes `em, pm, nm, rm`, accuracies `ea, pa, na, ra`;
         a fact without paraphrases, neighbours or prompts about its subject has NaN there.
     """
-    rows = []  # (fact number, kind, sequences of the wanted object and of the others)
-    for number, fact in enumerate(facts):
-        for kind, prompt, objects in _asked(fact):
-            rows.append((number, kind, [encode_with_target(lm.tokenizer, prompt, one) for one in objects]))
-    losses = _losses(lm, {sequence for *_, sequences in rows for sequence in sequences})
-    prompts = pd.DataFrame(
-        [_compare(number, kind, *(losses[sequence] for sequence in sequences)) for number, kind, sequences in rows]
-    )
-    means = prompts.groupby(["fact", "kind"]).mean().unstack("kind")
-    scores = pd.DataFrame({"case_id": [fact.case_id for fact in facts]})
+    asked = [
+        (number, kind, [encode_with_target(lm.tokenizer, prompt, one) for one in objects])
+        for number, fact in enumerate(facts)
+        for kind, prompt, objects in _asked(fact)
+    ]
+    losses = _losses(lm, {sequence for *_, sequences in asked for sequence in sequences})
+    answers: dict[tuple[int, str], list[Answer]] = defaultdict(list)
+    for number, kind, sequences in asked:
+        answers[number, kind].append(_compare(*(losses[sequence] for sequence in sequences)))
+    # Plain lists: one fact is scored after every edit, and a frame takes longer than the model does.
+    columns: dict[str, list] = {"case_id": [fact.case_id for fact in facts]}
     for kind in KINDS:
-        for suffix in "sma":
-            column = (suffix, kind)
-            values = means[column] if column in means.columns else pd.Series(dtype="float64")
-            scores[kind + suffix] = values.reindex(range(len(facts))).to_numpy()
-    return scores
+        for place, suffix in enumerate("sma"):
+            columns[kind + suffix] = [
+                _mean([answer[place] for answer in answers[number, kind]]) for number in range(len(facts))
+            ]
+    return pd.DataFrame(columns)
 
 
 def _asked(fact: Fact) -> Iterator[tuple[str, str, list[str]]]:
@@ -76,15 +81,28 @@ def _asked(fact: Fact) -> Iterator[tuple[str, str, list[str]]]:
             yield "r", prompt, [own, *others]
 
 
-def _compare(number: int, kind: str, wanted: tuple[float, bool], *others: tuple[float, bool]) -> dict:
-    probability, *rivals = (float(torch.tensor(-loss, dtype=torch.float64).exp()) for loss, _ in (wanted, *others))
-    return {
-        "fact": number,
-        "kind": kind,
-        "s": float(all(wanted[0] < loss for loss, _ in others)),
-        "m": probability - torch.tensor(rivals, dtype=torch.float64).max().item(),  # NaN where any of them is
-        "a": float(wanted[1]),
-    }
+class Answer(NamedTuple):
+    """The comparison of a prompt's objects."""
+
+    preferred: float  # 1 where the wanted object has the lowest loss, or else 0
+    margin: float  # the wanted object's probability minus that of the most probable other; NaN where one is no number
+    right: float  # 1 where each of the wanted object's tokens is the most probable one, or else 0
+
+
+def _compare(wanted: tuple[float, bool], *others: tuple[float, bool]) -> Answer:
+    """The answer to a prompt by the losses of its objects, each with whether all its tokens are the most probable."""
+    probability, *rivals = (math.exp(-loss) for loss, _ in (wanted, *others))
+    return Answer(
+        preferred=float(all(wanted[0] < loss for loss, _ in others)),
+        margin=probability - (math.nan if any(map(math.isnan, rivals)) else max(rivals)),
+        right=float(wanted[1]),
+    )
+
+
+def _mean(values: list[float]) -> float:
+    """Mean of the values that are numbers; NaN where there is none."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return fmean(numbers) if numbers else math.nan
 
 
 @torch.no_grad()

@@ -89,6 +89,12 @@ class Plan:
         yield from dict.fromkeys((model, order) for model, _, order in self.chains)
 
     @property
+    def measured(self) -> list[Checkpoint]:
+        """Every measurement: of unedited models, then of runs at their checkpoints."""
+        unedited = [Checkpoint(model, UNEDITED, order, 0) for model, order in self.unedited]
+        return unedited + [Checkpoint(*chain, step) for chain in self.chains for step in self.checkpoints]
+
+    @property
     def kept_vectors(self) -> Iterator[Checkpoint]:
         """Every checkpoint whose raw activations are kept."""
         wanted = self.study.vectors
