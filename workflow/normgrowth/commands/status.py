@@ -42,8 +42,7 @@ def run(job: Status) -> None:
         left = f"{study.study}: {done:,} of {total:,} edits"
         left += f", {len(measured) - open_measurements:,} of {len(measured):,} measurements"
         if done < total or open_measurements:
-            seconds = seconds_left(edits(found)), seconds_left(measured)
-            left += f", {_left(sum(seconds) / at_once, at_once) if None not in seconds else 'time left not known yet'}"
+            left += f", {_left(seconds_left(edits(found)), seconds_left(measured), at_once)}"
         print("\n".join([*map(line_of, found), left]), flush=True)
         if not job.watch or (done == total and not open_measurements):
             return
@@ -51,5 +50,8 @@ def run(job: Status) -> None:
         print()
 
 
-def _left(seconds: float, jobs: int) -> str:
-    return f"about {clock(seconds)} left at {jobs} job{'s' * (jobs > 1)} at once"
+def _left(editing: float | None, measuring: float | None, jobs: int) -> str:
+    """The time left in words, by seconds of edits and of measurements, one job after another."""
+    if editing is None or measuring is None:
+        return "time left not known yet"
+    return f"about {clock((editing + measuring) / jobs)} left at {jobs} job{'s' * (jobs > 1)} at once"
