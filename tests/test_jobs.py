@@ -56,6 +56,7 @@ SPECIAL = {
     "editors": st.lists(st.sampled_from(editors_to_try())).map(tuple),
     "figure": st.sampled_from(sorted(FIGURES)),
     "watch": st.floats(0.1, 100),
+    "jobs": st.integers(1, 100),
 }
 """Fields of which not every value of the type is one."""
 

@@ -6,7 +6,9 @@ from errno import ENOSPC
 import pandas as pd
 import pytest
 
+from normgrowth import layout
 from normgrowth.cli import main
+from normgrowth.io.columns import CHECKPOINT_TABLES
 from normgrowth.io.tables import write_table
 from normgrowth.runs import status as status_module
 from normgrowth.runs.status import SegmentProgress, StudyRuns, chains, edits_within, line_of
@@ -88,6 +90,10 @@ def test_a_finished_run_says_so(plan, tmp_path, monkeypatch, capsys):
     for editor in ("ft", "emmet"):
         for number in range(1, plan.segments + 1):
             leave_segment(tmp_path, editor, number)
+    for point in plan.measured:
+        place = tmp_path / layout.CHECKPOINT.format(study="demo", **point._asdict())
+        place.mkdir(parents=True)
+        (place / f"{CHECKPOINT_TABLES[-1]}.parquet").touch()
     assert all(line_of(status).endswith("edits, done") for status in chains(runs_of(plan), tmp_path))
     shutil.copy("config.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)

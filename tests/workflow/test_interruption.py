@@ -26,7 +26,9 @@ def commands_of(tree, chain):
 
 @pytest.mark.slow
 def test_chains_killed_at_random_moments_end_in_the_same_bytes(tmp_path):
-    tree = small_study(tmp_path / "tree", editors=["memit"], edits=10, segment=5)
+    tree = small_study(
+        tmp_path / "tree", editors=["memit"], edits=10, segment=5, editor_settings={"memit": {"batch": 5}}
+    )
     run = tree.snakemake("--cores", "2", "edits")
     assert run.returncode == 0, run.stdout
     chain = "results/demo/runs/small/memit/order-0"

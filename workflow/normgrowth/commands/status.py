@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from normgrowth.checked import Count
 from normgrowth.jobs.of_study import OfStudy
 from normgrowth.progress import clock
 from normgrowth.study.plan import Plan
@@ -19,8 +20,8 @@ class Status(OfStudy):
     watch: float | None = Field(
         None, gt=0, lt=threading.TIMEOUT_MAX, description="say it again every so many seconds until all is done"
     )
-    jobs: int | None = Field(
-        None, gt=0, description="jobs that run at once (default: as many as this machine's processors or GPU allow)"
+    jobs: Count | None = Field(
+        None, description="jobs that run at once (default: as many as this machine's processors or GPU allow)"
     )
 
 
