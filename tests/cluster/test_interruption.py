@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.conftest import finish, results, run, said, start, wait_until
 from tests.cluster.slurm import Slurm
-from tests.workflow.small_study import small_study
+from tests.workflow.small_study import SEGMENT, small_study
 
 pytestmark = pytest.mark.slow
 
@@ -18,8 +18,8 @@ TARGET = "edits"
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """The small study's edits, run on this machine."""
-    tree = small_study(tmp_path_factory.mktemp("undisturbed") / "tree", editors=["memit"])
+    """One segment of the small study, edited on this machine; `test_runs` has segments that follow each other."""
+    tree = small_study(tmp_path_factory.mktemp("undisturbed") / "tree", editors=["memit"], edits=SEGMENT)
     done = tree.snakemake("--cores", "2", TARGET)
     assert done.returncode == 0, done.stdout
     return tree
