@@ -3,34 +3,19 @@
 import shutil
 from errno import ENOSPC
 
-import pandas as pd
 import pytest
 
-from normgrowth import layout
 from normgrowth.cli import main
-from normgrowth.io.columns import CHECKPOINT_TABLES
-from normgrowth.io.tables import write_table
 from normgrowth.runs import status as status_module
 from normgrowth.runs.status import SegmentProgress, StudyRuns, chains, edits_within, line_of
 from normgrowth.study.plan import Plan
 from normgrowth.study.study_files import read_study
-
-SMALL = ["models=[world-gpt2]", "segment=10", "editors=[ft, emmet]", "orders=1", "left_out={}"]
-SECONDS = {"load_seconds": 1.0, "edit_seconds": 3.0, "telemetry_seconds": 0.5, "score_seconds": 0.5}
+from tests.support.left_by_jobs import SMALL, leave_measurement, leave_segment
 
 
 @pytest.fixture
 def plan():
     return Plan(read_study(None, [*SMALL]))
-
-
-def leave_segment(folder, editor, number):
-    place = folder / f"results/demo/runs/world-gpt2/{editor}/order-0/segment-{number}"
-    place.mkdir(parents=True)
-    (place / "state.safetensors").touch()
-    names = {"study": "demo", "model": "world-gpt2", "editor": editor, "order": 0}
-    row = names | {"step": 10 * number, "segment": number, "edits": 10, "peak_memory_mb": 1.0} | SECONDS
-    write_table(place / "speed.parquet", pd.DataFrame([row]), "speed")
 
 
 def runs_of(plan):
@@ -91,9 +76,7 @@ def test_a_finished_run_says_so(plan, tmp_path, monkeypatch, capsys):
         for number in range(1, plan.segments + 1):
             leave_segment(tmp_path, editor, number)
     for point in plan.measured:
-        place = tmp_path / layout.CHECKPOINT.format(study="demo", **point._asdict())
-        place.mkdir(parents=True)
-        (place / f"{CHECKPOINT_TABLES[-1]}.parquet").touch()
+        leave_measurement(tmp_path, point.editor, point.step)
     assert all(line_of(status).endswith("edits, done") for status in chains(runs_of(plan), tmp_path))
     shutil.copy("config.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)

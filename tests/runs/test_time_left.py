@@ -1,14 +1,10 @@
 """The time that a study has left follows what is done of it."""
 
-import json
-
 import pytest
 
-from normgrowth import layout
 from normgrowth.cli import main
-from normgrowth.io.columns import CHECKPOINT_TABLES
 from normgrowth.runs.time_left import Work, measurements, seconds_left
-from tests.runs.test_status import SMALL, leave_segment
+from tests.support.left_by_jobs import SMALL, leave_measurement, leave_segment
 from tests.workflow.conftest import ROOT
 
 
@@ -28,19 +24,9 @@ def test_what_is_not_begun_takes_as_long_as_what_is_most_like_it(work, seconds):
     assert seconds_left(work) == seconds
 
 
-def leave_measurement(folder, editor, step, seconds):
-    names = {"study": "demo", "model": "world-gpt2", "editor": editor, "order": 0, "step": step}
-    place, record = (folder / template.format(**names) for template in (layout.CHECKPOINT, layout.MEASURE_BENCHMARK))
-    place.mkdir(parents=True)
-    (place / f"{CHECKPOINT_TABLES[-1]}.parquet").touch()
-    if seconds:
-        record.parent.mkdir(parents=True)
-        record.write_text(json.dumps({"s": 99.0}) + "\n" + json.dumps({"s": seconds}) + "\n")
-
-
 def test_measurements_take_what_snakemakes_records_say(tmp_path):
     leave_measurement(tmp_path, "unedited", 0, 3.0)
-    leave_measurement(tmp_path, "ft", 10, None)  # its record is lost
+    leave_measurement(tmp_path, "ft", 10)  # its record is lost
     points = [("world-gpt2", "unedited", 0, 0), ("world-gpt2", "ft", 0, 10), ("world-gpt2", "ft", 0, 20)]
     assert measurements("demo", points, tmp_path) == [
         Work("world-gpt2", "unedited", 0, 3.0),
