@@ -76,6 +76,8 @@ INTERVENTIONS = "interventions"
 
 # Names of tables, by who reads them.
 CLAIM_TABLES = ("norms", "edits", "activations", "subspaces", "scores", "downstream", "norm_direction")
+UNEDITED_TABLES = ("scores", "downstream")
+"""Tables of the unedited model that measuring an edited one reads."""
 CARD_TABLES = ("norms", "scores", "activations", "downstream")
 
 

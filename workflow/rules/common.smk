@@ -196,7 +196,7 @@ def unedited_of(wildcards):
     if wildcards.editor == layout.UNEDITED:
         return []
     names = {**wildcards, "editor": layout.UNEDITED, "step": 0}
-    return expand(f"{layout.CHECKPOINT}/{{table}}.parquet", table=("scores", "downstream"), **names)
+    return expand(f"{layout.CHECKPOINT}/{{table}}.parquet", table=layout.UNEDITED_TABLES, **names)
 
 
 def folder_of(files):

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from normgrowth.checked import Count
 from normgrowth.jobs.of_study import OfStudy
-from normgrowth.progress import clock
 from normgrowth.study.plan import Plan
 from normgrowth.study.study_files import read_study
 
@@ -29,7 +28,7 @@ def run(job: Status) -> None:
     """Read the files that the runs have written so far, and print a line for each run and one for the study."""
     # pyarrow: kept out of --help
     from normgrowth.runs.status import StudyRuns, chains, line_of
-    from normgrowth.runs.time_left import edits, measurements, seconds_left
+    from normgrowth.runs.time_left import edits, line_of_study, measurements
 
     plan = Plan(read_study(job.study, job.config))
     study = plan.study
@@ -37,22 +36,10 @@ def run(job: Status) -> None:
     at_once = job.jobs or (1 if study.device == "cuda" else max(1, (os.cpu_count() or 1) // study.threads))
     while True:
         found = chains(runs, Path.cwd())
-        measured = measurements(study.study, plan.measured, Path.cwd())
-        done, total = sum(status.done for status in found), sum(status.total for status in found)
-        open_measurements = sum(work.left for work in measured)
-        left = f"{study.study}: {done:,} of {total:,} edits"
-        left += f", {len(measured) - open_measurements:,} of {len(measured):,} measurements"
-        if done < total or open_measurements:
-            left += f", {_left(seconds_left(edits(found)), seconds_left(measured), at_once)}"
-        print("\n".join([*map(line_of, found), left]), flush=True)
-        if not job.watch or (done == total and not open_measurements):
+        edited, measured = edits(found), measurements(study.study, plan.measured, Path.cwd())
+        whole = line_of_study(study.study, edited, measured, sum(status.total for status in found), at_once)
+        print("\n".join([*map(line_of, found), whole]), flush=True)
+        if not job.watch or not any(work.left for work in (*edited, *measured)):
             return
         time.sleep(job.watch)
         print()
-
-
-def _left(editing: float | None, measuring: float | None, jobs: int) -> str:
-    """The time left in words, by seconds of edits and of measurements, one job after another."""
-    if editing is None or measuring is None:
-        return "time left not known yet"
-    return f"about {clock((editing + measuring) / jobs)} left at {jobs} job{'s' * (jobs > 1)} at once"

@@ -46,7 +46,7 @@ def require(point: Point) -> None:
 
 def measure(point: Point) -> dict[str, pd.DataFrame]:
     """Table `downstream`: held-out text, and the cloze of untouched facts."""
-    rows = [*text_rows(text_read(point), losses_unedited(point)), *cloze_rows(point.lm, items_of(point))]
+    rows = [*text_rows(text_read(point), losses_unedited(point)), *cloze_of_edited(point)]
     return {"downstream": pd.DataFrame([{"by_window": None} | row for row in rows])}
 
 
@@ -57,21 +57,24 @@ def text_read(point: Point) -> "Reading":
 
 def losses_unedited(point: Point) -> torch.Tensor:
     """Mean loss [windows] of the unedited model on held-out text."""
+    if point.unedited:
+        rows = point.unedited.downstream
+        (losses,) = rows[(rows["task"] == HELDOUT) & (rows["metric"] == "perplexity")]["by_window"]
+        return torch.tensor(losses, dtype=torch.float64)
 
-    def read() -> torch.Tensor:
-        if point.unedited:
-            rows = point.unedited.downstream
-            (losses,) = rows[(rows["task"] == HELDOUT) & (rows["metric"] == "perplexity")]["by_window"]
-            return torch.tensor(losses, dtype=torch.float64)
-        if not point.step:
-            return text_read(point).loss
+    def read() -> Reading:
         with point.undone():
-            return read_text(point.lm, point.text).loss
+            return read_text(point.lm, point.text)
 
-    return point.once("losses unedited", read)
+    return point.once(("text read", 0), read).loss
 
 
-def cloze_rows_unedited(point: Point) -> list[dict]:
+def cloze_of_edited(point: Point) -> list[dict]:
+    """Rows of table `downstream` for the cloze after the point's edits."""
+    return point.once(("cloze", point.step), lambda: cloze_rows(point.lm, items_of(point)))
+
+
+def cloze_of_unedited(point: Point) -> list[dict]:
     """Rows of table `downstream` for the cloze by the unedited model, whose weights the model has."""
     if point.unedited and point.untouched == point.material.untouched(0):
         rows = point.unedited.downstream

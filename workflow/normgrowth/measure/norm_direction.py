@@ -17,8 +17,9 @@ import torch
 from normgrowth.lm.anatomy import Projection, frobenius
 from normgrowth.lm.hooks import Place, changing, reading
 from normgrowth.measure.ability import (
+    cloze_of_edited,
+    cloze_of_unedited,
     cloze_rows,
-    cloze_rows_unedited,
     items_of,
     losses_unedited,
     read_text,
@@ -276,13 +277,13 @@ def _gains(point: Point, pairs: Sequence[Pair]) -> list[float]:
 
 def _outcomes(point: Point, corner: str) -> Iterator[dict]:
     """Rows of a corner, whose weights the model has; other measures know some of them already."""
-    cloze = cloze_rows_unedited(point) if corner == UNEDITED else cloze_rows(point.lm, items_of(point))
     if corner == UNEDITED:
-        losses, found = losses_unedited(point), scores_of_unedited(point)
+        losses, found, cloze = losses_unedited(point), scores_of_unedited(point), cloze_of_unedited(point)
     elif corner == EDITED:
-        losses, found = text_read(point).loss, scores_of_edited(point)
+        losses, found, cloze = text_read(point).loss, scores_of_edited(point), cloze_of_edited(point)
     else:
         losses, found = read_text(point.lm, point.text).loss, _scored(point)
+        cloze = cloze_rows(point.lm, items_of(point))
     yield _of_text(losses)
     yield from _of_facts(found, "es", "ps", "ns", *(["rs"] if found["rs"].notna().any() else []))
     for row in cloze:

@@ -11,7 +11,7 @@ import pandas as pd
 from normgrowth.io.columns import ALONG_CURVE, IDENTITY, MEASURES, OF_MODEL, made_by
 from normgrowth.io.identity import require
 from normgrowth.io.tables import read_table_and_provenance
-from normgrowth.layout import UNEDITED
+from normgrowth.layout import UNEDITED, UNEDITED_TABLES
 from normgrowth.lm.model import LanguageModel
 from normgrowth.measure.material import Material, require_material
 from normgrowth.measure.point import Point, Unedited
@@ -103,7 +103,7 @@ def of_unedited(folder: Path, metadata: Mapping[str, object]) -> Unedited:
         ArtefactError: when a table is missing, damaged, or of another model, order or other settings.
     """
     expected = {**metadata, "editor": UNEDITED, "step": 0}
-    return Unedited(*(_table(folder, name, expected, OF_EDITED) for name in Unedited._fields))
+    return Unedited(**{name: _table(folder, name, expected, OF_EDITED) for name in UNEDITED_TABLES})
 
 
 def _table(folder: Path, name: str, expected: Mapping[str, object], unread: Collection[str] = ()) -> pd.DataFrame:

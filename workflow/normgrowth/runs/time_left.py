@@ -1,6 +1,7 @@
 """Time that a study's edits and measurements have left, by how long those took that are done."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -8,6 +9,7 @@ from typing import NamedTuple
 
 from normgrowth import layout
 from normgrowth.io.columns import CHECKPOINT_TABLES
+from normgrowth.progress import clock
 from normgrowth.runs.status import ChainStatus
 
 
@@ -25,13 +27,19 @@ def seconds_left(work: Sequence[Work]) -> float | None:
 
     What is not begun takes as long as others of its kind do on the same model, or else as others of any kind do there.
     """
+    times: dict[tuple[str, ...], list[float]] = defaultdict(list)  # by model and kind, and by model
+    for one in work:
+        if one.seconds is not None:
+            times[one.model, one.kind].append(one.seconds)
+            times[one.model,].append(one.seconds)
+    usual = {like: fmean(seconds) for like, seconds in times.items()}
     total = 0.0
-    for one in (one for one in work if one.left):
-        alike = [other.seconds for other in work if other[:2] == one[:2] and other.seconds is not None]
-        there = [other.seconds for other in work if other.model == one.model and other.seconds is not None]
-        if not there:
-            return None
-        total += one.left * (one.seconds or fmean(alike or there))
+    for one in work:
+        if one.left:
+            seconds = one.seconds or usual.get((one.model, one.kind)) or usual.get((one.model,))
+            if seconds is None:
+                return None
+            total += one.left * seconds
     return total
 
 
@@ -58,6 +66,25 @@ def measurements(study: str, checkpoints: Iterable[tuple[str, str, int, int]], f
         seconds = _seconds(folder / layout.MEASURE_BENCHMARK.format(**names)) if done else None
         found.append(Work(model, kind, 0 if done else 1, seconds))
     return found
+
+
+def line_of_study(study: str, edited: Sequence[Work], measured: Sequence[Work], edits: int, jobs: int) -> str:
+    """One line on the progress of a study.
+
+    Args:
+        edited, measured: its edits and its measurements.
+        edits: of all runs, done or not.
+        jobs: that run at once.
+    """
+    left = sum(work.left for work in edited), sum(work.left for work in measured)
+    done = f"{study}: {edits - left[0]:,} of {edits:,} edits"
+    done += f", {len(measured) - left[1]:,} of {len(measured):,} measurements"
+    if not any(left):
+        return done
+    editing, measuring = seconds_left(edited), seconds_left(measured)
+    if editing is None or measuring is None:
+        return f"{done}, time left not known yet"
+    return f"{done}, about {clock((editing + measuring) / jobs)} left at {jobs} job{'s' * (jobs > 1)} at once"
 
 
 def _seconds(benchmark: Path) -> float | None:

@@ -1,6 +1,6 @@
 """Files that a study's jobs read and write, derived from its plan."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -158,12 +158,9 @@ class Files:
         segments = range(1, self.plan.segments + 1)
         return [self.of_segment(file, *chain, segment) for chain in self.plan.chains for segment in segments]
 
-    def of_checkpoints(self, file: str, steps: Iterable[int]) -> list[str]:
+    def of_checkpoints(self, file: str, steps: Collection[int]) -> list[str]:
         """A file of these checkpoints of every run; step 0 is the unedited model's."""
-        steps = list(steps)
-        unedited = [(model, layout.UNEDITED, order, 0) for model, order in self.plan.unedited if 0 in steps]
-        edited = [(*chain, step) for chain in self.plan.chains for step in steps if step]
-        return [f"{self._at_checkpoint(layout.CHECKPOINT, *place)}/{file}" for place in unedited + edited]
+        return [f"{self._at_checkpoint(layout.CHECKPOINT, *place)}/{file}" for place in self.plan.at(steps)]
 
     def kept_vectors(self) -> list[str]:
         """The files of raw activations that the study keeps."""

@@ -1,7 +1,7 @@
 """Plan of a study: the runs, segments and checkpoints that the workflow makes jobs of."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -90,9 +90,13 @@ class Plan:
 
     @property
     def measured(self) -> list[Checkpoint]:
-        """Every measurement: of unedited models, then of runs at their checkpoints."""
-        unedited = [Checkpoint(model, UNEDITED, order, 0) for model, order in self.unedited]
-        return unedited + [Checkpoint(*chain, step) for chain in self.chains for step in self.checkpoints]
+        """Every measurement."""
+        return self.at([0, *self.checkpoints])
+
+    def at(self, steps: Collection[int]) -> list[Checkpoint]:
+        """Every run after these numbers of edits, unedited models first; 0 stands for those alone."""
+        unedited = [Checkpoint(model, UNEDITED, order, 0) for model, order in self.unedited if 0 in steps]
+        return unedited + [Checkpoint(*chain, step) for chain in self.chains for step in steps if step]
 
     @property
     def kept_vectors(self) -> Iterator[Checkpoint]:
