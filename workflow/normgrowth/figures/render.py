@@ -55,9 +55,10 @@ def save(figure: Figure, prefix: Path | str, style: Style, study: str = "") -> N
         ArtefactError: when the disk is full or the place cannot be written.
     """
     with _only(style):
-        # The layout is computed once: each format would compute it again, which takes longer than drawing.
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        # Once: with a layout engine, matplotlib draws a figure twice for each format, and computes the layout each time.
+        if layout := figure.get_layout_engine():
+            layout.execute(figure)
+        figure.set_layout_engine(None)
         name = figure_identity(Path(prefix).name, study)
         for extension, metadata in (METADATA | {"svg": {**METADATA["svg"], "Identifier": name}}).items():
             # In memory first: where the disk is full, matplotlib's PDF writer fails in more than one way.
