@@ -40,7 +40,7 @@ AT_BEGINNING = 0.5
 TEMPLATE_TOKENS = 12
 """Length of the longest context template: ten tokens, a full stop, and a start token where the tokenizer has one."""
 
-TESTED_FACTS = 200
+TESTED_FACTS = 100
 """Facts tested during training; all are tested before it ends."""
 
 
