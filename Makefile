@@ -69,7 +69,8 @@ LONG_RUNS  := study=counterfact-500 edits=500 editors=[ft,memit,r_rome,norm_rest
 SHORT_RUNS := study=counterfact-50 edits=50
 
 .PHONY: results
-results: $(ENV)/ready  ## Make docs/results.md from its studies; those of real facts with ASSETS=DIR
+results: real  ## Make docs/results.md from its studies; those of CounterFact facts with ASSETS=DIR
+	@python docs/results/page.py record real --configfile studies/real.yaml
 	@snakemake
 	@python docs/results/page.py record $(STUDY)
 	@cp results/$(STUDY)/figures/norm_against_edits.png docs/norm_against_edits.png

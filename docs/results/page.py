@@ -90,6 +90,10 @@ class Record:
         """All claims that were judged."""
         return [claim for claim in self._kept["claims"].values() if claim["counts"]]
 
+    def claims_beside(self, other: "Record") -> list[tuple[dict, dict]]:
+        """All claims that were judged, each with what another study says of it."""
+        return [(claim, other.claim(name)) for name, claim in self._kept["claims"].items() if claim["counts"]]
+
     @staticmethod
     def _only(rows: list[dict], **wanted) -> dict:
         found = [row for row in rows if all(row[name] == value for name, value in wanted.items())]
