@@ -55,7 +55,7 @@ def save(figure: Figure, prefix: Path | str, style: Style, study: str = "") -> N
         ArtefactError: when the disk is full or the place cannot be written.
     """
     with _only(style):
-        # Once: with a layout engine, matplotlib draws a figure twice for each format, and computes the layout each time.
+        # Once: with a layout engine matplotlib draws a figure twice for each format, and computes its layout each time.
         if layout := figure.get_layout_engine():
             layout.execute(figure)
         figure.set_layout_engine(None)
