@@ -27,8 +27,19 @@ real: $(ENV)/ready  ## Edit a pretrained model with facts of the real world, and
 	@echo "The report: $(CURDIR)/results/real/report.html"
 
 .PHONY: test
-test: check  ## Check the style and run all tests
+test: check $(BEFORE_TESTS)  ## Check the style and run all tests
 	@python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# Without -e and this package: checks may be running, and import it.
+.PHONY: harness
+harness: $(ENV)/ready  ## Add the lm-evaluation-harness to the environment, changing nothing that is pinned
+	@python -c 'import lm_eval' 2> /dev/null || \
+	  python -m pip install -qq --disable-pip-version-check --no-build-isolation -c envs/lock.txt \
+	  $$(python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["ability"])')
+
+.PHONY: try-harness
+try-harness:
+	@$(MAKE) -s harness > /dev/null 2>&1 || echo "lm_eval could not be installed: tests of its tasks will be skipped" >&2
 
 .PHONY: bench
 bench: $(ENV)/ready  ## Time the library beside a plain implementation, on a random model or that of ASSETS=DIR
