@@ -14,6 +14,10 @@ def pytest_collection_modifyitems(items):
     if os.environ.get("RUN_SLOW") != "1":
         for item in slow:
             item.add_marker(pytest.mark.skip(reason="slow: set RUN_SLOW=1"))
+    if os.environ.get("RUN_PRETRAINED") != "1":
+        for item in items:
+            if "pretrained" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="pretrained models take minutes: set RUN_PRETRAINED=1"))
     with_slow = {item.path for item in slow}
 
     def group(item) -> int:

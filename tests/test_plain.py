@@ -153,5 +153,5 @@ def test_scores_of_real_records_decide_the_same(tmp_path):
     for file in (SHARED / "models/cf-gpt2-7m").iterdir():
         (folder / file.name).symlink_to(file)
     write_manifest(folder, {"kind": "test"})
-    facts = read_facts(SHARED / "models/cf-gpt2-7m/records.json")[:200]
+    facts = read_facts(SHARED / "models/cf-gpt2-7m/records.json")[:100]
     same_decisions(load_model(folder), [replace(fact, neighbours=fact.neighbours[:3]) for fact in facts])

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -197,6 +198,22 @@ def test_the_ball_holds_biases_too(recentre):
         for name, parameter in projection.parameters.items():
             moved = (parameter - before[name]).abs().max().item()
             assert moved == pytest.approx(0.002 * (calls if recentre else 1), rel=1e-3), name
+
+
+@pytest.mark.parametrize("scale", [1.0, 20.0])
+def test_without_a_radius_the_ball_follows_the_weights(scale):
+    """Weights and bias come as far as 80 root mean square weights over the input width, and no farther."""
+    lm = small_models.language_model_of("gpt2")
+    projection = lm.anatomy.down_projections[1]
+    projection.matrix.mul_(scale)
+    before = {name: parameter.double().numpy().copy() for name, parameter in projection.parameters.items()}
+    radius = 80 * np.sqrt(np.mean(before["weight"] ** 2)) / before["weight"].shape[0]  # GPT-2's are [in, out]
+    editor = declaration("ft_l").build(declaration("ft_l").Settings(layers=(1,), learning_rate=radius, steps=4))
+    editor.prepare(lm, small_models.resources(lm))
+    editor.edit(lm, {}, small_models.facts()[:1])
+    for name, parameter in projection.parameters.items():
+        moved = np.abs(parameter.double().numpy() - before[name]).max()
+        assert moved == pytest.approx(radius, rel=1e-3), name
 
 
 @pytest.mark.parametrize("facts", [1, 2, 3])

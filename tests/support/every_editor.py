@@ -30,7 +30,11 @@ CONTROLLED = "memit"
 
 def hypernetwork_of(kind: str, lm) -> dict[str, torch.Tensor]:
     """The tensors of an untrained network: it takes a step down the gradient. Empty for other editors."""
-    settings = settings_of(kind).working if kind not in CONTROLS else settings_of(CONTROLLED)
+    return untrained(kind, settings_of(kind).working if kind not in CONTROLS else settings_of(CONTROLLED), lm)
+
+
+def untrained(kind: str, settings: EditorSettings, lm) -> dict[str, torch.Tensor]:
+    """The same for an editor with these settings."""
     if not isinstance(settings, HypernetworkSettings):
         return {}
     d, o = input_output_widths(lm, settings.layers)

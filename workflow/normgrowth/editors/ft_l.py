@@ -11,9 +11,17 @@ if TYPE_CHECKING:
 
 
 class Settings(ft.Settings):
-    """Settings of FT-L: FT's, and the ball that weights must stay in; radius 5e-4 is the ROME code's for GPT2-XL."""
+    """Settings of FT-L: FT's, and the ball that weights must stay in.
 
-    radius: float = Field(5e-4, gt=0, description="Farthest that any weight may move (L-infinity)")
+    Published radii are for one model each: 5e-4 for GPT2-XL and 5e-5 for GPT-J in the ROME code.
+    """
+
+    radius: float | None = Field(
+        None,
+        gt=0,
+        description="Farthest that any weight may move (L-infinity); 80 times the edited matrix's root mean square "
+        "weight over its input width when left out",
+    )
     recentre: bool = Field(
         False,
         description="Centre the ball on the weights before each call, not the unedited ones, as published code does; "

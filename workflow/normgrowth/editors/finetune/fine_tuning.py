@@ -17,6 +17,12 @@ from normgrowth.facts.records import Fact, named
 from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.tokens import encode_with_target
 
+RADIUS = 80.0
+"""Radius of FT-L where settings give none, in root mean square weights of the edited matrix over its input width.
+
+The wider the input, the more a change of every weight by the radius can do: docs/editors.md has the measurements.
+"""
+
 
 class DescentSettings(Protocol):
     """Settings that end gradient descent on a batch of facts."""
@@ -50,8 +56,12 @@ class FineTuningSettings(DescentSettings, Protocol):
 class Ball:
     """An L-infinity ball that weights and biases may not leave."""
 
-    radius: float
+    radius: float | None  # None: it follows the matrix
     recentre: bool  # around the weights before each call, instead of those before the run
+
+    def radius_around(self, matrix: torch.Tensor) -> float:
+        """The radius for an unedited matrix [out, in], and for the bias beside it."""
+        return self.radius or RADIUS * matrix.float().square().mean().sqrt().item() / matrix.shape[1]
 
 
 class FineTuning:
@@ -67,8 +77,10 @@ class FineTuning:
         self.ball = ball
 
     def prepare(self, lm: LanguageModel, resources: Resources) -> None:
-        """Keep the unedited weights where a ball is drawn around them."""
-        if self.ball and not self.ball.recentre:
+        """Find the ball's radius, and keep the unedited weights where it is drawn around them."""
+        if self.ball:
+            projections = [lm.anatomy.down_projections[layer] for layer in self.layers]
+            self.radii = [self.ball.radius_around(p.matrix) for p in projections for _ in p.parameters]
             self.centres = [weight.detach().clone() for weight in self._weights(lm)]
 
     def begin(self, lm: LanguageModel) -> Memory:
@@ -116,8 +128,8 @@ class FineTuning:
     @torch.no_grad()
     def _stay_in_ball(self, weights: list[torch.nn.Parameter]) -> None:
         if self.ball:
-            for weight, centre in zip(weights, self.centres, strict=True):
-                weight.copy_(weight.clamp(centre - self.ball.radius, centre + self.ball.radius))
+            for weight, centre, radius in zip(weights, self.centres, self.radii, strict=True):
+                weight.copy_(weight.clamp(centre - radius, centre + radius))
 
     def _wanted(self, lm: LanguageModel, objects: list[tuple[int, ...]]) -> torch.Tensor:
         """Weights [n, vocabulary] that spread one over the tokens of each new object."""
