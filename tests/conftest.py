@@ -10,15 +10,12 @@ from tests.support import small_models
 
 def pytest_collection_modifyitems(items):
     """Files that take longest go first, so that workers end together; slow tests are skipped unless asked for."""
-    slow = [item for item in items if "slow" in item.keywords]
-    if os.environ.get("RUN_SLOW") != "1":
-        for item in slow:
-            item.add_marker(pytest.mark.skip(reason="slow: set RUN_SLOW=1"))
-    if os.environ.get("RUN_PRETRAINED") != "1":
-        for item in items:
-            if "pretrained" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="pretrained models take minutes: set RUN_PRETRAINED=1"))
-    with_slow = {item.path for item in slow}
+    for marker, variable in (("slow", "RUN_SLOW"), ("pretrained", "RUN_PRETRAINED")):
+        if os.environ.get(variable) != "1":
+            for item in items:
+                if marker in item.keywords:
+                    item.add_marker(pytest.mark.skip(reason=f"{marker}: set {variable}=1"))
+    with_slow = {item.path for item in items if "slow" in item.keywords}
 
     def group(item) -> int:
         """Number of the group that a test's file belongs to; groups run one after another."""

@@ -74,6 +74,10 @@ class Record:
         rows = [row for row in self._kept.get("altered", []) if (row["model"], row["editor"]) == (model, editor)]
         return {(row["arm"], row["amount"]): row["ratio"] for row in rows}
 
+    def has_arm(self, arm: tuple[str, float]) -> bool:
+        """Whether any run's weights were altered so."""
+        return any((row["arm"], row["amount"]) == arm for row in self._kept.get("altered", []))
+
     def claim(self, name: str) -> dict:
         """Title, counts of verdicts, and verdicts."""
         return self._kept["claims"][name]

