@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from normgrowth.analysis.collapse import collapses
+from normgrowth.analysis.collapse import Collapse, collapses
 from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean
 from normgrowth.analysis.places import PLACES, at_place, place_layer
 from normgrowth.editors.registry import EDITORS
@@ -20,6 +20,12 @@ from normgrowth.io.tables import read_results
 from normgrowth.layout import CLAIM_TABLES, UNEDITED
 from normgrowth.study.plan import Plan
 from normgrowth.study.study_files import read_study
+
+SETTLED = 10
+"""Edits from which the growth of a norm is fitted."""
+
+FEWEST_STEPS = 5
+"""Fewest steps for that fit."""
 
 COMMANDS = ("world", "train", "contexts", "statistics", "null_spaces", "hypernetwork", "check_editable")
 COMMANDS += ("intervene", "edit", "single_edits", "measure", "collect", "claims")
@@ -56,7 +62,7 @@ def record(study: str, configfile: Path | None, config: list[str], results: Path
                 "processor": _processor(),
             },
             "models": provenance["models"],
-            "runs": [asdict(run) for run in collapses(tables)],
+            "runs": [asdict(run) | {"exponent": _exponent(_of_run(tables["norms"], run))} for run in collapses(tables)],
             "course": list(_course(tables)),
             "rotation": _rotation(tables["spectra"]),
             "altered": _altered(tables["norm_direction"]),
@@ -74,6 +80,23 @@ def settings_of(configfile: Path | None, config: list[str]) -> dict:
 def code() -> list[str]:
     """`module@hash` of all code that decides the numbers."""
     return closure(*(f"normgrowth.commands.{name}" for name in COMMANDS), *EDITORS.values())
+
+
+def _of_run(frame: pd.DataFrame, run: Collapse) -> pd.DataFrame:
+    return _rows_of(frame, {"model": run.model, "editor": run.editor, "order": run.order})
+
+
+def _exponent(norms: pd.DataFrame) -> float:
+    """Exponent b of norm growth, ratio^2 - 1 = a edits^b, of the edited matrices of one run from `SETTLED` edits on.
+
+    By least squares on logarithms; ratios are geometric means over matrices. Steps of equal length at right angles to
+    each other give 1, steps in one direction 2. NaN where the norm is ever no larger than the unedited one.
+    """
+    edited = norms[(norms["role"] == "edited") & (norms["step"] >= SETTLED)]
+    ratios = np.exp(np.log(edited["frobenius_ratio"].astype(float)).groupby(edited["step"]).mean())
+    if len(ratios) < FEWEST_STEPS or not (ratios > 1).all():
+        return float("nan")
+    return float(np.polyfit(np.log(ratios.index.to_numpy(dtype=float)), np.log(ratios**2 - 1), 1)[0])
 
 
 def _course(tables: dict[str, pd.DataFrame]) -> Iterator[dict]:

@@ -72,15 +72,19 @@ def test_a_loss_is_that_of_the_latest_edit():
     assert found["n"] == 50 and found["effect"] == pytest.approx(0.0, abs=0.05)
 
 
-@pytest.mark.parametrize(("calls", "status"), [(5, "too short"), (10, "supported")])
-def test_calls_are_the_units_of_a_trend(calls, status):
-    tables = planted.tables(Run(editor="memit", fading=0.008, edits=100, checkpoints=(100,)))
+@pytest.mark.parametrize(
+    ("calls", "orders", "status"),
+    [(5, 1, "too short"), (10, 1, "supported"), (2, 8, "too short"), (5, 8, "supported")],
+)
+def test_calls_are_the_units_of_a_trend(calls, orders, status):
+    """Calls in a random order decide in one edit order; the spread over orders needs fewer of each."""
+    tables = planted.tables(Run(editor="memit", fading=0.008, edits=100, checkpoints=(100,), orders=orders))
     scores = tables["scores"]
     immediate, facts = scores["moment"] == "immediate", 100 // calls
     scores.loc[immediate, "step"] = -(-scores.loc[immediate, "step"] // facts) * facts
     (found,) = judged_alone("editing_gets_worse", tables)["verdicts"]
     assert found["status"] == status
-    assert found["n"] == calls if status == "supported" else f"{calls} calls" in found["reading"]
+    assert found["n"] == calls * orders if status == "supported" else f"{calls} calls" in found["reading"]
 
 
 def test_a_trend_over_several_orders_says_what_its_interval_says():

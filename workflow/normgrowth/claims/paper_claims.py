@@ -237,7 +237,7 @@ CLAIMS: tuple[Claim, ...] = (
         measure=editing_gets_worse,
         special=(
             "One edit order: random orders of calls decide the direction; several: their interval does. Too short "
-            "with fewer than ten facts or six calls."
+            "with fewer than ten facts, or with fewer than six calls in one order, four in each of several."
         ),
     ),
     EditingClaim(

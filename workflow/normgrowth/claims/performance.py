@@ -29,7 +29,10 @@ LEAST_IMMEDIATE = 0.1
 """Least mean score just after the edits; below it the edits failed, and there is nothing to lose."""
 
 FEWEST_CALLS = 6
-"""Fewest calls of the editor per order for a trend."""
+"""Fewest calls of the editor for a trend in a single edit order, which random orders of the calls decide."""
+
+FEWEST_CALLS_PER_ORDER = 4
+"""Fewest calls for a trend in each of several edit orders: enough for a slope, since the spread over orders decides."""
 
 
 def edits_are_lost(evidence: EditingEvidence, rule: Rule) -> Verdict:
@@ -95,7 +98,7 @@ def editing_gets_worse(evidence: EditingEvidence, rule: Rule) -> Verdict:
     immediate = of_first_edits(immediate)
     series = by_call(immediate, PARTS_OF_S)
     facts, calls = min(immediate.groupby("order")["case_id"].nunique()), min(map(len, series))
-    if facts < FEWEST_FACTS or calls < FEWEST_CALLS:
+    if facts < FEWEST_FACTS or calls < (FEWEST_CALLS if orders == 1 else FEWEST_CALLS_PER_ORDER):
         reading = f"{count(facts, 'fact')} in {count(calls, 'call')} of the editor in an order are too few for a trend."
         return Verdict(Status.TOO_SHORT, reading, (), edits, orders)
     effect = trend(immediate, PARTS_OF_S)
