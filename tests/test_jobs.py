@@ -57,6 +57,7 @@ SPECIAL = {
     "figure": st.sampled_from(sorted(FIGURES)),
     "watch": st.floats(0.1, 100),
     "jobs": st.integers(1, 100),
+    "after": st.integers(1, 100),
 }
 """Fields of which not every value of the type is one."""
 

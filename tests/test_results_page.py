@@ -39,12 +39,12 @@ def made(tmp_path_factory, tables):
 
 
 def test_the_page_is_what_template_and_records_give():
-    assert page.PAGE.read_text(encoding="utf-8") == page.page(page.read_records())
+    assert page.PAGE.read_text(encoding="utf-8") == page.page(page.read_records(), page.read_records(page.ELSEWHERE))
 
 
 def test_headings_of_the_page_follow_the_verdicts():
     records = page.read_records()
-    text, claims = page.page(records), records["demo"]["claims"]
+    text, claims = page.page(records, {}), records["demo"]["claims"]
     (ft_l,) = [
         v for v in claims["fine_tuning_edits_grow"]["verdicts"] if (v["model"], v["editor"]) == ("world-gpt2", "ft_l")
     ]
@@ -53,17 +53,18 @@ def test_headings_of_the_page_follow_the_verdicts():
     for claim in said:
         for verdict in claims[claim]["verdicts"]:
             verdict.update(status="negligible", low=None, high=None)
-    changed = page.page(records)
+    changed = page.page(records, {})
     for words in ("the others: `ft_l` negligible", *said.values()):
         assert words in changed and words not in text
 
 
 def test_the_page_says_of_weights_that_were_quantised():
-    records = {name: kept for name, kept in page.read_records().items() if name != "real"}
-    assert "Weights of `" not in page.page(records)
+    made = page.read_records().items()
+    records = {name: kept for name, kept in made if not any("quantisation" in of for of in kept["models"].values())}
+    assert "Weights of `" not in page.page(records, {})
     records["demo"]["models"]["world-gpt2"]["quantisation"] = "Q4_1 (79%), Q8_0 (21%), turned back into float32"
     said = "Weights of `world-gpt2`: Q4_1 (79%), Q8_0 (21%), turned back into float32."
-    assert f"\n\n{said}\n\n## The default study" in page.page(records)
+    assert f"\n\n{said}\n\n## The default study" in page.page(records, {})
 
 
 def test_a_record_holds_the_numbers_of_the_tables(made, tables):
@@ -98,6 +99,14 @@ def test_numbers_computed_without_the_package_agree(tmp_path):
     tables["norms"].loc[last, "frobenius"] *= 1.001
     planted.write(tmp_path / "tables", {"norms": tables["norms"]})
     assert {row[2] for row in recompute.differences(tmp_path) if not row[-1]} == {"ft"}
+
+
+def test_two_machines_are_compared_run_by_run(made):
+    other = {"runs": [dict(run) for run in made["runs"] if run["editor"] == "memit"]}
+    other["runs"][1]["norm_ratio"] *= 1.25
+    found = page.differences(made, other, "norm_ratio")
+    assert found["largest"] == pytest.approx(0.25) and found["editor"] == "memit"
+    assert found["median"] == pytest.approx(1.25**0.5 - 1)
 
 
 def test_a_number_that_is_not_in_the_record_is_no_number(made):

@@ -1,18 +1,23 @@
 """Make docs/results.md: words from a template, numbers from records of finished studies.
 
     python docs/results/page.py record STUDY [--configfile FILE] [--config KEY=VALUE ...]
+    python docs/results/page.py elsewhere STUDY
     python docs/results/page.py write
     python docs/results/page.py check
 
-`record` reads results/STUDY and keeps its numbers, and what made them, in docs/results/STUDY.json. `write` fills the
-template `page.md.j2` with them. `check` fails where the page is not what template and records give, and says which
-records were made by other code, settings or libraries than those at hand. `make results` runs the studies and all this.
+`record` reads results/STUDY and keeps its numbers, and what made them, in docs/results/STUDY.json. `elsewhere` keeps
+the runs of that record to compare with, before the study is recorded anew on another machine. `write` fills the
+template `page.md.j2` with all this. `check` fails where the page is not what template and records give, and says
+which records were made by other code, settings or libraries than those at hand. `make results` runs the studies,
+records and writes.
 """
 
 import argparse
 import json
 import sys
+from math import expm1, log
 from pathlib import Path
+from statistics import fmean, geometric_mean, median
 
 import jinja2
 import record
@@ -23,6 +28,7 @@ from normgrowth.errors import NormgrowthError
 from normgrowth.fingerprint import numerics
 
 HERE = Path(__file__).parent
+ELSEWHERE = HERE / "elsewhere"
 GROWS = ("fine_tuning_edits_grow", "hypernetwork_edits_grow", "locate_edits_grow")
 TEMPLATE, PAGE = "page.md.j2", HERE.parent / "results.md"
 
@@ -78,6 +84,11 @@ class Record:
         """Whether any run's weights were altered so."""
         return any((row["arm"], row["amount"]) == arm for row in self._kept.get("altered", []))
 
+    @property
+    def claim_names(self) -> list[str]:
+        """Names of all claims, in their order."""
+        return list(self._kept["claims"])
+
     def claim(self, name: str) -> dict:
         """Title, counts of verdicts, and verdicts."""
         return self._kept["claims"][name]
@@ -94,9 +105,17 @@ class Record:
         """All claims that were judged."""
         return [claim for claim in self._kept["claims"].values() if claim["counts"]]
 
-    def claims_beside(self, other: "Record") -> list[tuple[dict, dict]]:
-        """All claims that were judged, each with what another study says of it."""
-        return [(claim, other.claim(name)) for name, claim in self._kept["claims"].items() if claim["counts"]]
+    def places(self, model: str, editor: str) -> dict[str, tuple[float, float]]:
+        """Norm ratio and cosine to the unedited model by place at the end of an editor's runs, mean over its orders."""
+        mine = [row for row in self.course if (row["model"], row["editor"]) == (model, editor)]
+        last = [row["places"] for row in mine if row["step"] == max(row["step"] for row in mine)]
+        return {
+            place: (
+                geometric_mean(there[place]["norm_ratio"] for there in last),
+                fmean(there[place]["cosine"] for there in last),
+            )
+            for place in last[0]
+        }
 
     @staticmethod
     def _only(rows: list[dict], **wanted) -> dict:
@@ -106,7 +125,31 @@ class Record:
         return found[0]
 
 
-def page(records: dict[str, dict]) -> str:
+def side_by_side(studies: list[Record]) -> list[tuple[str, list[dict]]]:
+    """Every claim that one of the studies judged: its title, and what each of them says of it."""
+    rows = [[study.claim(name) for study in studies] for name in studies[0].claim_names]
+    return [(row[0]["title"], row) for row in rows if any(claim["counts"] for claim in row)]
+
+
+def differences(here: dict, there: dict, number: str) -> dict:
+    """Relative differences of one number between two records of a study, over the runs that both have.
+
+    Returns:
+        `median` and `largest` difference, and the run of the `largest`: its `editor` and `model`.
+    """
+    keys = ("model", "editor", "order")
+    other = {tuple(run[key] for key in keys): run[number] for run in there["runs"]}
+    found = []
+    for run in here["runs"]:
+        values = run[number], other.get(tuple(run[key] for key in keys))
+        if None not in values:
+            found.append((abs(log(values[0] / values[1])), run["editor"], run["model"]))
+    largest = max(found)
+    middle = median(size for size, _, _ in found)
+    return {"median": expm1(middle), "largest": expm1(largest[0]), "editor": largest[1], "model": largest[2]}
+
+
+def page(records: dict[str, dict], elsewhere: dict[str, dict]) -> str:
     """The text of docs/results.md."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -124,7 +167,13 @@ def page(records: dict[str, dict]) -> str:
         for model, said in kept["models"].items()
         if "quantisation" in said
     }
-    return environment.get_template(TEMPLATE).render(records=made, weights=weights(quantised))
+    environment.globals |= {"side_by_side": side_by_side}
+    machines = {
+        name: {number: differences(records[name], there, number) for number in ("norm_ratio", "perplexity_ratio")}
+        | {"processor": there["made_by"]["processor"], "runs": len(there["runs"])}
+        for name, there in elsewhere.items()
+    }
+    return environment.get_template(TEMPLATE).render(records=made, weights=weights(quantised), machines=machines)
 
 
 def _number(value: float | None, digits: int = 2) -> str:
@@ -138,9 +187,9 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f}"
 
 
-def read_records() -> dict[str, dict]:
-    """Every record beside this file, by the name of its study."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(HERE.glob("*.json"))}
+def read_records(folder: Path = HERE) -> dict[str, dict]:
+    """Every record in a folder, by the name of its study."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
 
 
 def stale(made_by: dict) -> list[str]:
@@ -163,7 +212,7 @@ def check() -> int:
         if differences := stale(made["made_by"]):
             shown = ", ".join(differences[:4]) + (f" and {len(differences) - 4} more" if len(differences) > 4 else "")
             print(f"docs/results.md: the numbers of study {name} may be stale ({shown}): run `make results`")
-    if PAGE.read_text(encoding="utf-8") != page(records):
+    if PAGE.read_text(encoding="utf-8") != page(records, read_records(ELSEWHERE)):
         print("docs/results.md is not what docs/results makes: run `python docs/results/page.py write`")
         return 1
     return 0
@@ -182,13 +231,15 @@ def _one_entry_a_line(value: dict) -> str:
 
 
 def main() -> int:
-    """Run one of the three commands."""
+    """Run one of the four commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     recording = commands.add_parser("record", help="keep the numbers of a finished study")
     recording.add_argument("study")
     recording.add_argument("--configfile", type=Path)
     recording.add_argument("--config", nargs="*", default=[])
+    keeping = commands.add_parser("elsewhere", help="keep the runs of the present record as those of another machine")
+    keeping.add_argument("study")
     commands.add_parser("write", help="make the page")
     commands.add_parser("check", help="say whether page and records are up to date")
     arguments = parser.parse_args()
@@ -197,8 +248,12 @@ def main() -> int:
     if arguments.command == "record":
         made = record.record(arguments.study, arguments.configfile, arguments.config)
         (HERE / f"{arguments.study}.json").write_text(_one_entry_a_line(made), encoding="utf-8")
+    elif arguments.command == "elsewhere":
+        kept = read_records()[arguments.study]
+        kept = {"made_by": {"processor": kept["made_by"]["processor"]}, "runs": kept["runs"]}
+        (ELSEWHERE / f"{arguments.study}.json").write_text(_one_entry_a_line(kept), encoding="utf-8")
     else:
-        PAGE.write_text(page(read_records()), encoding="utf-8")
+        PAGE.write_text(page(read_records(), read_records(ELSEWHERE)), encoding="utf-8")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The command line: one command per rule of the workflow, each in a module of `normgrowth.commands`."""
+"""The command line: commands for users, then one per rule of the workflow, each in a file of `normgrowth.commands`."""
 
 import ast
 import errno
@@ -21,7 +21,8 @@ from normgrowth.workflow.forks import THREAD_VARIABLES, hand_over
 if TYPE_CHECKING:
     from normgrowth.jobs.job import Job
 
-COMMANDS = (
+OF_USERS = ("plan", "presets", "status", "summary", "complete", "export", "vet", "schema")
+OF_WORKFLOW = (
     "world",
     "train",
     "fetch-model",
@@ -50,16 +51,11 @@ COMMANDS = (
     "claims",
     "provenance",
     "report",
-    "vet",
-    "summary",
-    "schema",
-    "presets",
-    "plan",
     "preflight",
-    "status",
 )
+COMMANDS = OF_USERS + OF_WORKFLOW
 
-OUTPUTS = ("out", "out_json", "out_md", "json_", "chain")
+OUTPUTS = ("out", "out_json", "out_md", "json_", "chain", "to")
 """Job fields that name outputs: a path that cannot be written is refused before any work."""
 
 READER_GONE = 128 + signal.SIGPIPE
