@@ -11,6 +11,7 @@ from snakemake.utils import min_version
 
 min_version("9.19")  # before what older ones do not have
 
+from snakemake.logging import logger
 from snakemake.persistence.file import FilePersistence
 from snakemake.scheduling.job_scheduler import JobScheduler
 
@@ -25,6 +26,7 @@ from normgrowth.errors import ClusterError, StudyError
 from normgrowth.fingerprint import read_all
 from normgrowth.workflow.code_edits import kept
 from normgrowth.workflow.reevaluation import one_at_a_time
+from normgrowth.workflow.screen import show_progress
 from normgrowth.workflow.snakemake_lock import lock_of
 
 # Where the disk is full, what cannot be logged is lost, without a traceback of its own.
@@ -108,6 +110,12 @@ onstart:
             sys.exit(f"normgrowth: {error}")
     elif workflow.executor_plugin.name == "local" and not workflow.deployment_settings.deployment_method:
         forks.start(STUDY.threads)
+    of_machine = lambda: (
+        workflow.global_resources["gpu"].value
+        if STUDY.device == "cuda"
+        else max(1, workflow.cores // STUDY.threads)
+    )
+    show_progress(logger, PLAN, Path.cwd(), workflow.nodes or of_machine())
 
 
 localrules:

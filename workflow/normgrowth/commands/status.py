@@ -27,19 +27,17 @@ class Status(OfStudy):
 def run(job: Status) -> None:
     """Read the files that the runs have written so far, and print a line for each run and one for the study."""
     # pyarrow: kept out of --help
-    from normgrowth.runs.status import StudyRuns, chains, line_of
-    from normgrowth.runs.time_left import edits, line_of_study, measurements
+    from normgrowth.runs.status import line_of
+    from normgrowth.workflow.study_progress import StudyProgress
 
     plan = Plan(read_study(job.study, job.config))
     study = plan.study
-    runs = StudyRuns(study.study, [*plan.chains], plan.segments, study.segment, study.edits)
     at_once = job.jobs or (1 if study.device == "cuda" else max(1, (os.cpu_count() or 1) // study.threads))
+    progress = StudyProgress(plan, Path.cwd(), at_once)
     while True:
-        found = chains(runs, Path.cwd())
-        edited, measured = edits(found), measurements(study.study, plan.measured, Path.cwd())
-        whole = line_of_study(study.study, edited, measured, sum(status.total for status in found), at_once)
-        print("\n".join([*map(line_of, found), whole]), flush=True)
-        if not job.watch or not any(work.left for work in (*edited, *measured)):
+        runs, line, share = progress.look()
+        print("\n".join([*map(line_of, runs), line]), flush=True)
+        if not job.watch or share == 1:
             return
         time.sleep(job.watch)
         print()
