@@ -12,7 +12,7 @@ from normgrowth.study import presets
 from normgrowth.study.plan import Plan
 from normgrowth.study.study_files import load_study
 
-ROOT = presets.FOLDER.parents[1]
+ROOT = presets.FOLDER.parents[4]
 
 EVERY = [
     (source, editor, model)
@@ -150,24 +150,24 @@ def test_every_file_of_a_source_is_a_preset_that_names_it():
     [
         (
             lambda preset: preset["gpt-j-6b"]["values"].pop("kl_factor"),
-            "workflow/presets/pmet.yaml: pmet on gpt-j-6b says nothing of kl_factor: give a value, or list it under "
+            "presets/pmet.yaml: pmet on gpt-j-6b says nothing of kl_factor: give a value, or list it under "
             "`absent` with the reason",
         ),
         (
             lambda preset: (preset["all"]["also"].pop("batch"), preset["gpt-j-6b"]["values"].pop("layers")),
-            "workflow/presets/pmet.yaml: pmet on gpt-j-6b says nothing of batch, layers: give",
+            "presets/pmet.yaml: pmet on gpt-j-6b says nothing of batch, layers: give",
         ),
         (
             lambda preset: preset["gpt-j-6b"]["values"].update(learning_rat=0.2),
-            "workflow/presets/pmet.yaml: pmet on gpt-j-6b names learning_rat, which the editor has not",
+            "presets/pmet.yaml: pmet on gpt-j-6b names learning_rat, which the editor has not",
         ),
         (
             lambda preset: preset["gpt-j-6b"].update(absent={"clamp": "it varies"}),
-            "workflow/presets/pmet.yaml: pmet on gpt-j-6b gives a value for clamp and lists it under `absent`",
+            "presets/pmet.yaml: pmet on gpt-j-6b gives a value for clamp and lists it under `absent`",
         ),
         (
             lambda preset: preset["gpt-j-6b"].update(absent={"slack": "it has none"}),
-            "workflow/presets/pmet.yaml: pmet on gpt-j-6b names slack, which the editor has not",
+            "presets/pmet.yaml: pmet on gpt-j-6b names slack, which the editor has not",
         ),
     ],
 )

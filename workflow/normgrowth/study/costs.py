@@ -1,7 +1,7 @@
 """Cost model of a study: jobs, GPU memory, disk and hours, before it runs.
 
-Bytes follow from shapes. Hours follow from published timings (`workflow/costs.yaml`): seconds of a gradient step grow
-as a power of the number of parameters, fitted to the timings by least squares.
+Bytes follow from shapes. Hours follow from published timings (`study/published/costs.yaml`): seconds of a gradient step
+grow as a power of the number of parameters, fitted to the timings by least squares.
 """
 
 import math
@@ -24,7 +24,7 @@ from normgrowth.study.presets import Dimensions
 from normgrowth.study.sections import GgufModel, TrainedModel
 from normgrowth.study.study import Study
 
-COSTS_FILE = Path(__file__).parents[2] / "costs.yaml"
+COSTS_FILE = Path(__file__).parent / "published" / "costs.yaml"
 
 FLOAT_BYTES = 4
 

@@ -23,7 +23,7 @@ from normgrowth.study.sections import (
 )
 from normgrowth.study.study import Study
 
-PUBLISHED_SETS_FILE = Path(__file__).parents[2] / "sources.yaml"
+PUBLISHED_SETS_FILE = Path(__file__).parent / "published" / "sources.yaml"
 
 
 class Download(NamedTuple):

@@ -1,4 +1,4 @@
-"""Published hyperparameters, read from `workflow/presets`: one file per source, each value with its origin.
+"""Published hyperparameters, read from `study/published/presets`: one file per source, each value with its origin.
 
 A file gives `source`, `presets` by editor and model, and `not_carried`. A preset has `values` `from` one file of the
 source, `also` values each with a file of its own, and `absent`: settings without a value in the source, each with the
@@ -17,7 +17,7 @@ from normgrowth.editors.registry import declaration
 from normgrowth.errors import StudyError
 from normgrowth.study.messages import unknown
 
-FOLDER = Path(__file__).parents[2] / "presets"
+FOLDER = Path(__file__).parent / "published" / "presets"
 NOT_SOURCES = ("models", "defaults")
 """Names of files in the folder that are no sources."""
 
@@ -83,15 +83,8 @@ class Source(_Entry):
 
 @cache
 def sources() -> tuple[str, ...]:
-    """Names of the sources.
-
-    Raises:
-        StudyError: when the folder of presets is not there.
-    """
-    names = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in NOT_SOURCES))
-    if not names:
-        raise StudyError("the presets are not there: install the package from a checkout (pip install -e .)")
-    return names
+    """Names of the sources."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in NOT_SOURCES))
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -170,7 +163,7 @@ def preset(source: str, editor: str, model: str) -> dict[str, Value]:
     values = _stated(source, editor, model)
     fault = _incomplete(set(values), set(absent(source, editor, model)), editor)
     if fault:
-        raise StudyError(f"workflow/presets/{source}.yaml: {editor} on {model} {fault}")
+        raise StudyError(f"{FOLDER.name}/{source}.yaml: {editor} on {model} {fault}")
     return values
 
 

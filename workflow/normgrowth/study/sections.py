@@ -220,7 +220,7 @@ class UrlFacts(Section):
 
 
 class PublishedFacts(Section):
-    """A published set of facts by its name, with the address, size and hash that `workflow/sources.yaml` pins."""
+    """A published set of facts by its name, with its address, size and hash (`study/published/sources.yaml`)."""
 
     kind: Literal["published"]
     name: str = Field(description="The set: `counterfact`.")

@@ -14,6 +14,8 @@ from normgrowth.study.study import Study
 
 REPOSITORY = Path(__file__).parents[3]
 DEFAULT = "config.yaml"
+PACKAGED = Path(__file__).parent / "default.yaml"
+"""The default study as the installed package has it."""
 
 SHOWN = 80
 """Most characters of a value in messages."""
@@ -45,8 +47,9 @@ def in_repository(path: Path | str) -> Path:
 
 
 def default_file() -> Path:
-    """Path of the default study: `config.yaml` of the working directory, or else that of the repository."""
-    return in_repository(DEFAULT)
+    """Path of the default study: `config.yaml` of the working directory, else of the repository, else the package's."""
+    found = in_repository(DEFAULT)
+    return found if found.exists() else PACKAGED
 
 
 def read_study(path: Path | None, values: Sequence[str] = ()) -> Study:
