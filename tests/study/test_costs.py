@@ -29,7 +29,7 @@ def test_every_run_of_the_plan_has_a_row_and_its_jobs(study):
     assert [f"{row.model}/{row.editor}" for row in rows] == plan.runs
     jobs = {row.editor: row.jobs for row in rows}
     assert jobs["ft"] == 2 and jobs["r_rome"] == 16  # a segment and a checkpoint of one order, and of eight
-    assert all(row.memory > 0 and row.hours > 0 and row.disk >= 0 for row in rows)
+    assert all(row.memory > 0 and row.hours > 0 and row.core_hours > 0 and row.disk >= 0 for row in rows)
 
 
 def test_hours_follow_the_published_timings_and_the_size_of_the_model():
@@ -39,6 +39,21 @@ def test_hours_follow_the_published_timings_and_the_size_of_the_model():
         settings = declaration("memit").Settings(steps=row.steps, layers=(1,))
         shape = presets.dimensions(row.model)
         assert costs.seconds_per_edit(shape, settings) == pytest.approx(row.seconds, rel=0.6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "measured"),
+    [
+        ("r_rome", costs.Dimensions(30, 576, 1536, 49152, 135e6), 4.9),
+        ("ft", costs.Dimensions(30, 576, 1536, 49152, 135e6), 5.4),
+        ("r_rome", costs.Dimensions(18, 640, 2048, 262144, 268e6), 8.4),
+        ("ft", costs.Dimensions(18, 640, 2048, 262144, 268e6), 3.7),
+    ],
+)
+def test_core_hours_are_within_a_factor_of_two_of_edits_that_were_timed(kind, shape, measured):
+    """SmolLM2-135M and Gemma 3 270M on one core, three contexts."""
+    seconds = costs._core_seconds_per_edit(shape, declaration(kind).Settings(layers=(4,)), rows=4)
+    assert measured / 2.2 < seconds < measured * 2.2
 
 
 def test_memory_holds_the_weights_and_what_an_editor_gathers():
@@ -53,6 +68,7 @@ def test_memory_holds_the_weights_and_what_an_editor_gathers():
 def test_the_command_says_what_fits(study, capsys):
     assert main(["plan", "--config", "editors=[ft, memit]", "models=[world-gpt2]", "left_out={}", "--fit", "24GB"]) == 0
     said = capsys.readouterr().out
+    assert said.startswith("demo: 50 edits in segments of 50, 9 runs\n")
     assert "world-gpt2  memit" in said and "All of it fits into 24 GB." in said
     assert main(["plan", "--config", "editors=[ft]", "left_out={}", "--fit", "0.5"]) == 0
     said = capsys.readouterr().out

@@ -123,9 +123,9 @@ def test_the_plan_and_the_workflow_see_the_same_study(other):
         timeout=60,
     )
     assert run.returncode == 0, run.stderr
-    counted = [int(line.split()[2]) for line in run.stdout.splitlines() if line.startswith("world-gpt2")]
+    counted = [int(line.split()[3]) for line in run.stdout.splitlines() if line.startswith("world-gpt2")]
     assert sum(counted) == jobs["edit"] + jobs["measure"] - 1  # of the unedited model
-    assert re.search(r"^other: 100 edits in segments of 50, 3 editors", run.stdout)
+    assert re.search(r"^other: 100 edits in segments of 50, 3 runs", run.stdout)
 
 
 def test_the_default_study_changed_on_the_command_line_keeps_what_is_its_own(other):

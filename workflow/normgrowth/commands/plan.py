@@ -25,23 +25,23 @@ def run(job: Plan) -> None:
     room = _gigabytes(job.fit) if job.fit else None
     study = read_study(job.study, job.config)
     rows = costs(study)
-    print(f"{study.study}: {study.edits:,} edits in segments of {study.segment:,}, {len(rows)} editors on models\n")
+    runs = sum(row.runs for row in rows)
+    print(f"{study.study}: {study.edits:,} edits in segments of {study.segment:,}, {runs:,} runs\n")
     print("\n".join(_table(rows)))
     print(
-        "\nHours are of one GPU, fitted to published timings of code that searches and scores one fact at a time:\n"
-        "upper bounds. Memory is in float32, for the editor's own batch. Statistics and the training of hypernetworks\n"
-        "are not in it."
+        "\nGPU hours are of one GPU, fitted to published timings of code that searches and scores one fact at a time:\n"
+        "upper bounds. Core hours are of one processor core, for a study without a GPU; right within a factor of two.\n"
+        "Memory is in float32, for the editor's own batch. Statistics, figures, and the training of models and of\n"
+        "hypernetworks are not in it."
     )
     if room is not None:
         print("\n".join(["", *_fit(rows, room, study.gpus)]))
 
 
 def _table(rows: Sequence[Cost]) -> list[str]:
-    cells = [("model", "editor", "jobs", "GPU GB", "disk GB", "GPU hours")]
-    cells += [(r.model, r.editor, f"{r.jobs:,}", f"{r.memory:.1f}", f"{r.disk:.2f}", f"{r.hours:.1f}") for r in rows]
-    most = max(row.memory for row in rows)
-    totals = (sum(row.jobs for row in rows), sum(row.disk for row in rows), sum(row.hours for row in rows))
-    cells.append(("all", "", f"{totals[0]:,}", f"{most:.1f} at most", f"{totals[1]:.2f}", f"{totals[2]:.1f}"))
+    cells = [("model", "editor", "runs", "jobs", "GPU GB", "disk GB", "GPU hours", "core hours")]
+    cells += [(row.model, row.editor, *_amounts([row])) for row in rows]
+    cells.append(("all", "", *_amounts(rows)))
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     return [
         "  ".join(
@@ -49,6 +49,14 @@ def _table(rows: Sequence[Cost]) -> list[str]:
         )
         for row in cells
     ]
+
+
+def _amounts(rows: Sequence[Cost]) -> tuple[str, ...]:
+    """Sums over rows, and their largest memory."""
+    runs, jobs = sum(row.runs for row in rows), sum(row.jobs for row in rows)
+    disk, hours, core_hours = (sum(getattr(row, name) for row in rows) for name in ("disk", "hours", "core_hours"))
+    memory = f"{max(row.memory for row in rows):.1f}"
+    return f"{runs:,}", f"{jobs:,}", memory, f"{disk:.2f}", f"{hours:.1f}", f"{core_hours:,.2f}"
 
 
 def _fit(rows: Sequence[Cost], room: float, gpus: int) -> list[str]:

@@ -1,7 +1,8 @@
 """Cost model of a study: jobs, GPU memory, disk and hours, before it runs.
 
-Bytes follow from shapes. Hours follow from published timings (`study/published/costs.yaml`): seconds of a gradient step
-grow as a power of the number of parameters, fitted to the timings by least squares.
+Bytes follow from shapes. Hours of a GPU follow from published timings (`study/published/costs.yaml`): seconds of a
+gradient step grow as a power of the number of parameters, fitted to the timings by least squares. Hours of a processor
+core follow from the number of its operations, at a speed that was measured.
 """
 
 import math
@@ -36,6 +37,24 @@ SEARCH_ROWS = 7
 TOKENS_PER_ROW = 24
 """Tokens of one prompt in a search."""
 
+TOKENS_AFTER_SUBJECT = 6
+"""Tokens of one prompt that a search step runs: from the subject's last on."""
+
+TOKENS_PER_PROMPT = 12
+"""Tokens of a prompt with its object."""
+
+TOKENS_PER_OBJECT = 1.5
+"""Tokens of an object."""
+
+PROMPTS_PER_FACT = 13
+"""Prompts that a fact is scored on: its own, two paraphrases and ten neighbours."""
+
+READINGS = 4
+"""Times that a checkpoint reads the text for perplexity: the edited model, and with altered weights."""
+
+SCORINGS = 3
+"""Times that a checkpoint scores its facts."""
+
 BYTES_PER_ACTIVATION = 40
 """Bytes kept for the backward pass, in float32, per token, layer and residual coordinate."""
 
@@ -59,9 +78,17 @@ class ScoreTiming(BaseModel):
     seconds: float
 
 
+class Core(BaseModel):
+    """Measured speed of one processor core."""
+
+    operations: float  # of float32 in a second, in passes of a few dozen tokens
+    step_seconds: float  # of a gradient step beside its operations
+
+
 class Figures(BaseModel):
     """Data of the cost model."""
 
+    core: Core
     seconds_per_edit: list[EditTiming]
     seconds_per_fact_scored: ScoreTiming
     start_seconds: float  # of a job, until its model is loaded
@@ -73,10 +100,12 @@ class Cost(NamedTuple):
 
     model: str
     editor: str
+    runs: int
     jobs: int
     memory: float  # gigabytes of one job's GPU
     disk: float  # gigabytes of all states
     hours: float  # of one GPU
+    core_hours: float  # of one processor core instead
 
 
 @cache
@@ -150,13 +179,21 @@ def _cost(plan: Plan, model: str, editor: str) -> Cost:
     scored = edits + orders * kept  # each fact just after its own edit, then some at every checkpoint
     seconds = edits * seconds_per_edit(shape, settings.working) + scored * seconds_per_score(shape)
     seconds += jobs * figures().start_seconds
+    rows = 2 + 2 * study.contexts.per_length  # bare prompt, contexts of two lengths, the divergence's prompt
+    core = edits * _core_seconds_per_edit(shape, settings.working, rows)
+    scores = PROMPTS_PER_FACT * TOKENS_PER_PROMPT, PROMPTS_PER_FACT * TOKENS_PER_OBJECT
+    core += (edits + SCORINGS * orders * kept) * _core_seconds(shape, *scores)
+    read = READINGS * orders * checkpoints * measure.perplexity_tokens
+    core += _core_seconds(shape, read, read)
     return Cost(
         model,
         editor,
+        orders,
         jobs,
         _memory(shape, settings.working, spec.needs),
         _disk(plan, shape, settings) * orders,
         seconds / 3600,
+        core / 3600,
     )
 
 
@@ -165,6 +202,26 @@ def seconds_per_edit(shape: Dimensions, settings: EditorSettings) -> float:
     slope, level = _fitted()
     steps = getattr(settings, "steps", 1)
     return steps * math.exp(level + slope * math.log(shape.parameters))
+
+
+def _core_seconds(shape: Dimensions, tokens: float, predicted: float, per_weight: int = 2) -> float:
+    """Seconds of one processor core for a pass over tokens, after `predicted` of which the next one is predicted.
+
+    Args:
+        per_weight: operations per weight and token: 2 forward, 2 for gradients of activations, 2 for those of weights.
+    """
+    head = shape.vocabulary * shape.hidden  # tied to the embedding, which only looks up
+    used = tokens * (shape.parameters - head) + predicted * head
+    return per_weight * used / figures().core.operations
+
+
+def _core_seconds_per_edit(shape: Dimensions, settings: EditorSettings, rows: int) -> float:
+    """Seconds of one processor core for an edit; a search of `rows` prompts takes gradients of activations alone."""
+    if hasattr(settings, "clamp"):
+        step = _core_seconds(shape, rows * TOKENS_AFTER_SUBJECT, rows * TOKENS_PER_OBJECT, per_weight=4)
+    else:
+        step = _core_seconds(shape, TOKENS_PER_PROMPT, TOKENS_PER_OBJECT, per_weight=6)
+    return getattr(settings, "steps", 1) * (figures().core.step_seconds + step)
 
 
 @cache
