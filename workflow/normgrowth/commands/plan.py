@@ -39,7 +39,7 @@ def run(job: Plan) -> None:
 
 
 def _table(rows: Sequence[Cost]) -> list[str]:
-    cells = [("model", "editor", "runs", "jobs", "GPU GB", "disk GB", "GPU hours", "core hours")]
+    cells: list[tuple[str, ...]] = [("model", "editor", "runs", "jobs", "GPU GB", "disk GB", "GPU hours", "core hours")]
     cells += [(row.model, row.editor, *_amounts([row])) for row in rows]
     cells.append(("all", "", *_amounts(rows)))
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
