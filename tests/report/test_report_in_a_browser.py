@@ -7,8 +7,11 @@ import subprocess
 import zlib
 from html import escape
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from normgrowth.report.pictures import as_uri
 from tests.report.test_page import page, results
 from tests.support import planted
 from tests.support.planted import Run
@@ -86,3 +89,21 @@ def test_print_holds_what_the_screen_folds_away(report, tmp_path):
 def test_planted_runs_differ_in_their_orders(report):
     assert "20 edits in sequence, 1 to 3 edit orders" in report.read_text(encoding="utf-8")
     assert escape(planted.STUDY) in report.read_text(encoding="utf-8")
+
+
+def test_a_picture_in_the_page_looks_like_its_file(report, tmp_path):
+    """Smaller than the file, and the same to the eye."""
+    shots = []
+    for drawn in sorted((report.parent / "figures").glob("*.svg")):
+        small = as_uri(drawn.read_bytes())
+        assert len(small) < 0.8 * drawn.stat().st_size
+        for number, source in enumerate((drawn.as_uri(), small)):
+            shown = tmp_path / f"{drawn.stem}-{number}.html"
+            shown.write_text(f'<body style="margin:0"><img src="{source}" style="width:1200px">', encoding="utf-8")
+            shot = tmp_path / f"{drawn.stem}-{number}.png"
+            browse("--window-size=1200,1200", f"--screenshot={shot}", url=shown.as_uri())
+            shots.append(np.asarray(Image.open(shot).convert("RGB"), dtype=int))
+        assert shots[-1].std() > 5  # something is drawn
+        # Places are rounded to 0.01 points, so that some edges are blended otherwise.
+        assert (abs(shots[-1] - shots[-2]).max(axis=2) > 40).mean() < 2e-4
+    assert shots

@@ -141,10 +141,10 @@ FIGURES: dict[str, FigureEntry] = {
     "pca_pictures": FigureEntry(
         ("coordinates",),
         "Activations before and after editing",
-        "The residual stream after the last layer (mean over each window of text; one dot per window) in the plane of "
-        "the unedited model's first two principal components: unedited in grey, at checkpoints of the run in the "
-        "editor's colour, pale at first. Panels of a model share their axes, which reach one width of the unedited "
-        "cloud beyond it at most. First edit order.",
+        "The residual stream after the last layer (mean over each window of text; one dot per window, a hundred at "
+        "most) in the plane of the unedited model's first two principal components: unedited in grey, at checkpoints "
+        "of the run in the editor's colour, pale at first. Panels of a model share their axes, which reach one width "
+        "of the unedited cloud beyond it at most. First edit order.",
     ),
     "scores_against_edits": FigureEntry(
         ("scores",),

@@ -18,6 +18,9 @@ PROBE, TOKEN, SITE = "text", "mean", "residual"
 MOST_CLOUDS = 4
 """Checkpoints drawn, the last among them: more would hide each other."""
 
+MOST_DOTS = 100
+"""Dots of a cloud: evenly chosen from the probes, the same ones in each cloud."""
+
 ROOM = 1.0
 """Margin of panels around the unedited cloud, in units of its width."""
 
@@ -33,6 +36,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
     if rows.empty:
         raise ArtefactError("table coordinates has no residual stream on text to draw")
     rows = rows[rows["layer"] == rows.groupby("model")["layer"].transform("max")]
+    rows = rows[rows["number"] % -(-rows["number"].nunique() // MOST_DOTS) == 0]
     rows = rows[rows["order"] == rows.groupby(["model", "editor"])["order"].transform("min")]
     models = sorted(rows["model"].unique())
     editors = {model: style.order(sorted(rows.loc[rows["model"] == model, "editor"].unique())) for model in models}

@@ -1,6 +1,5 @@
 """The report page: a study's results in one HTML file."""
 
-import base64
 import json
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from normgrowth.io.documents import intact, read_json, write_text
 from normgrowth.io.identity import AGAIN, figure_identity, require, svg_identity
 from normgrowth.io.tables import read_results
 from normgrowth.layout import CLAIM_TABLES, UNEDITED
+from normgrowth.report.overview import findings, matrix
+from normgrowth.report.pictures import as_uri
 from normgrowth.report.summaries import evidence_tables, optional_tables, summaries
 from normgrowth.report.usage import usage_table
 
@@ -67,6 +68,8 @@ def write_report(study: str, results: Path, figures: list[str], out: Path, logs:
         description=_text(provenance.get("study"), "description"),
         run=what_was_run(tables),
         judged=judged,
+        findings=findings(judged["claims"]),
+        matrix=matrix(judged["claims"]),
         many=MANY_VERDICTS,
         symbols=SYMBOLS,
         specificity=has_specificity(tables["scores"]),
@@ -79,7 +82,7 @@ def write_report(study: str, results: Path, figures: list[str], out: Path, logs:
 
 
 def embedded(folder: Path, name: str, study: str) -> dict:
-    """Title, caption and picture of a figure; the picture as a data URI, whose ids cannot meet another's.
+    """Title, caption and picture of a figure; the picture as a data URI.
 
     Raises:
         ArtefactError: when the figure is unknown, was not drawn, is damaged or is of another study.
@@ -89,10 +92,8 @@ def embedded(folder: Path, name: str, study: str) -> dict:
     path = folder / f"{name}.svg"
     drawn = intact(path).read_bytes()
     require(path, {"figure": svg_identity(drawn)}, {"figure": figure_identity(name, study)})
-    encoded = base64.b64encode(drawn).decode()
     entry = FIGURES[name]
-    picture = f"data:image/svg+xml;base64,{encoded}"
-    return {"name": name, "title": entry.title, "caption": entry.caption, "picture": picture}
+    return {"name": name, "title": entry.title, "caption": entry.caption, "picture": as_uri(drawn)}
 
 
 def _judged(path: Path, study: str) -> dict:
