@@ -74,7 +74,8 @@ def matrix(claims: Sequence[dict]) -> Matrix:
         claims: entries `claims` of the result of `claims.judge.judge`.
     """
     by_name = {claim["id"]: claim for claim in claims}
-    columns, found = [], {}
+    columns: list[tuple[str, str]] = []
+    found: dict[tuple[str, str], dict[str, tuple[dict, list[dict]]]] = {}  # by run, then by heading
     for heading, names in COLUMNS:
         judged = [by_name[name] for name in names if name in by_name and by_name[name]["verdicts"]]
         if not judged:
