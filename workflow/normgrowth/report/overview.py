@@ -19,17 +19,17 @@ FINDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 COLUMNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("norm grows", FINDINGS[0][1]),
-    ("it rises call by call", ("norms_rise_edit_by_edit",)),
-    ("edited matrices alone", ("growth_is_localized",)),
-    ("beyond other layers", ("edited_layers_outgrow",)),
+    ("norm rises call by call", ("norms_rise_edit_by_edit",)),
+    ("only edited matrices grow", ("growth_is_localized",)),
+    ("edited layers outgrow others", ("edited_layers_outgrow",)),
     ("activations shrink", ("activation_norm_falls",)),
     ("activations turn", ("orientation_drifts",)),
-    ("another region", ("activations_leave_subspace",)),
+    ("activations move elsewhere", ("activations_leave_subspace",)),
     ("edited facts lost", ("editing_performance_declines",)),
     ("editing gets worse", ("editing_gets_worse",)),
     ("ability declines", ("general_ability_declines",)),
-    ("the norm breaks it", ("norm_breaks_model",)),
-    ("the direction breaks it", ("direction_breaks_model",)),
+    ("norm breaks model", ("norm_breaks_model",)),
+    ("direction breaks model", ("direction_breaks_model",)),
 )
 """Columns of the matrix: heading, and the claims that an editor's verdict may stand under."""
 
