@@ -62,7 +62,7 @@ def write_report(study: str, results: Path, figures: list[str], out: Path, logs:
     )
     environment.filters |= {"number": number, "interval": interval, "effects": effects, "probability": probability}
     environment.filters |= {"in_order": in_order}
-    environment.filters |= {"pretty": _pretty, "scalar": _scalar}
+    environment.filters |= {"pretty": _pretty, "scalar": _scalar, "pairs": _pairs}
     page = environment.get_template("report.html.j2").render(
         study=study,
         description=_text(provenance.get("study"), "description"),
@@ -141,6 +141,19 @@ def _text(section: object, key: str) -> str:
 
 def _pretty(value: object) -> str:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+
+
+def _pairs(value: dict, above: str = "") -> list[tuple[str, str]]:
+    """Names and values of nested dictionaries: `training.layers`, `6`."""
+    found = []
+    for name, inner in value.items():
+        if isinstance(inner, dict):
+            found += _pairs(inner, f"{above}{name}.")
+        else:
+            found.append(
+                (f"{above}{name}", ", ".join(map(_scalar, inner)) if isinstance(inner, list) else _scalar(inner))
+            )
+    return found
 
 
 def _scalar(value: object) -> str:

@@ -19,7 +19,3 @@ for (const button of document.querySelectorAll(".sortable th button")) {
     }
   });
 }
-// Paper cannot be unfolded: everything is open in print.
-addEventListener("beforeprint", () => {
-  for (const part of document.querySelectorAll("details")) part.open = true;
-});
