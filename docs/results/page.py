@@ -194,8 +194,10 @@ def read_records(folder: Path = HERE) -> dict[str, dict]:
 
 def stale(made_by: dict) -> list[str]:
     """Differences of code, libraries and settings between a record and now; empty for one that is up to date."""
-    then, now = (dict(entry.split("@") for entry in entries) for entries in (made_by["code"], record.code()))
-    found = [f"code of {name}" for name in sorted(then | now) if then.get(name) != now.get(name)]
+    then, now = (
+        dict(entry.split("@") for entry in code) for code in (made_by["code"], record.code(made_by["settings"]))
+    )
+    found = [f"code of {name}" for name in sorted(now) if then.get(name) != now[name]]
     found += [f"{entry} then" for entry in made_by["libraries"] if entry not in numerics()]
     try:
         settings = record.settings_of(made_by["configfile"] and Path(made_by["configfile"]), made_by["config"])

@@ -13,6 +13,7 @@ import pandas as pd
 from normgrowth.analysis.collapse import Collapse, collapses
 from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean
 from normgrowth.analysis.places import PLACES, at_place, place_layer
+from normgrowth.editors.families import controlled_editor, kind_of
 from normgrowth.editors.registry import EDITORS
 from normgrowth.fingerprint import closure, numerics
 from normgrowth.io.documents import read_json
@@ -46,6 +47,7 @@ def record(study: str, configfile: Path | None, config: list[str], results: Path
         config: values laid over both, as `key=value`.
     """
     folder = results / study
+    settings = settings_of(configfile, config)
     tables = read_results(folder / "tables", [*CLAIM_TABLES, "spectra"], study)
     tables = {name: frame[frame["editor"] != UNEDITED] for name, frame in tables.items()}
     provenance, judged = read_json(folder / "provenance.json"), read_json(folder / "claims.json")
@@ -55,8 +57,8 @@ def record(study: str, configfile: Path | None, config: list[str], results: Path
             "made_by": {
                 "configfile": str(configfile) if configfile else None,
                 "config": config,
-                "settings": settings_of(configfile, config),
-                "code": code(),
+                "settings": settings,
+                "code": code(settings),
                 "libraries": numerics(),
                 "commit": _git("rev-parse", "--short=12", "HEAD"),
                 "processor": _processor(),
@@ -77,9 +79,11 @@ def settings_of(configfile: Path | None, config: list[str]) -> dict:
     return json.loads(Plan(read_study(configfile, config)).as_json)
 
 
-def code() -> list[str]:
-    """`module@hash` of all code that decides the numbers."""
-    return closure(*(f"normgrowth.commands.{name}" for name in COMMANDS), *EDITORS.values())
+def code(settings: dict) -> list[str]:
+    """`module@hash` of all code that decides the numbers of a study with these settings."""
+    names = {name for editor in settings["editors"] for name in (editor, controlled_editor(editor)) if name}
+    editors = {EDITORS[kind_of(name)] for name in names}
+    return closure(*(f"normgrowth.commands.{name}" for name in COMMANDS), *sorted(editors))
 
 
 def _of_run(frame: pd.DataFrame, run: Collapse) -> pd.DataFrame:
