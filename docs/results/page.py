@@ -167,6 +167,7 @@ def page(records: dict[str, dict], elsewhere: dict[str, dict]) -> str:
         for model, said in kept["models"].items()
         if "quantisation" in said
     }
+    environment.filters["in_family_order"] = in_order
     environment.globals |= {"side_by_side": side_by_side}
     machines = {
         name: {number: differences(records[name], there, number) for number in ("norm_ratio", "perplexity_ratio")}

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from normgrowth.analysis.collapse import Collapse, collapses
+from normgrowth.analysis.collapse import EARLY, Collapse, collapses
 from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean
 from normgrowth.analysis.places import PLACES, at_place, place_layer
 from normgrowth.editors.families import controlled_editor, kind_of
@@ -64,7 +64,11 @@ def record(study: str, configfile: Path | None, config: list[str], results: Path
                 "processor": _processor(),
             },
             "models": provenance["models"],
-            "runs": [asdict(run) | {"exponent": _exponent(_of_run(tables["norms"], run))} for run in collapses(tables)],
+            "runs": [
+                asdict(run)
+                | {"exponent": _exponent(_of_run(tables["norms"], run)), "early": _early(_of_run(tables["scores"], run))}
+                for run in collapses(tables)
+            ],
             "course": list(_course(tables)),
             "rotation": _rotation(tables["spectra"]),
             "altered": _altered(tables["norm_direction"]),
@@ -101,6 +105,12 @@ def _exponent(norms: pd.DataFrame) -> float:
     if len(ratios) < FEWEST_STEPS or not (ratios > 1).all():
         return float("nan")
     return float(np.polyfit(np.log(ratios.index.to_numpy(dtype=float)), np.log(ratios**2 - 1), 1)[0])
+
+
+def _early(scores: pd.DataFrame) -> list[float]:
+    """ES, PS and NS of a run's first `EARLY` edits, each just after it."""
+    immediate = scores[scores["moment"] == "immediate"].sort_values(["step", "case_id"], kind="stable")
+    return [float(value) for value in immediate[PARTS_OF_S].iloc[:EARLY].mean()]
 
 
 def _course(tables: dict[str, pd.DataFrame]) -> Iterator[dict]:

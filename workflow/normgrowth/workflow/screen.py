@@ -28,8 +28,8 @@ SECONDS = 15.0
 MOST_SECONDS = 600.0
 """Seconds after which a line is written even if little has changed."""
 
-STEP = 0.05
-"""Share of the work after which a line is written."""
+STEP = 0.1
+"""Share of the jobs, or of the edits and measurements, after which a line is written."""
 
 COST = 0.01
 """Largest share of the time that looking at the files may take."""
