@@ -66,7 +66,10 @@ def record(study: str, configfile: Path | None, config: list[str], results: Path
             "models": provenance["models"],
             "runs": [
                 asdict(run)
-                | {"exponent": _exponent(_of_run(tables["norms"], run)), "early": _early(_of_run(tables["scores"], run))}
+                | {
+                    "exponent": _exponent(_of_run(tables["norms"], run)),
+                    "early": _early(_of_run(tables["scores"], run)),
+                }
                 for run in collapses(tables)
             ],
             "course": list(_course(tables)),
