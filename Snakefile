@@ -27,7 +27,7 @@ from normgrowth.fingerprint import read_all
 from normgrowth.workflow.code_edits import kept
 from normgrowth.workflow.reevaluation import one_at_a_time
 from normgrowth.workflow.screen import show_progress
-from normgrowth.workflow.snakemake_lock import lock_of
+from normgrowth.workflow.snakemake_lock import lock_of, without_lock
 
 # Where the disk is full, what cannot be logged is lost, without a traceback of its own.
 logging.raiseExceptions = False
@@ -77,6 +77,7 @@ if workflow.is_main_process and (notice := PLAN.notice):
 # A killed run's lock is taken over, and runs of other studies go on beside this one. Files edited during the run are listed at its end.
 if workflow.is_main_process:
     read_all()
+    FilePersistence.lock_warn_only = without_lock
     FilePersistence.lock = lock_of(
         config | {"description": STUDY.description},
         lambda: workflow.executor_plugin,

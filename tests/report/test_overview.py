@@ -42,6 +42,7 @@ def test_a_cell_says_the_effect_and_the_verdict(claims):
     assert cells["memit", "norm grows"].text == f"×{grown['effect']:#.3g}"
     assert cells["memit", "norm grows"].status == grown["status"]
     (lost,) = verdict_of(claims, "editing_performance_declines", "ft")
+    assert abs(100 * lost["effect"]) > 0.5  # less would be a plain 0
     assert cells["ft", "edited facts lost"].text == f"{100 * lost['effect']:+.0f}".replace("-", "−")
 
 

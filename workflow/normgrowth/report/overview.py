@@ -140,4 +140,4 @@ def _unit(claim: dict) -> str:
 
 def _effect(value: float, unit: str) -> str:
     shown = UNITS.get(unit, "{:#.3g}").format(100 * value if unit in HUNDREDTHS else value)
-    return shown.rstrip(".").replace("-", "−")
+    return "0" if shown in ("+0", "-0") else shown.rstrip(".").replace("-", "−")

@@ -41,6 +41,14 @@ class Persistence(Protocol):
         ...
 
 
+@contextmanager
+def without_lock(persistence: Any) -> Iterator[None]:
+    """Method `lock_warn_only` for Snakemake's records of a folder, which dry runs use; Snakemake's own says "Error"."""
+    if persistence.locked:
+        print("normgrowth: another run is making some of these files; what it ends meanwhile is no longer to do")
+    yield
+
+
 def lock_of(
     config: Mapping[str, Any], executor: Callable[[], object], code: Path
 ) -> Callable[[Persistence], AbstractContextManager[None]]:
