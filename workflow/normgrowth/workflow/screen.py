@@ -86,7 +86,10 @@ def _watch(screen: Screen, plan: Plan, folder: Path, jobs: int) -> None:
     while True:
         time.sleep(pause)
         before = time.monotonic()
-        _, line, share = progress.look()
+        try:
+            _, line, share = progress.look()
+        except OSError:  # a file went while it was read: the next look is as good
+            continue
         now = time.monotonic()
         pause = max(SECONDS, (now - before) / COST)
         share += screen.done / screen.total if screen.total else 0.0
