@@ -24,6 +24,10 @@ def installed(tmp_path_factory):
             shutil.copy(ROOT / part, source / part)
     pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
     subprocess.run([*pip, "--no-build-isolation", "--target", site, source], check=True, capture_output=True)
+    where = [sys.executable, "-c", "import normgrowth; print(normgrowth.__file__)"]
+    environment = os.environ | {"PYTHONPATH": str(site)}
+    found = subprocess.run(where, cwd=site, env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.startswith(str(site))
     return site
 
 
@@ -41,8 +45,6 @@ def installed(tmp_path_factory):
 )
 def test_a_wheel_works_outside_the_repository(installed, words, said, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(installed)}
-    where = [sys.executable, "-c", "import normgrowth; print(normgrowth.__file__)"]
-    asked = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "check": True}
-    assert subprocess.run(where, **asked).stdout.startswith(str(installed))
-    run = subprocess.run([sys.executable, "-m", "normgrowth.cli", *map(str, words)], **asked)
+    command = [sys.executable, "-m", "normgrowth.cli", *map(str, words)]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert said in run.stdout

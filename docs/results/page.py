@@ -108,7 +108,8 @@ class Record:
     def places(self, model: str, editor: str) -> dict[str, tuple[float, float]]:
         """Norm ratio and cosine to the unedited model by place at the end of an editor's runs, mean over its orders."""
         mine = [row for row in self.course if (row["model"], row["editor"]) == (model, editor)]
-        last = [row["places"] for row in mine if row["step"] == max(row["step"] for row in mine)]
+        end = max(row["step"] for row in mine)
+        last = [row["places"] for row in mine if row["step"] == end]
         return {
             place: (
                 geometric_mean(there[place]["norm_ratio"] for there in last),

@@ -49,7 +49,7 @@ def run(job: Complete) -> None:
 
 
 def _followed(lm: "LanguageModel", prompt: str, tokens: int) -> str:
-    """What greedy decoding adds to a prompt, on one line."""
+    """Greedy continuation of a prompt, on one line."""
     # torch: kept out of --help
     from normgrowth.lm.generate import go_on
     from normgrowth.lm.tokens import encode

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from normgrowth.checked import Count
 from normgrowth.jobs.job import Job, Positional
-from normgrowth.jobs.on_model import make_repeatable
+from normgrowth.jobs.on_model import OnModel
 
 if TYPE_CHECKING:
     from normgrowth.lm.model import LanguageModel
@@ -44,8 +44,4 @@ class OfEditedModel(Job):
         Raises:
             ModelError: when its folder holds no model that can be used.
         """
-        # torch: kept out of --help
-        from normgrowth.sources.loading import load_model, pick_device
-
-        make_repeatable(self.threads)
-        return load_model(run.model_folder, pick_device(self.device))
+        return OnModel(model=run.model_folder, device=self.device, threads=self.threads).load()

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from normgrowth.claims.markdown import in_order as statuses_in_order
-from normgrowth.claims.verdict import Status, count
+from normgrowth.claims.markdown import in_words
+from normgrowth.claims.verdict import Status, count, counts
 from normgrowth.editors.families import in_order
 
 FINDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -15,7 +15,7 @@ FINDINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Activations shrink", ("activation_norm_falls",)),
     ("Activations move to another region", ("activations_leave_subspace",)),
 )
-"""What the first screen says beside the answer on norm and direction: words, and the claims that they count."""
+"""Findings of the first screen beside that on norm and direction: words, and the claims that they count."""
 
 COLUMNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("norm grows", FINDINGS[0][1]),
@@ -37,7 +37,7 @@ UNITS = {"ratio": "×{:#.3g}", "points": "{:+.0f}", "share": "{:.0f}%", "cosine"
 """Effects in a cell of the matrix, by unit; points and shares in hundredths."""
 
 WORDS = {"points": "{} points", "share": "{} of the way", "cosine": "cosine {}"}
-"""An effect in a sentence, by unit."""
+"""Formats of an effect in a sentence, by unit."""
 
 HUNDREDTHS = ("points", "share")
 
@@ -46,7 +46,7 @@ MIXED = "mixed"
 
 
 class Cell(NamedTuple):
-    """What the matrix says of one editor and one claim."""
+    """Entry of the matrix for one editor and one claim."""
 
     text: str  # the effect, or of several places how many support the claim
     status: str  # a verdict, or `MIXED`
@@ -124,13 +124,10 @@ def _cell(claim: dict, verdicts: list[dict]) -> Cell:
         known = verdict["effect"] is not None
         text = _effect(verdict["effect"], _unit(claim)) if known else "–"
         return Cell(text, verdict["status"], f"{claim['title']}: {verdict['status']}")
-    counts: dict[str, int] = {}
-    for verdict in verdicts:
-        counts[verdict["status"]] = counts.get(verdict["status"], 0) + 1
-    supported = counts.get(Status.SUPPORTED, 0)
-    status = next(iter(counts)) if len(counts) == 1 else MIXED
-    told = ", ".join(f"{number} {word}" for word, number in statuses_in_order(counts))
-    return Cell(f"{supported} of {len(verdicts)}", status, f"{claim['title']}, places in the model: {told}")
+    found = counts([verdict["status"] for verdict in verdicts])
+    status = next(iter(found)) if len(found) == 1 else MIXED
+    told = f"{claim['title']}, places in the model: {in_words(found)}"
+    return Cell(f"{found.get(Status.SUPPORTED, 0)} of {len(verdicts)}", status, told)
 
 
 def _unit(claim: dict) -> str:

@@ -13,7 +13,7 @@ from normgrowth.facts.records import Fact, read_facts
 from normgrowth.io.provenance import file_sha256
 from normgrowth.io.tables import read_table
 from normgrowth.io.tensors import read_metadata
-from normgrowth.layout import FACTS, MODEL, RESULTS, RUN_IN, STREAM, segment_folder
+from normgrowth.layout import FACTS, MODEL, RUN, STREAM, segment_folder
 from normgrowth.lm.model import LanguageModel
 from normgrowth.runs.state import FACTORS, STATE, EditedModel, state_file
 from normgrowth.sources.manifest import said_of_model
@@ -74,32 +74,26 @@ def run_until(study: str, model: str, editor: str, order: int, after: int | None
         StudyError: when there is no such study, model, editor, order or number of edits, with those there are.
         ArtefactError: when a state is damaged.
     """
-    results = Path(RESULTS.format(study=study))
-    runs, model_runs, editor_runs = results / "runs", results / "runs" / model, results / "runs" / model / editor
-    for folder, what in (
-        (results, "study"),
-        (runs, "runs"),
-        (model_runs, "model"),
-        (editor_runs, "editor"),
-        (results / RUN_IN.format(model=model, editor=editor, order=order), "edit order"),
-    ):
+    chain = Path(RUN.format(study=study, model=model, editor=editor, order=order))
+    named = zip((chain, *chain.parents), ("edit order", "editor", "model", "runs", "study"), strict=False)
+    for folder, what in reversed([*named]):
         if not folder.is_dir():
             raise StudyError(f"there is no {what} {folder.name} in {folder.parent}: {_there(folder.parent)}")
     at_hand: dict[int, tuple[int, dict[str, Any]]] = {}  # number of segments, and metadata of the last, by step
     segments = 0
-    while state_file(folder, segments + 1).exists():
+    while state_file(chain, segments + 1).exists():
         segments += 1
-        metadata = read_metadata(state_file(folder, segments), STATE)
+        metadata = read_metadata(state_file(chain, segments), STATE)
         steps = metadata["steps"] if metadata["form"] == FACTORS else metadata["steps"][-1:]
         at_hand |= dict.fromkeys(steps, (segments, metadata))
     if not at_hand:
-        raise StudyError(f"{folder} holds no finished segment yet: `normgrowth status` says how far its run is")
+        raise StudyError(f"{chain} holds no finished segment yet: `normgrowth status` says how far its run is")
     step = max(at_hand) if after is None else after
     if step not in at_hand:
         raise StudyError(
             f"the model after {step} edits by {editor} is not kept; kept are those after {_numbers([*at_hand])}"
         )
-    return RunUntil(folder, at_hand[step][0], step, at_hand[step][1])
+    return RunUntil(chain, at_hand[step][0], step, at_hand[step][1])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a run shows on the screen: its plan, what failed, and now and then a line that counts and says the time left.
+"""Screen of a run: its plan, what failed, and now and then a line that counts and says the time left.
 
 Snakemake writes three lines when a job begins and three when it ends, which for the default study are a thousand. They
 go to its own log file as before.
@@ -43,7 +43,7 @@ class Screen(logging.Filter):
         self.done = self.total = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a message is shown."""
+        """Decide which messages the screen shows, and note the counts of jobs that pass."""
         event = getattr(record, "event", None)
         if event == LogEvent.PROGRESS:
             self.done, self.total = getattr(record, "done", 0), getattr(record, "total", 0)

@@ -1,4 +1,4 @@
-"""How far a study has come, and how long it will take."""
+"""Progress of a study, and the time that it has left."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from normgrowth.study.plan import Plan
 
 
 class StudyProgress:
-    """How far a study has come, by the files that its jobs have written so far."""
+    """Progress of a study, by the files that its jobs have written so far."""
 
     def __init__(self, plan: Plan, folder: Path, jobs: int) -> None:
         """Look at a plan's results below `folder`; at most `jobs` of its jobs run at once."""
