@@ -143,7 +143,7 @@ def test_memit_brings_the_values_nearer_to_their_targets_layer_by_layer(lm):
 
 def test_too_few_tokens_for_the_second_moment_say_what_to_do(lm):
     editor, memory = make("r_rome", lm)
-    moment = editor.preserved[1].moment
+    moment = editor.method.writer.preserved[1].moment
     moment.moment = moment.moment * 0
     with pytest.raises(ModelError, match=r"layer 1 is not positive definite: 1536 tokens are too few .* raise second"):
         editor.edit(lm, memory, small_models.facts()[:1])

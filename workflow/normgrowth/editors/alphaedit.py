@@ -44,13 +44,12 @@ def method(settings: Settings, anchor: "NormAnchor | None" = None) -> "Method":
     """AlphaEdit's method, with the anchor of a relative."""
     # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.locate.closed_forms import within_null_space
-    from normgrowth.editors.locate.method import Method, with_slack
+    from normgrowth.editors.locate.method import ClosedFormWriter, Method, with_slack
 
     return Method(
         site="residual",
         contexts="grouped",
-        preserve=within_null_space(settings.norm_weight),
-        closed_form=with_slack(1.0),
+        writer=ClosedFormWriter(within_null_space(settings.norm_weight), with_slack(1.0)),
         remember=settings.remember,
         anchor=anchor,
     )

@@ -37,13 +37,25 @@ class Change:
             projection.matrix.mul_(self.scale)
 
 
-def write(lm: LanguageModel, layer: int, change: Change, facts: list[Fact]) -> None:
+@dataclass(frozen=True)
+class DenseChange:
+    """A change of one matrix without low-rank factors: W [o, d] becomes W + step, in float32."""
+
+    step: torch.Tensor
+
+    def apply(self, projection: Projection) -> None:
+        """Make the change in place."""
+        projection.matrix.add_(self.step.to(projection.weight.device))
+
+
+def write(lm: LanguageModel, layer: int, change: Change | DenseChange, facts: list[Fact]) -> None:
     """Make a change of a layer's down-projection.
 
     Raises:
         EditError: when it is not finite; the message names the edit.
     """
-    if not (torch.isfinite(change.left).all() and torch.isfinite(change.right).all()):
+    parts = (change.left, change.right) if isinstance(change, Change) else (change.step,)
+    if not all(torch.isfinite(part).all() for part in parts):
         raise EditError(
             f"the update of layer {layer} for {named(facts)} is not finite: its target or its keys have overflowed; "
             "lower clamp or learning_rate, or make fewer edits"

@@ -29,7 +29,8 @@ class Settings(LeastSquaresSettings):
 def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
     # Late, as everything that needs torch: planning a study reads this file for its settings.
-    from normgrowth.editors.locate.method import LocateThenEdit, with_slack
+    from normgrowth.editors.locate.closed_forms import weighted_second_moment
+    from normgrowth.editors.locate.method import ClosedFormWriter, LocateThenEdit, with_slack
 
     exact, relaxed = with_slack(0.0), with_slack(settings.slack)
 
@@ -38,4 +39,5 @@ def build(settings: Settings) -> "Editor":
         # fact's constraint can always be met, and the published code meets it.
         return (relaxed if located.keys.shape[1] > 1 else exact)(located, preserved)
 
-    return LocateThenEdit(settings, memit.method(settings, closed_form))
+    writer = ClosedFormWriter(weighted_second_moment(settings), closed_form)
+    return LocateThenEdit(settings, memit.method(writer, settings.remember))

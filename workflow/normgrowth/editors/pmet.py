@@ -33,7 +33,7 @@ def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
     # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.locate.closed_forms import weighted_second_moment
-    from normgrowth.editors.locate.method import LocateThenEdit, Method, with_slack
+    from normgrowth.editors.locate.method import ClosedFormWriter, LocateThenEdit, Method, with_slack
     from normgrowth.editors.locate.search import Relaxation
 
     return LocateThenEdit(
@@ -41,8 +41,7 @@ def build(settings: Settings) -> "Editor":
         Method(
             site="mlp_output",
             contexts="grouped",
-            preserve=weighted_second_moment(settings),
-            closed_form=with_slack(1.0),
+            writer=ClosedFormWriter(weighted_second_moment(settings), with_slack(1.0)),
             other_sites=("attention_output",),
             relaxation=Relaxation(settings.relaxed_likelihood, settings.divergence_stop),
             spread="square_root",

@@ -16,15 +16,14 @@ def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
     # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.locate.closed_forms import of_one_key
-    from normgrowth.editors.locate.method import LocateThenEdit, Method, with_slack
+    from normgrowth.editors.locate.method import ClosedFormWriter, LocateThenEdit, Method, with_slack
 
     return LocateThenEdit(
         settings,
         Method(
             site="mlp_output",
             contexts="uniform",
-            preserve=of_one_key(settings.use_second_moment),
-            closed_form=with_slack(0.0),
+            writer=ClosedFormWriter(of_one_key(settings.use_second_moment), with_slack(0.0)),
             current_value="mean_over_contexts",
         ),
     )

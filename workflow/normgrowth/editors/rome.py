@@ -27,16 +27,16 @@ def build(settings: Settings) -> "Editor":
     """The editor with these settings."""
     # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.locate.closed_forms import of_one_key, rome_update
-    from normgrowth.editors.locate.method import LocateThenEdit, Method
+    from normgrowth.editors.locate.method import ClosedFormWriter, LocateThenEdit, Method
 
     return LocateThenEdit(
         settings,
         Method(
             site="mlp_output",
             contexts="uniform",
-            preserve=of_one_key(settings.use_second_moment),
-            closed_form=lambda located, preserved: rome_update(
-                located.keys, located.bare_keys, located.residual, preserved
+            writer=ClosedFormWriter(
+                of_one_key(settings.use_second_moment),
+                lambda located, preserved: rome_update(located.keys, located.bare_keys, located.residual, preserved),
             ),
         ),
     )

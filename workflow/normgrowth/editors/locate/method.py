@@ -3,18 +3,18 @@
 For a batch of facts: search each fact's target value at the last edited layer; then, layer by layer from below, read
 the facts' keys, take the residual between target and current value, give this layer its share, and write it by a
 closed form. Methods differ in the site of the value, the contexts that keys are averaged over, the current value that
-is subtracted, the share of each layer, what the closed form protects, and what is remembered; each method is a short
-declaration of these.
+is subtracted, the share of each layer, how it is written, and what is remembered; each method is a short declaration
+of these.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 
-from normgrowth.editors.base import Change, EditRecord, Memory, Resources, Trace, write
+from normgrowth.editors.base import Change, DenseChange, EditRecord, Memory, Resources, Trace, write
 from normgrowth.editors.locate.anchor import BARE_PROMPT, NormAnchor
 from normgrowth.editors.locate.closed_forms import Preservation, least_change
 from normgrowth.editors.locate.keys import at_subject, mean_over_contexts
@@ -30,8 +30,10 @@ from normgrowth.lm.post_norms import PostNorm, rms, unit_rms
 
 @dataclass(frozen=True)
 class Located:
-    """Keys and residual of a batch of b facts at one layer, for its closed form."""
+    """Keys and residual of a batch of b facts at one layer, for the writer of its update."""
 
+    layer: int
+    matrix: torch.Tensor  # [o, d], the layer's current weights; not to be changed
     keys: torch.Tensor  # [d, b], means over contexts
     bare_keys: torch.Tensor  # [d, b], under the bare prompts
     residual: torch.Tensor  # [o, b], this layer's share
@@ -47,7 +49,53 @@ it, and at another scale the search stalls."""
 FACTS_FOR_RATES = 32
 """Facts over which the root mean square of the unedited vectors is taken."""
 
+AnyChange = Change | DenseChange
+
+StepFilter = Callable[[int, AnyChange], AnyChange]
+"""The change to make of a layer's matrix in place of the one that a method computed."""
+
+
+class Writer(Protocol):
+    """The part of a method that turns a batch's keys and residual at a layer into a change of its matrix.
+
+    What it remembers from batch to batch stands in the run's memory, under names of its own.
+    """
+
+    def prepare(self, lm: LanguageModel, resources: Resources, layers: tuple[int, ...]) -> None:
+        """Bind gathered resources and whatever is needed of the unedited weights; see `Editor.prepare`."""
+
+    def begin(self) -> Memory:
+        """The writer's part of a run's memory before the first edit."""
+
+    def change(self, located: Located, memory: Memory) -> AnyChange:
+        """The change that writes a batch's share, computed before it is made; updates the memory.
+
+        Raises:
+            UnsolvableError: when there is none.
+        """
+
+
 ClosedForm = Callable[[Located, Preservation], Change]
+
+
+class ClosedFormWriter:
+    """A writer whose change depends on the batch at hand, what is preserved and the past keys alone."""
+
+    def __init__(self, preserve: Callable[[Resources, int], Preservation], closed_form: ClosedForm) -> None:
+        self.preserve = preserve
+        self.closed_form = closed_form
+
+    def prepare(self, lm: LanguageModel, resources: Resources, layers: tuple[int, ...]) -> None:
+        """Bind what is preserved at each layer."""
+        self.preserved = {layer: self.preserve(resources, layer) for layer in layers}
+
+    def begin(self) -> Memory:
+        """Nothing."""
+        return {}
+
+    def change(self, located: Located, memory: Memory) -> Change:
+        """The closed form's solution."""
+        return self.closed_form(located, self.preserved[located.layer])
 
 
 def with_slack(slack: float) -> ClosedForm:
@@ -61,8 +109,7 @@ class Method:
 
     site: Literal["mlp_output", "residual"]  # where the target value stands
     contexts: Literal["uniform", "grouped"]  # the template set; in the second the bare prompt weighs one half
-    preserve: Callable[[Resources, int], Preservation]  # what the update of a layer leaves alone
-    closed_form: ClosedForm
+    writer: Writer  # of the update of a layer
     current_value: Literal["bare_prompt", "mean_over_contexts"] = "bare_prompt"  # subtracted from the target
     other_sites: tuple[str, ...] = ()  # where the search moves offsets that are thrown away
     relaxation: Relaxation | None = None
@@ -89,16 +136,17 @@ class LocateThenEdit:
         top = self.layers[-1]
         self.top: Place = (top, method.site)
         self.searched: tuple[Place, ...] = (*((top, site) for site in method.other_sites), self.top)
+        self.filter: StepFilter = lambda layer, change: change  # set by editors that wrap this one
 
     def prepare(self, lm: LanguageModel, resources: Resources) -> None:
-        """Bind contexts and what is preserved; see `Editor.prepare`."""
+        """Bind contexts and what the writer needs; see `Editor.prepare`."""
         self.templates = resources.contexts[self.method.contexts]
-        self.preserved = {layer: self.method.preserve(resources, layer) for layer in self.layers}
+        self.method.writer.prepare(lm, resources, self.layers)
         self.pilots = resources.facts
 
     def begin(self, lm: LanguageModel) -> Memory:
-        """Memory of a run at its start: the search's step where the settings give none, and NAS's anchor."""
-        memory: Memory = {}
+        """Memory of a run at its start: the writer's, the search's step where the settings give none, NAS's anchor."""
+        memory = self.method.writer.begin()
         if self.settings.learning_rate is None:
             memory[RATES] = self._rates(lm)
         if self.method.anchor:
@@ -129,7 +177,7 @@ class LocateThenEdit:
         skipped: list[str | None] = [None] * len(facts)
         if self.method.anchor:
             wanted, skipped = self.method.anchor.adjust(lm, self.top[0], memory[ANCHOR], facts, targets)
-        changes: dict[int, Change] = {}
+        changes: dict[int, AnyChange] = {}
         key_norms: list[float] = []  # at the lowest layer, as are the residuals' norms
         residual_norms: list[float] = []
         for index, layer in enumerate(self.layers):
@@ -138,7 +186,7 @@ class LocateThenEdit:
             key_norms = key_norms or located.keys.norm(dim=0).tolist()
             residual_norms = residual_norms or residual.norm(dim=1).tolist()
             with naming(layer, facts):
-                change = self.method.closed_form(located, self.preserved[layer])
+                change = self.filter(layer, self.method.writer.change(located, memory))
             write(lm, layer, change, facts)
             changes[layer] = change
             if self.method.remember == "before_edit":
@@ -158,7 +206,7 @@ class LocateThenEdit:
             )
             for i, fact in enumerate(facts)
         ]
-        return Trace(records, changes)
+        return Trace(records, factored(changes))
 
     def _locate(
         self, lm: LanguageModel, memory: Memory, facts: list[Fact], share: Share
@@ -177,7 +225,15 @@ class LocateThenEdit:
             left = share.layers_left
             part = residual / (left if self.method.spread == "linear" else math.sqrt(left))
         keys = mean_over_contexts(seen[place], grouped)  # [n, d]
-        return Located(keys.T, seen[place][:, 0].T, part.T, memory.get(past_keys(share.layer))), residual
+        located = Located(
+            layer=share.layer,
+            matrix=lm.anatomy.down_projections[share.layer].matrix,
+            keys=keys.T,
+            bare_keys=seen[place][:, 0].T,
+            residual=part.T,
+            past_keys=memory.get(past_keys(share.layer)),
+        )
+        return located, residual
 
     def _part_before_norm(
         self, lm: LanguageModel, facts: list[Fact], share: Share, norm: PostNorm, top_norm: PostNorm
@@ -207,6 +263,12 @@ class LocateThenEdit:
         places = [(layer, "mlp_key") for layer in self.layers]
         for (layer, _), keys in at_subject(lm, facts, self.templates, places).items():
             _append(memory, layer, mean_over_contexts(keys, self.method.contexts == "grouped").T)
+
+
+def factored(changes: dict[int, AnyChange]) -> dict[int, Change] | None:
+    """Changes by layer, for a trace; None where one of them has no factors."""
+    known = {layer: change for layer, change in changes.items() if isinstance(change, Change)}
+    return known if len(known) == len(changes) else None
 
 
 def past_keys(layer: int) -> str:
