@@ -292,11 +292,14 @@ def _terms(
             stack.enter_context(changing(lm.anatomy, place, adder(number)))
         hidden = frozen.hidden(lm)  # [rows, tokens, width]; column 0 is the subject's last token
     columns = rows.scored_position - rows.subject_last[rows.scored_row]  # [scored]
-    predicted = log_softmax(lm.logits(hidden[rows.scored_row, columns]).float(), dim=-1)  # [scored, vocabulary]
+    # One call of the head: a large vocabulary's matrix takes longer to read than to multiply with.
+    asked = torch.cat([hidden[rows.scored_row, columns], hidden[rows.kl_prompt, 0]])  # [scored + active, width]
+    log_probabilities = log_softmax(lm.logits(asked).float(), dim=-1)
+    predicted = log_probabilities[: len(columns)]  # [scored, vocabulary]
+    now = log_probabilities[len(columns) :]  # log p_δ, [active, vocabulary]
     scored = predicted.gather(1, rows.scored_token[:, None]).squeeze(1) * rows.scored_weight
     fact_of = rows.fact[rows.scored_row]  # [scored]
     likelihood = torch.zeros_like(unedited.norms[:, 0]).index_add(0, fact_of, scored)  # [active]
-    now = log_softmax(lm.logits(hidden[rows.kl_prompt, 0]).float(), dim=-1)  # log p_δ, [active, vocabulary]
 
     wins = None
     if search.counts_wins:  # costs an argmax over the vocabulary
