@@ -43,3 +43,41 @@ def test_products_are_rounded_and_weights_are_not(architecture):
     assert rough.anatomy.head.weight.dtype == torch.float32
     scores = [score_facts(lm, small_models.facts()) for lm in (exact, rough)]
     assert (scores[0]["em"] - scores[1]["em"]).abs().max() < 0.01
+
+
+@pytest.mark.parametrize("architecture", small_models.ARCHITECTURES)
+def test_matrices_rounded_once_give_the_bits_of_rounding_them_in_every_pass(architecture):
+    lm = replace(small_models.language_model_of(architecture), precision=torch.bfloat16)
+    ids, mask = lm.pad([(1, 2, 3, 4), (5, 6)])
+
+    def by_autocasting():
+        with torch.autocast("cpu", torch.bfloat16):
+            return lm.model(input_ids=ids, attention_mask=mask).logits
+
+    def by_copies():
+        return lm.logits(lm.hidden(ids, mask))
+
+    assert torch.equal(by_copies(), by_autocasting())
+    unedited = by_copies()
+    lm.anatomy.down_projections[1].matrix.mul_(1.5)  # in place, as editors change it
+    assert torch.equal(by_copies(), by_autocasting())
+    assert not torch.equal(by_copies(), unedited)
+
+
+def test_a_matrix_in_training_is_not_replaced_by_its_copy():
+    lm = replace(small_models.language_model_of("gpt2"), precision=torch.bfloat16)
+    ids, mask = lm.pad([(1, 2, 3, 4)])
+    lm.hidden(ids, mask)
+    weight = lm.anatomy.down_projections[1].weight.requires_grad_(True)
+    with torch.enable_grad():
+        lm.hidden(ids, mask)[..., 0].sum().backward()
+    assert weight.grad is not None and weight.grad.abs().sum() > 0
+
+
+def test_the_matrices_are_back_after_a_pass_that_fails():
+    lm = replace(small_models.language_model_of("gpt2"), precision=torch.bfloat16)
+    own = {name: parameter.data_ptr() for name, parameter in lm.model.named_parameters()}
+    with pytest.raises(IndexError):
+        lm.hidden(torch.tensor([[10**6]]), torch.tensor([[1]]))
+    assert {name: parameter.data_ptr() for name, parameter in lm.model.named_parameters()} == own
+    assert all(parameter.dtype == torch.float32 for parameter in lm.model.parameters())

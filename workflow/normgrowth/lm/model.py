@@ -1,5 +1,7 @@
 """Language models with their tokenizer and anatomy, for editing and measuring."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,6 +14,7 @@ from normgrowth.errors import ModelError
 from normgrowth.lm.anatomy import Anatomy, anatomy_of
 from normgrowth.lm.context_length import context_length
 from normgrowth.lm.post_norms import PostNorm, looking_behind_mlps, post_norms_of
+from normgrowth.lm.rounded import RoundedMatrices
 from normgrowth.lm.tokens import pad, pad_id
 
 
@@ -74,7 +77,7 @@ class LanguageModel:
             self.require_room(mask.shape[1])
         places = {} if positions is None else {"position_ids": positions}
         trunk = self.anatomy.trunk
-        with self._products():
+        with self._products(self._rounded_trunk):
             hidden = trunk(
                 input_ids=ids, attention_mask=mask, past_key_values=past, use_cache=past is not None, **places
             ).last_hidden_state
@@ -82,13 +85,26 @@ class LanguageModel:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits [..., vocabulary] of final-norm outputs [..., hidden]."""
-        with self._products():
+        with self._products(self._rounded_head):
             logits = self.anatomy.head(hidden).to(self.device)
         cap = getattr(self.model.config, "final_logit_softcapping", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
-    def _products(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
+    @cached_property
+    def _rounded_trunk(self) -> RoundedMatrices:
+        return RoundedMatrices(self.anatomy.trunk, self.precision)
+
+    @cached_property
+    def _rounded_head(self) -> RoundedMatrices:
+        return RoundedMatrices(self.anatomy.head, self.precision)
+
+    @contextmanager
+    def _products(self, matrices: RoundedMatrices) -> Iterator[None]:
+        if self.precision == torch.float32:
+            yield
+            return
+        with torch.autocast(self.device.type, self.precision), matrices.in_place():
+            yield
 
 
 def language_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LanguageModel:
