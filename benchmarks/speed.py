@@ -1,10 +1,12 @@
 """How fast the editors, the statistics and the scores are, as Markdown.
 
     python benchmarks/speed.py [--assets FOLDER] [--threads N]
+    python benchmarks/speed.py --model FOLDER
     python benchmarks/speed.py --shape llama-3-8b --device cuda [--precision bfloat16]
 
 The first form times everything beside a plain implementation, on the model `cf-gpt2-7m` of a folder of assets or on a
-random one of its shape; the second projects a run of 10,000 edits on a GPU.
+random one of its shape; the second times searches in two precisions on the model of a folder; the third projects a run
+of 10,000 edits on a GPU.
 """
 
 import argparse
@@ -16,8 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.editors import every_editor
 from benchmarks.growth import growth
 from benchmarks.large import projected
+from benchmarks.precisions import precisions
 from benchmarks.ratios import MEMIT, ratios, telemetry_share
-from benchmarks.subjects import SHAPES, Subject, given, random_model
+from benchmarks.subjects import SHAPES, Subject, given, of_folder, random_model
 from benchmarks.timing import ceiling, machine, peak_memory, seconds
 from normgrowth.editors.locate.search import Search, search_targets
 from normgrowth.editors.locate.search_rows import prompts_of
@@ -28,6 +31,7 @@ def main() -> None:
     """Parse, time, print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--assets", type=Path, help="folder that holds models/cf-gpt2-7m and data/text")
+    parser.add_argument("--model", type=Path, help="folder of a model whose searches are timed in two precisions")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--shape", choices=sorted(SHAPES), help="project 10,000 edits of a model of this shape")
     parser.add_argument("--device", default="cpu")
@@ -37,6 +41,9 @@ def main() -> None:
     print(f"{machine(arguments.device)}\n", flush=True)
     if arguments.shape:
         print(projected(arguments.shape, arguments.device, arguments.precision))
+        return
+    if arguments.model:
+        print(precisions(of_folder(arguments.model)))
         return
     subject = given(arguments.assets) if arguments.assets else random_model("gpt2-7m")
     for part in (ratios, telemetry_share, every_editor, growth, throughput):

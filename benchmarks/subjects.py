@@ -1,6 +1,8 @@
 """What is timed: a model with facts and text, given or random, and what editors need of it before their first edit."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +11,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from normgrowth.editors.base import Resources
 from normgrowth.editors.moments import gather_second_moments, null_space
-from normgrowth.facts.records import Fact, read_facts
+from normgrowth.facts.almanac.records import almanac_records
+from normgrowth.facts.records import Fact, facts_of, read_facts
 from normgrowth.lm.model import LanguageModel, language_model
+from normgrowth.sources.loading import load_model
 from normgrowth.sources.text import documents, windows
 from normgrowth.sources.toy.small_model import train_tokenizer
 from normgrowth.sources.toy.toy_settings import TrainingSettings, WorldSettings
@@ -70,19 +74,33 @@ def given(assets: Path, count: int = 512) -> Subject:
     return _subject("cf-gpt2-7m", model, tokenizer, read_facts(folder / "records.json"), text, count)
 
 
+def of_folder(folder: Path) -> Subject:
+    """The model of a folder, with the package's own facts of the real world and a synthetic world's text."""
+    lm = load_model(folder)
+    with _world(WINDOW) as (_, text):
+        facts = facts_of(almanac_records(0, 64), "almanac")
+        return _subject(folder.name, lm.model, lm.tokenizer, facts, text, 1)
+
+
 def random_model(shape: str, device: str = "cpu", count: int = 512, **sizes) -> Subject:
     """Random weights in a shape of `SHAPES`, some of its sizes changed; the facts and text are a synthetic world's."""
     kind, values = SHAPES[shape]
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / name for name in ("facts.json", "text.txt", "heldout.txt", "corpus.jsonl")]
-        write_world(WorldSettings(subjects=200, text_characters=max(400_000, 8 * WINDOW * count)), WorldFiles(*paths))
-        text = "\n\n".join(documents(paths[1]))
-        tokenizer = train_tokenizer(TrainingSettings(vocabulary=1200), [text])
+    with _world(8 * WINDOW * count) as (facts, text):
+        tokenizer = train_tokenizer(TrainingSettings(vocabulary=1200), ["\n\n".join(documents(text))])
         config = AutoConfig.for_model(kind, **{**values, "vocab_size": VOCABULARY[shape], **NO_TOKENS, **sizes})
         torch.manual_seed(0)
         with torch.device(device):
             model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-        return _subject(shape, model, tokenizer, read_facts(paths[0]), paths[1], count)
+        return _subject(shape, model, tokenizer, read_facts(facts), text, count)
+
+
+@contextmanager
+def _world(characters: int) -> Iterator[tuple[Path, Path]]:
+    """Files of a synthetic world: its facts, and its text of at least so many characters."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / name for name in ("facts.json", "text.txt", "heldout.txt", "corpus.jsonl")]
+        write_world(WorldSettings(subjects=200, text_characters=max(400_000, characters)), WorldFiles(*paths))
+        yield paths[0], paths[1]
 
 
 def _subject(name, model, tokenizer: PreTrainedTokenizerFast, facts: list[Fact], text: Path, count: int) -> Subject:

@@ -11,6 +11,7 @@ from benchmarks.checks import share_of_checks
 from benchmarks.editors import WRITERS, every_editor
 from benchmarks.growth import growth
 from benchmarks.large import projected
+from benchmarks.precisions import precisions
 from benchmarks.ratios import ratios, telemetry_share
 from benchmarks.subjects import random_model
 
@@ -37,6 +38,12 @@ def test_every_editor_is_timed():
     table = every_editor(random_model("gpt2-7m", count=32, **SMALL), ["encore", "ft", "mend", "rome"])
     assert table.count("| 1 | ") == 4 and table.count("| 100 | ") == 3
     assert {"ft", "memit", "pmet"} < set(WRITERS)
+
+
+@pytest.mark.slow
+def test_searches_are_timed_in_two_precisions():
+    table = precisions(random_model("gpt2-7m", count=32, **SMALL), repeats=1)
+    assert table.count("\n") == 4 and table.count("%") == 2
 
 
 @pytest.mark.slow
