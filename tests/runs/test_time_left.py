@@ -42,6 +42,8 @@ def test_the_command_says_it_for_the_whole_study(tmp_path, monkeypatch, capsys):
     assert main(given) == 0
     assert "demo: 0 of 100 edits, 0 of 11 measurements, time left not known yet" in capsys.readouterr().out
     leave_segment(tmp_path, "ft", 1)  # 10 edits in 5 seconds
+    assert main(given) == 0
+    assert "edits about 0:22 at 2 jobs at once; no measurement has been timed yet" in capsys.readouterr().out
     leave_measurement(tmp_path, "unedited", 0, 1.0)
     leave_measurement(tmp_path, "ft", 10, 3.0)
     assert main(given) == 0

@@ -82,9 +82,12 @@ def line_of_study(study: str, edited: Sequence[Work], measured: Sequence[Work], 
     if not any(left):
         return done
     editing, measuring = seconds_left(edited), seconds_left(measured)
-    if editing is None or measuring is None:
+    at_once = f"at {jobs} job{'s' * (jobs > 1)} at once"
+    if editing is None:
         return f"{done}, time left not known yet"
-    return f"{done}, about {clock((editing + measuring) / jobs)} left at {jobs} job{'s' * (jobs > 1)} at once"
+    if measuring is None:
+        return f"{done}, edits about {clock(editing / jobs)} {at_once}; no measurement has been timed yet"
+    return f"{done}, about {clock((editing + measuring) / jobs)} left {at_once}"
 
 
 def _seconds(benchmark: Path) -> float | None:
