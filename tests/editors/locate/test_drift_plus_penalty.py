@@ -8,9 +8,7 @@ from pydantic import ValidationError
 
 from normgrowth.editors.locate.closed_forms import second_moment_and_ridge
 from normgrowth.editors.locate.drift_plus_penalty import DriftPlusPenalty
-from normgrowth.editors.locate.solving import UnsolvableError
 from normgrowth.editors.registry import declaration
-from normgrowth.errors import EditError
 from tests.support import small_models
 from tests.support.batches import LAYER, Batches, close
 from tests.support.every_editor import settings_of
@@ -131,14 +129,19 @@ def test_values_just_after_an_edit_are_remembered():
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-7])
-def test_a_first_batch_that_changes_nothing_on_text_is_refused(noise):
+def test_the_budget_is_not_that_of_a_first_batch_that_the_model_knew(noise):
     batches = Batches()
-    residual = noise * batches.unedited @ batches.keys[0]
+    w0 = batches.unedited
     writer = batches.prepared(writer_of())
-    with pytest.raises(
-        UnsolvableError, match=r"changes no output on text, .* begin with facts that the model does not"
-    ):
-        writer.change(batches.located(batches.unedited, 0, residual), {})
+    memory = writer.begin()
+    known = batches.located(w0, 0, residual=noise * w0 @ batches.keys[0])
+    matrix = w0 + writer.change(known, memory).step.double()
+    assert set(memory) == {VALUES}
+    assert torch.allclose(memory[VALUES], w0 @ batches.keys[0], rtol=1e-5)
+    matrix = matrix + writer.change(batches.located(matrix, 1), memory).step.double()
+    assert memory[PRESSURE].item() == 1.0
+    error = torch.trace((matrix - w0) @ batches.c @ (matrix - w0).T).item()
+    assert memory[f"first_error.{LAYER}"].item() == pytest.approx(error, rel=1e-9)
 
 
 def make(lm, **changed):
@@ -175,11 +178,11 @@ def test_a_small_budget_keeps_the_error_below_a_large_ones():
     assert errors[0] < 0.5 * errors[1]
 
 
-def test_a_first_batch_without_effect_names_layer_and_facts():
+def test_facts_that_the_model_knows_are_no_error():
     lm = small_models.language_model_of("gpt2")
     editor, memory, _ = make(lm, steps=1)  # no gradient step: the target is the present value
-    with pytest.raises(EditError, match=r"the update of layer 0 for case 10, 11 changes no output on text"):
-        editor.edit(lm, memory, small_models.facts()[:2])
+    editor.edit(lm, memory, small_models.facts()[:2])
+    assert "first_error.0" not in memory and torch.isfinite(lm.anatomy.down_projections[0].matrix).all()
 
 
 @pytest.mark.parametrize("wrong", [{"alpha": 0.0}, {"preservation_weight": 0.0}])

@@ -1,5 +1,7 @@
 """RECT and PRUNE: what they keep of a step, and what aligned steps add up to, against float64 solves."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -169,15 +171,21 @@ def test_prune_holds_steps_against_the_matrix_that_is_named():
     assert not close(steps["unedited"], step, 0.05)
 
 
-def weights_after(kind, facts, **changed):
-    """The edited matrices after batches of two, from a fresh model."""
+@cache
+def drift(kind, **changed):
+    """What two batches of two facts change of the edited matrices."""
     lm = small_models.language_model_of("llama")
     editor = declaration(kind).build(declaration(kind).Settings(**settings_of(kind).model_dump() | changed))
     editor.prepare(lm, small_models.resources(lm))
     memory = editor.begin(lm)
-    for start in range(0, len(facts), 2):
-        editor.edit(lm, memory, facts[start : start + 2])
-    return torch.cat([lm.anatomy.down_projections[layer].matrix for layer in editor.layers])
+
+    def matrices():
+        return torch.cat([lm.anatomy.down_projections[layer].matrix for layer in editor.layers])
+
+    unedited = matrices()
+    for start in (0, 2):
+        editor.edit(lm, memory, small_models.facts()[start : start + 2])
+    return matrices() - unedited
 
 
 @pytest.mark.parametrize(
@@ -186,12 +194,9 @@ def weights_after(kind, facts, **changed):
 )
 def test_editors_that_cut_nothing_are_memit_naive_without_history_and_aligned_with_it(kind, changed):
     """Steps of small models stay below PRUNE's threshold."""
-    remember = "before_edit" if kind.endswith("aligned") else "nothing"
-    facts = small_models.facts()[:4]
-    unedited = weights_after("memit", [])
-    expected = weights_after("memit", facts, remember=remember) - unedited
-    other = weights_after("memit", facts, remember="nothing" if remember == "before_edit" else "before_edit") - unedited
-    found = weights_after(kind, facts, **changed) - unedited
+    without, with_history = (drift("memit", remember=remember) for remember in ("nothing", "before_edit"))
+    expected, other = (with_history, without) if kind.endswith("aligned") else (without, with_history)
+    found = drift(kind, **changed)
     assert close(found, expected, 1e-3)
     assert (found - expected).norm() < 0.1 * (found - other).norm()
 

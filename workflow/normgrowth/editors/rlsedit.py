@@ -1,13 +1,7 @@
 """RLSEdit: recursive least squares that penalise the distance from the unedited matrix (arXiv 2601.15686).
 
-Its target after t batches is the W that minimises tr((W - W_0) A_0 (W - W_0)ᵀ) + Σ_{s≤t} ||W K_s - V_s||², with
-A_0 = λ C + ridge I and V_s = W_{s-1} K_s + R_s. Setting the gradient to zero at t and at t - 1, and subtracting, gives
-
-    W_t - W_{t-1} = R_t K_tᵀ (A_0 + Σ_{s≤t} K_s K_sᵀ)⁻¹,
-
-a step of MEMIT with history and norm_weight = ridge: with all earlier keys in the system, a penalty on each update is a
-penalty on their sum. So RLSEdit is ENCORE's closed form without ENCORE's early stop, and is built so. The published
-code has a ridge of 0, which leaves MEMIT with history.
+With all earlier keys in its system, such a penalty is the same as one on each update. So this is ENCORE's closed form
+without its early stop, and is built so. The published code has no such penalty, which leaves MEMIT with history.
 """
 
 from typing import TYPE_CHECKING
@@ -33,7 +27,18 @@ class Settings(PreservingSettings):
 
 
 def build(settings: Settings) -> "Editor":
-    """The editor with these settings."""
+    """The editor with these settings, by MEMIT with history and λ_n = ridge.
+
+    Recursive least squares end, after t batches, at the W_t that minimises
+
+        tr((W - W_0) A_0 (W - W_0)ᵀ) + Σ_{s≤t} ||W K_s - V_s||²    with A_0 = λ C + ridge I, V_s = W_{s-1} K_s + R_s.
+
+    The gradient is zero at W_t, and at W_{t-1} without the last term. The difference of the two equations is
+
+        (W_t - W_{t-1}) (A_0 + Σ_{s≤t} K_s K_sᵀ) = R_t K_tᵀ,
+
+    MEMIT's step with earlier keys protected and λ_n = ridge (arXiv 2502.01636).
+    """
     # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.locate.closed_forms import second_moment_and_ridge
     from normgrowth.editors.locate.method import ClosedFormWriter, LocateThenEdit, with_slack

@@ -2,7 +2,7 @@
 
 The preservation error of a matrix is D(W) = tr((W - W_0) C (W - W_0)ᵀ), the mean squared change of its outputs on text;
 biases, which no edit touches, are left out. A virtual queue Z grows by what D exceeds its budget α D_base, where D_base
-is D after the run's first batch:
+is D after the run's first batch, or the first that does more to text than rounding:
 
     Δ = [R Kᵀ + aZ λ (W_0 - W) C + (V_p - W K_p) K_pᵀ] (K Kᵀ + aZ λ C + K_p K_pᵀ)⁻¹,
     Z ← max(Z + a (D(W + Δ) - α D_base), sqrt(α D_base)),    a = 1 / sqrt(α D_base),
@@ -20,11 +20,10 @@ import torch
 from normgrowth.editors.base import DenseChange, Memory, Resources
 from normgrowth.editors.locate.closed_forms import SecondMomentCost
 from normgrowth.editors.locate.method import Located
-from normgrowth.editors.locate.solving import UnsolvableError
 from normgrowth.lm.model import LanguageModel
 
 ROUNDING = 1e-10
-"""Share of the outputs' mean square on text below which a first batch has changed nothing but rounding."""
+"""Share of the outputs' mean square on text up to which an error is no more than rounding."""
 
 
 def pressure(layer: int) -> str:
@@ -67,7 +66,7 @@ class DriftPlusPenalty:
         """Δ; updates queue, first error and past values in the memory.
 
         Raises:
-            UnsolvableError: when the system is not positive definite, or the first batch changes nothing.
+            UnsolvableError: when the system is not positive definite.
         """
         layer, preserved = located.layer, self.preserved[located.layer]
         keys = located.keys.double()
@@ -94,10 +93,7 @@ class DriftPlusPenalty:
         """Take the preservation error after a batch into the queue; `outputs` is the mean square output on text."""
         if first_error(layer) not in memory:
             if error <= ROUNDING * outputs:
-                raise UnsolvableError(
-                    "changes no output on text, and LyapLock's budget is a multiple of what its first batch changes "
-                    "there: begin with facts that the model does not know yet"
-                )
+                return  # The model knew these facts: a budget of their size would let nothing be written later.
             memory[first_error(layer)] = error
             memory[pressure(layer)] = torch.ones_like(error)
         grown = memory[pressure(layer)] + error / (self.alpha * memory[first_error(layer)]) - 1.0
