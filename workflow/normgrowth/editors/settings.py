@@ -133,7 +133,7 @@ class SpreadSettings(SearchSettings):
         return tuple(range(max(0, last - 4), last + 1))
 
 
-class LeastSquaresSettings(SpreadSettings):
+class PreservingSettings(SpreadSettings):
     """Settings of least squares that protect the second moment of keys."""
 
     preservation_weight: float | None = Field(
@@ -141,15 +141,37 @@ class LeastSquaresSettings(SpreadSettings):
         gt=0,
         description="lambda: weight of the second moment against the new facts; the keys' width when left out",
     )
-    norm_weight: float | None = Field(
-        0.0, ge=0, description="lambda_n: weight of the update's squared norm (ENCORE's constraint)"
-    )
-    remember: Remember = Field("nothing", description="Keys of earlier edits that are protected too")
 
     @property
     def needs(self) -> frozenset[str]:
         """The second moments that are protected."""
         return frozenset({SECOND_MOMENTS})
+
+
+class LeastSquaresSettings(PreservingSettings):
+    """Settings of least squares that may also restrain the update's norm and protect the keys of earlier edits."""
+
+    norm_weight: float | None = Field(
+        0.0, ge=0, description="lambda_n: weight of the update's squared norm (ENCORE's constraint)"
+    )
+    remember: Remember = Field("nothing", description="Keys of earlier edits that are protected too")
+
+
+class AlignedSettings(LeastSquaresSettings):
+    """Settings of least squares that make up later for what a restraint cut off their steps (arXiv 2605.26670)."""
+
+    remember: Remember = Field(
+        "before_edit", description="Keys of earlier edits that are protected too; always those read before their edit"
+    )
+
+    @model_validator(mode="after")
+    def _remembers_the_keys_of_its_systems(self) -> Self:
+        if self.remember != "before_edit":
+            raise ValueError(
+                f"remember is {self.remember!r}: what was cut off is carried over in terms of the keys that each step "
+                "was computed with, so remember must be 'before_edit'"
+            )
+        return self
 
 
 class HypernetworkSettings(EditorSettings):

@@ -16,7 +16,10 @@ from normgrowth.editors.locate.solving import ROUNDING, UnsolvableError, indepen
 from normgrowth.editors.moments import NullSpace, SecondMoment
 from normgrowth.editors.settings import LeastSquaresSettings
 
-MORE_PRESERVED = "raise preservation_weight or norm_weight, or set remember to nothing"
+MORE_PRESERVED = (
+    "raise the weight of what is preserved (preservation_weight, norm_weight or ridge_to_unedited), or set remember to "
+    "nothing where the editor allows it"
+)
 TOO_LARGE_FOR_SLACK = (
     "raise the weight of what is preserved (preservation_weight or norm_weight), or edit fewer facts at a time"
 )
@@ -58,6 +61,10 @@ class SecondMomentCost:
         past = past.double()
         protected_past = self.moment.solve(past, self.ridge / self.weight) / self.weight  # [d, m]
         return _woodbury(protected, protected_past, past, keys)
+
+    def times(self, steps: torch.Tensor, past: torch.Tensor) -> torch.Tensor:
+        """Δ (B + K_p K_pᵀ) [o, d] in float64, for steps Δ [o, d] and past keys K_p [d, m], all in float64."""
+        return self.weight * (steps @ self.moment.cost) + self.ridge * steps + (steps @ past) @ past.T
 
     def _solve_directly(self, keys: torch.Tensor, past: torch.Tensor) -> torch.Tensor:
         # With more past keys than dimensions, Woodbury's system [m, m] is the larger one.
@@ -129,20 +136,25 @@ def of_one_key(use_second_moment: bool) -> Callable[[Resources, int], Preservati
     return preserve
 
 
-def weighted_second_moment(settings: LeastSquaresSettings) -> Callable[[Resources, int], Preservation]:
-    """Preservation with B = lambda * C + lambda_n * I of a layer; weights fit the model where settings give none.
+def weighted_second_moment(settings: LeastSquaresSettings) -> Callable[[Resources, int], SecondMomentCost]:
+    """Preservation with B = lambda * C + lambda_n * I of a layer, by an editor's settings."""
+    return second_moment_and_ridge(settings.preservation_weight, settings.norm_weight)
 
-    lambda counts tokens of text: for a typical key, kᵀ C⁻¹ k is about the width d whatever the scale of C, so
-    lambda = d weighs text and one new fact equally. Published values are 0.9 d to 3.1 d.
+
+def second_moment_and_ridge(
+    weight: float | None, ridge: float | None = 0.0
+) -> Callable[[Resources, int], SecondMomentCost]:
+    """Preservation with B = weight * C + ridge * I of a layer; a weight or ridge that is None fits the model.
+
+    The weight counts tokens of text: for a typical key, kᵀ C⁻¹ k is about the width d whatever the scale of C, so
+    weight = d weighs text and one new fact equally. Published values are 0.9 d to 3.1 d.
     """
 
-    def preserve(resources: Resources, layer: int) -> Preservation:
+    def preserve(resources: Resources, layer: int) -> SecondMomentCost:
         moment = resources.second_moments[layer]
-        weight = settings.preservation_weight or float(len(moment.moment))
-        ridge = settings.norm_weight
-        if ridge is None:
-            ridge = RELATIVE_NORM_WEIGHT * weight * moment.mean_square
-        return SecondMomentCost(moment, weight, ridge)
+        of_text = weight or float(len(moment.moment))
+        of_norm = RELATIVE_NORM_WEIGHT * of_text * moment.mean_square if ridge is None else ridge
+        return SecondMomentCost(moment, of_text, of_norm)
 
     return preserve
 
