@@ -43,7 +43,7 @@ _MODULES = {
     "results": ("Results", "read_results"),
     "toy": ("SmallWorld", "small_world"),
 }
-"""Names by the module of `api` that holds them; none is a room's, since a room that is imported is an attribute here."""
+"""Names by the module of `api` that holds them. None may be a room's: an imported room is an attribute here."""
 
 
 def __getattr__(name: str) -> object:

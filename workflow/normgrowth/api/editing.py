@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from normgrowth.api.facts import Facts, given_facts
+from normgrowth.api.facts import Facts, given_facts, silently
 from normgrowth.api.models import name_of, require_loaded
 from normgrowth.editors.base import Editor, Memory
 from normgrowth.editors.registry import EDITORS, declaration
@@ -100,6 +100,7 @@ def edit(
     *,
     text: str | Path | None = None,
     moment_tokens: int | None = None,
+    pool: Facts | None = None,
     seed: int | None = None,
     after: Edited | None = None,
     **settings: Any,
@@ -118,6 +119,8 @@ def edit(
         text: UTF-8 file for second moments, documents separated by blank lines; where it is left out or too short for
             the model's width, the model writes the rest itself.
         moment_tokens: of the text that are read; a study's default where it is left out.
+        pool: facts that an editor looks at before its first edit (the step of target searches, NAS's anchor): in a
+            study all that could be edited, `facts` where it is left out.
         seed: of everything random, 0 where it is left out.
         after: edits of this model to go on from, by the same editor with its memory; the other arguments are theirs.
         settings: of the editor (docs/configuration.md), where they are not the defaults or a published model's preset.
@@ -130,14 +133,25 @@ def edit(
     """
     found = given_facts(facts)
     require_loaded(lm)
-    asked = {"editor": editor, "text": text, "moment_tokens": moment_tokens, "seed": seed, **settings}
+    asked = {"editor": editor, "text": text, "moment_tokens": moment_tokens, "pool": pool, "seed": seed}
+    asked |= settings
     if after is not None:
         given = [name for name, value in asked.items() if value is not None]
         return _write(_gone_on(lm, after, given, found), found)
     kind = DEFAULT if editor is None else editor
     chosen = _chosen(kind, lm, settings)
     require_edits(lm, found)
-    gathered = _gathered(lm, kind, chosen, found, None if text is None else Path(text), moment_tokens, seed or 0)
+    gathered = gather(
+        lm,
+        [chosen],
+        found,
+        found if pool is None else silently(pool),
+        None if text is None else Path(text),
+        _amounts(lm, moment_tokens),
+        seed or 0,
+    )
+    # Draws of the editor itself are those of a run: they differ between models, editors and orders.
+    gathered = replace(gathered, seed=derive(seed or 0, "edit", name_of(lm), kind, 0))
     return _write(_begun(lm, kind, chosen, gathered), found)
 
 
@@ -250,20 +264,9 @@ def _chosen(kind: str, lm: LanguageModel, given: Mapping[str, Any]) -> EditorSet
         raise StudyError(f"{kind}: {error}: give its layers, as in layers=[1, 2]") from error
 
 
-def _gathered(
-    lm: LanguageModel,
-    kind: str,
-    settings: EditorSettings,
-    facts: list[Fact],
-    text: Path | None,
-    moment_tokens: int | None,
-    seed: int,
-) -> Gathered:
-    """What the editor needs, as a study that sets nothing gathers it."""
+def _amounts(lm: LanguageModel, moment_tokens: int | None) -> Amounts:
+    """How much is gathered for an editor: as much as for a study that sets nothing else."""
     defaults = SecondMoments()
     window = min(defaults.window, lm.context or defaults.window)
-    tokens = -(-(moment_tokens or defaults.tokens) // window) * window  # whole windows, as a study reads them
-    amounts = Amounts(Contexts().per_length, tokens, window)
-    gathered = gather(lm, [settings], facts, facts, text, amounts, seed)
-    # Draws of the editor itself are those of a run: they differ between models, editors and orders.
-    return replace(gathered, seed=derive(seed, "edit", name_of(lm), kind, 0))
+    tokens = defaults.tokens if moment_tokens is None else moment_tokens
+    return Amounts(Contexts().per_length, -(-tokens // window) * window, window)  # whole windows, as a study reads

@@ -33,7 +33,7 @@ def given_facts(facts: Facts, stacklevel: int = 3) -> list[Fact]:
     Raises:
         FactError: naming the record and the field at fault.
     """
-    found = _read(facts)
+    found = silently(facts)
     lacking = {name: sum(not getattr(fact, name) for fact in found) for name, _ in SWITCHED_OFF}
     said = [f"{lacking[name]} have no {name} (NaN: {columns})" for name, columns in SWITCHED_OFF if lacking[name]]
     if said:
@@ -41,7 +41,8 @@ def given_facts(facts: Facts, stacklevel: int = 3) -> list[Fact]:
     return found
 
 
-def _read(facts: Facts) -> list[Fact]:
+def silently(facts: Facts) -> list[Fact]:
+    """The facts that a user gives, whatever they lack; raises as `given_facts` does."""
     if isinstance(facts, str | Path):
         return _facts_of(read_records(facts), str(facts))
     if isinstance(facts, dict | Fact):
