@@ -190,7 +190,7 @@ def test_three_fields_make_a_fact_and_what_is_missing_is_said_once(lm):
     with pytest.warns(UserWarning, match="of 3 facts, 3 have no target_true"):
         edited = ng.edit(lm, PLAIN, "ft", **quick("ft", learning_rate=5e-2))
     # Plain teacher forcing, by transformers alone.
-    for fact, right in zip(edited.facts, ng.score(lm, edited.facts)["ea"], strict=True):
+    for fact, right in zip(edited.facts, score_facts(lm, [*edited.facts])["ea"], strict=True):
         prompt, whole = (
             lm.tokenizer(text)["input_ids"] for text in (fact.question, f"{fact.question} {fact.target_new}")
         )

@@ -1,4 +1,4 @@
-"""A small world and a model that knows it: something to edit within a minute, without network or GPU."""
+"""A small world and a model that knows it: something to edit within a minute or so, without network or GPU."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -36,7 +36,7 @@ TRAINING = TrainingSettings(
     paraphrase_bar=0.9,
     margin=0.0,
 )
-"""GPT-2's architecture in miniature: about 360 steps of training, half a minute of one core."""
+"""GPT-2's architecture in miniature: about 360 steps of training, less than a minute of one core."""
 
 
 class SmallWorld(NamedTuple):
