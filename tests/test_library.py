@@ -1,5 +1,6 @@
 """The library: what it does is what the commands do, undoing is exact, and wrong input ends in one line."""
 
+import inspect
 import math
 import pkgutil
 import warnings
@@ -12,6 +13,7 @@ import normgrowth as ng
 from normgrowth import cli
 from normgrowth.api.facts import given_facts
 from normgrowth.commands import edit as edit_command
+from normgrowth.editors.registry import declaration
 from normgrowth.errors import ArtefactError, EditError, FactError, ModelError, StudyError
 from normgrowth.facts.orders import edit_order
 from normgrowth.facts.records import read_facts
@@ -311,6 +313,21 @@ def test_a_fact_beyond_the_context_is_refused_before_any_edit(lm):
 def test_wrong_editors_and_settings_are_named(lm, editor, settings, said):
     with pytest.raises(StudyError, match=said):
         ng.edit(lm, small_models.facts(), editor, **settings)
+
+
+def test_no_setting_of_an_editor_has_the_name_of_an_argument():
+    arguments = set(inspect.signature(ng.edit).parameters) - {"settings"}
+    for kind in SETTINGS:
+        assert not arguments & set(declaration(kind).Settings.model_fields), kind
+
+
+def test_going_on_with_a_fact_that_does_not_fit_leaves_the_model(lm):
+    edited = ng.edit(lm, small_models.facts()[:1], "r_rome", **quick("r_rome"))
+    there = weights(lm)
+    few = [{"subject": "Zé", "prompt": "It rained. " * n + "{} lives in", "target": "Oslo"} for n in range(1, 40)]
+    with pytest.warns(UserWarning), pytest.raises(FactError, match="the model's context holds 64"):
+        ng.edit(lm, few, after=edited)
+    assert same(weights(lm), there)
 
 
 def test_going_on_takes_the_same_model_and_nothing_new(lm):

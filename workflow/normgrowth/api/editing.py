@@ -19,6 +19,7 @@ from normgrowth.facts.records import Fact
 from normgrowth.lm.kept_weights import KeptWeights
 from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.prompt_lengths import require_edits
+from normgrowth.lm.tokens import SLOT
 from normgrowth.measure.gathering import Amounts, Gathered, MomentText, gather
 from normgrowth.progress import Progress
 from normgrowth.runs.edit_loop import EditLoop, Log, calls_of
@@ -73,6 +74,7 @@ class _Work:
     """What going on and undoing take."""
 
     editor: Editor  # prepared on the unedited model
+    templates: list[str]  # contexts that it may put before a prompt
     memory: Memory  # after the edits
     telemetry: NormTelemetry
     unedited: KeptWeights  # before the first edit of all
@@ -174,7 +176,8 @@ def _begun(lm: LanguageModel, kind: str, settings: EditorSettings, gathered: Gat
     telemetry = NormTelemetry(lm, editor.layers)
     unedited = KeptWeights([lm.anatomy.down_projections[layer] for layer in editor.layers])
     norms = pd.DataFrame(telemetry.rows(0))
-    work = _Work(editor, editor.begin(lm), telemetry, unedited, unedited, unedited, calls=0)
+    templates = [SLOT, *(template for templates in gathered.contexts.values() for template in templates)]
+    work = _Work(editor, templates, editor.begin(lm), telemetry, unedited, unedited, unedited, calls=0)
     return Edited(lm, kind, settings, (), norms, pd.DataFrame(), pd.DataFrame(), gathered.text, work)
 
 
@@ -193,7 +196,7 @@ def _gone_on(lm: LanguageModel, after: Edited, given: Sequence[str], facts: list
     if after.lm is not lm:
         raise ModelError("after= holds the edits of another model: give the model that they were made on")
     after._work.require_there(after.editor)
-    require_edits(lm, facts)
+    require_edits(lm, facts, after._work.templates)
     after._work.telemetry.rebase()
     return after
 
@@ -219,9 +222,7 @@ def _write(so_far: Edited, facts: list[Fact]) -> Edited:
         work.after.put_back()
         raise
     edited = [lm.anatomy.down_projections[layer] for layer in work.editor.layers]
-    done = _Work(
-        work.editor, memory, work.telemetry, work.unedited, work.after, KeptWeights(edited), work.calls + calls
-    )
+    done = replace(work, memory=memory, before=work.after, after=KeptWeights(edited), calls=work.calls + calls)
     return replace(so_far, facts=(*so_far.facts, *facts), **_tables(so_far, loop.log), _work=done)
 
 
