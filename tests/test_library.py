@@ -251,6 +251,12 @@ def test_records_of_zsre_are_read(lm):
     with pytest.warns(UserWarning, match="^of 1 facts, 1 have no neighbours"):
         scores = ng.score(lm, [record])
     assert scores[["es", "ps"]].notna().all(axis=None)
+    with pytest.warns(UserWarning) as said:
+        ng.score(lm, [record, {**record, "alt": "oslo"}])
+    assert str(said[0].message) == (
+        "facts: records of zsRE are left out (1: the alternative is among the true answers)"
+    )
+    assert {warning.filename for warning in said} == {__file__}
 
 
 FACT = {"subject": "Zé", "prompt": "{} lives in", "target": "Oslo"}

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from normgrowth.api.facts import Facts, given_facts, silently
+from normgrowth.api.facts import Facts, given_facts, read_given
 from normgrowth.api.models import name_of, require_loaded
 from normgrowth.editors.base import Editor, Memory
 from normgrowth.editors.registry import EDITORS, declaration
@@ -147,7 +147,7 @@ def edit(
         lm,
         [chosen],
         found,
-        found if pool is None else silently(pool),
+        found if pool is None else read_given(pool),
         None if text is None else Path(text),
         _amounts(lm, moment_tokens),
         seed or 0,

@@ -33,7 +33,7 @@ def given_facts(facts: Facts, stacklevel: int = 3) -> list[Fact]:
     Raises:
         FactError: naming the record and the field at fault.
     """
-    found = silently(facts)
+    found = read_given(facts)
     lacking = {name: sum(not getattr(fact, name) for fact in found) for name, _ in SWITCHED_OFF}
     said = [f"{lacking[name]} have no {name} (NaN: {columns})" for name, columns in SWITCHED_OFF if lacking[name]]
     if said:
@@ -41,7 +41,7 @@ def given_facts(facts: Facts, stacklevel: int = 3) -> list[Fact]:
     return found
 
 
-def silently(facts: Facts) -> list[Fact]:
+def read_given(facts: Facts) -> list[Fact]:
     """The facts that a user gives, whatever they lack; raises as `given_facts` does."""
     if isinstance(facts, str | Path):
         return _facts_of(read_records(facts), str(facts))
@@ -62,7 +62,10 @@ def _facts_of(records: list[Any], where: str) -> list[Fact]:
     """The facts of records in the schema of the first."""
     keys = records[0].keys() if isinstance(records[0], dict) else set()
     if keys >= ZSRE_FIELDS:
-        records = from_zsre(records, where).records
+        records, left_out = from_zsre(records, where)
+        if left_out:
+            reasons = "; ".join(f"{count}: {reason}" for reason, count in left_out.items())
+            warnings.warn(f"{where}: records of zsRE are left out ({reasons})", stacklevel=5)
     elif "requested_rewrite" not in keys:
         return plain_facts(records, where)
     check_records(records, where)

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from normgrowth.api.editing import Edited
-from normgrowth.api.facts import Facts, given_facts
+from normgrowth.api.facts import Facts, given_facts, read_given
 from normgrowth.api.models import require_loaded
 from normgrowth.errors import ModelError
 from normgrowth.lm.anatomy import Projection, frobenius
@@ -82,7 +82,7 @@ def compare(
         FactError: when a fact lacks a field or does not fit the model.
     """
     require_loaded(lm)
-    found = [] if facts is None else given_facts(facts)
+    found = [] if facts is None else read_given(facts)
     for fact in found:
         require_prompts(lm, fact, [f"{fact.question} "])
     _require_alike(lm, unedited)

@@ -1,5 +1,4 @@
-"""Calls of an editor one after another, each followed by norms and scores: the loop that segments and the library
-share."""
+"""The loop of segments and of the library: calls of an editor, each followed by norms and scores."""
 
 import math
 import time
