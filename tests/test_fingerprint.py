@@ -81,6 +81,14 @@ def test_a_closure_holds_what_a_command_uses_and_no_more():
     assert "normgrowth.cli" not in edit
 
 
+def test_the_names_of_the_library_are_in_no_fingerprint():
+    empty = f"normgrowth@{fingerprint._with_data(read_code(b'', 'normgrowth'), fingerprint.ROOT / '__init__.py')}"
+    for command in sorted(path.stem for path in (fingerprint.ROOT / "commands").glob("[a-z]*.py")):
+        found = closure(f"normgrowth.commands.{command}")
+        assert empty in found
+        assert not {name for name in modules(found) if name.split(".")[1:2] == ["api"]}
+
+
 def test_registries_are_not_followed_unless_asked_for():
     edit = closure("normgrowth.commands.edit")
     assert not {"normgrowth.editors.registry", "normgrowth.editors.ft", "normgrowth.editors.memit"} & modules(edit)

@@ -48,5 +48,11 @@ def test_help_imports_nothing_heavy():
     assert heavy_after(HELP) == []
 
 
+def test_the_library_imports_nothing_heavy_until_a_name_is_used():
+    assert heavy_after("import normgrowth as ng; ng.__version__, dir(ng)") == []
+    assert "torch" not in heavy_after("import normgrowth as ng; ng.read_results")
+    assert "torch" in heavy_after("import normgrowth as ng; ng.edit")
+
+
 def test_what_is_heavy_would_be_found():
     assert "pandas" in heavy_after("import pandas")

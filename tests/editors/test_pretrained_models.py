@@ -11,9 +11,9 @@ from normgrowth.editors.registry import declaration
 from normgrowth.facts.almanac.records import almanac_records
 from normgrowth.facts.records import facts_of
 from normgrowth.lm.context_templates import sample_contexts
+from normgrowth.measure.gathering import Gathered, gather_moments, layers_with_moments
 from normgrowth.measure.knowledge import says_true_object
 from normgrowth.measure.scores import score_facts, score_single_edits
-from normgrowth.measure.trial_edits import Gathered, gather_moments, layers_with_moments
 from normgrowth.sources.loading import load_model
 from normgrowth.sources.text import windows
 from normgrowth.study.chosen_editors import by_default

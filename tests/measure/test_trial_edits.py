@@ -6,8 +6,9 @@ import torch
 from normgrowth.editors.registry import declaration
 from normgrowth.errors import EditError, ModelError
 from normgrowth.measure import trial_edits
+from normgrowth.measure.gathering import Gathered, gather_moments, layers_with_moments
 from normgrowth.measure.scores import score_single_edits
-from normgrowth.measure.trial_edits import SCORES, Gathered, gather_moments, layers_with_moments, try_editor
+from normgrowth.measure.trial_edits import SCORES, try_editor
 from tests.support import small_models
 from tests.support.every_editor import settings_of
 

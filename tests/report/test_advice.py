@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from normgrowth.measure.causal_trace import average
-from normgrowth.measure.vetting import Knowledge, MomentText
+from normgrowth.measure.gathering import MomentText
+from normgrowth.measure.vetting import Knowledge
 from normgrowth.report.advice import suggestions, verdict
 from tests.support.first_looks import effects, first_look, refused, scores, trial
 

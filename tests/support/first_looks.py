@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from normgrowth.measure.causal_trace import Effects, average
 from normgrowth.measure.depth import NormsByDepth
+from normgrowth.measure.gathering import MomentText
 from normgrowth.measure.trial_edits import Trial
-from normgrowth.measure.vetting import Knowledge, MomentText, Perplexity, Sheet, Vetted
+from normgrowth.measure.vetting import Knowledge, Perplexity, Sheet, Vetted
 
 LAYERS = 12
 

@@ -201,7 +201,13 @@ def _kept() -> dict[str, list[Any]]:
 
 @cache
 def _code_of(module: str, path: Path) -> Code:
-    """Content of a module, from the cache where the file has not changed."""
+    """Content of a module, from the cache where the file has not changed.
+
+    The package itself counts as empty: it holds the version, and the names of the library (`api`), by which no job
+    enters.
+    """
+    if module == PACKAGE:
+        return read_code(b"", module, is_package=True)
     status = path.stat()
     stamp = [status.st_mtime_ns, status.st_size, _READER]
     known = _kept().get(module)

@@ -2,15 +2,11 @@
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from normgrowth.checked import Count
 from normgrowth.jobs.of_edited_model import OfEditedModel
-
-if TYPE_CHECKING:
-    from normgrowth.lm.model import LanguageModel
 
 ASK = "> "
 
@@ -29,6 +25,7 @@ def run(job: Complete) -> None:
         ModelError: when a prompt is longer than the model's context.
     """
     # torch: kept out of --help
+    from normgrowth.lm.completion import completion
     from normgrowth.runs.edited_models import edited
 
     chosen = job.run()
@@ -41,24 +38,11 @@ def run(job: Complete) -> None:
             print(f"One of the edits: {facts[-1].question} -> {facts[-1].target_new}", file=sys.stderr)
         for prompt in job.prompt or _lines():
             with model.undone():
-                before = _followed(lm, prompt, job.tokens)
-            after = _followed(lm, prompt, job.tokens)
+                before = completion(lm, prompt, job.tokens)
+            after = completion(lm, prompt, job.tokens)
             print(prompt)
             for name, text in zip(names, (before, after), strict=True):
-                print(f"  {name:{width}}  {text}", flush=True)
-
-
-def _followed(lm: "LanguageModel", prompt: str, tokens: int) -> str:
-    """Greedy continuation of a prompt, on one line."""
-    # torch: kept out of --help
-    from normgrowth.lm.generate import go_on
-    from normgrowth.lm.tokens import encode
-
-    ids = list(encode(lm.tokenizer, prompt).ids)
-    (added,) = go_on(lm, [ids], tokens)
-    # Decoded together, since spacing depends on both.
-    before, whole = lm.tokenizer.batch_decode([ids, ids + added], skip_special_tokens=True)
-    return " ".join(whole[len(before) :].split())
+                print(f"  {name:{width}}  {' '.join(text.split())}", flush=True)
 
 
 def _lines() -> Iterator[str]:

@@ -58,14 +58,19 @@ def subjects_in(path: Path | str, schema: str, limit: int | None) -> list[str]:
 
 
 def convert_zsre(path: Path | str) -> Imported:
-    """Records of a zsRE file in CounterFact's schema; `case_id` is a record's place in the file.
+    """Records of a zsRE file in CounterFact's schema; raises as `from_zsre` does."""
+    return from_zsre(read_records(path), path)
+
+
+def from_zsre(raws: list[dict], path: Path | str) -> Imported:
+    """Records of zsRE, which come from `path`, in CounterFact's schema; `case_id` is a record's place in the list.
 
     Raises:
         FactError: naming the record and the field at fault, or when no record can be edited.
     """
     records: list[dict] = []
     left_out: Counter[str] = Counter()
-    for index, raw in enumerate(read_records(path)):
+    for index, raw in enumerate(raws):
         question = _checked_question(raw, f"{path}: record {index}")
         template = _template(question)
         if reason := _obstacle(raw):

@@ -39,7 +39,8 @@ class Fact:
     """One counterfactual edit: after it, the model should complete `question` with `target_new`.
 
     Neither the subject nor the targets have blanks at their ends. `normgrowth.facts.orthography.joined` joins a prompt
-    and a target. `neighbours` are prompts about other subjects for which `target_true` holds; `subject_prompts` are
+    and a target. `target_true` is empty where it is not known, which no study allows: see `normgrowth.facts.plain`.
+    `neighbours` are prompts about other subjects for which `target_true` holds; `subject_prompts` are
     about other relations of the subject, whose objects should stay.
 
     In a stream a fact may be edited several times, each edit a `Fact` of its own: see `normgrowth.facts.streams`.

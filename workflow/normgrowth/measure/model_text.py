@@ -77,13 +77,13 @@ def _written(lm: LanguageModel, tokens: int, window: int, seed: int) -> torch.Te
         ModelError: when the model ends its texts at once.
     """
     wanted = max(tokens, 2 * window)
-    said = f"the model writes {wanted:,} tokens of text for second moments; a longer --text would spare this"
-    print(said, file=sys.stderr, flush=True)
+    said = f"the model writes {wanted:,} tokens of text for second moments"
+    print(f"{said}; a longer text (--text, or text=) would spare this", file=sys.stderr, flush=True)
     length = DOCUMENT_TOKENS if lm.context is None else min(DOCUMENT_TOKENS, lm.context)
     try:
         texts = write_documents(lm, wanted, length, TOP_K, seed)
     except ModelError as error:
-        raise ModelError(f"no second moments: {error} (--text)") from error
+        raise ModelError(f"no second moments: {error} (--text, or text=)") from error
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "written.txt"
         file.write_text("\n\n".join(texts) + "\n", encoding="utf-8")

@@ -45,7 +45,8 @@ def score_facts(lm: LanguageModel, facts: list[Fact]) -> pd.DataFrame:
 
     Returns:
         One row per fact: `case_id`, shares `es, ps, ns, rs`, magnitudes `em, pm, nm, rm`, accuracies `ea, pa, na, ra`;
-        a fact without paraphrases, neighbours or prompts about its subject has NaN there.
+        a fact without paraphrases, neighbours or prompts about its subject has NaN there, and one whose true object is
+        not known wherever it would be compared or wanted.
     """
     asked = [
         (number, kind, [encode_with_target(lm.tokenizer, prompt, one) for one in objects])
@@ -73,6 +74,8 @@ def _asked(fact: Fact) -> Iterator[tuple[str, str, list[str]]]:
         ("p", fact.paraphrases, fact.target_new),
         ("n", fact.neighbours, fact.target_true),
     ):
+        if not wanted:
+            continue  # a true object that is not known
         objects = [wanted, *(other for other in fact.objects if other != wanted)]
         yield from ((kind, prompt, objects) for prompt in prompts)
     for prompt, own in fact.subject_prompts:
@@ -84,7 +87,7 @@ def _asked(fact: Fact) -> Iterator[tuple[str, str, list[str]]]:
 class Answer(NamedTuple):
     """The comparison of a prompt's objects."""
 
-    preferred: float  # 1 where the wanted object has the lowest loss, or else 0
+    preferred: float  # 1 where the wanted object has the lowest loss, or else 0; NaN where there is no other
     margin: float  # the wanted object's probability minus that of the most probable other; NaN where one is no number
     right: float  # 1 where each of the wanted object's tokens is the most probable one, or else 0
 
@@ -93,8 +96,8 @@ def _compare(wanted: tuple[float, bool], *others: tuple[float, bool]) -> Answer:
     """The answer to a prompt by the losses of its objects, each with whether all its tokens are the most probable."""
     probability, *rivals = (math.exp(-loss) for loss, _ in (wanted, *others))
     return Answer(
-        preferred=float(all(wanted[0] < loss for loss, _ in others)),
-        margin=probability - (math.nan if any(map(math.isnan, rivals)) else max(rivals)),
+        preferred=float(all(wanted[0] < loss for loss, _ in others)) if others else math.nan,
+        margin=probability - (math.nan if any(map(math.isnan, rivals)) else max(rivals, default=math.nan)),
         right=float(wanted[1]),
     )
 

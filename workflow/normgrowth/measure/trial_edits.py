@@ -3,68 +3,25 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 
-from normgrowth.editors.base import Editor, Memory, Resources, Trace
-from normgrowth.editors.moments import NullSpace, SecondMoment, Sums, gather_second_moments, null_space
+from normgrowth.editors.base import Editor, Memory, Trace
 from normgrowth.editors.registry import declaration
-from normgrowth.editors.settings import NULL_SPACES, SECOND_MOMENTS, EditorSettings
+from normgrowth.editors.settings import EditorSettings
 from normgrowth.errors import NormgrowthError
 from normgrowth.facts.records import Fact, named
 from normgrowth.lm.anatomy import Projection, frobenius
+from normgrowth.lm.kept_weights import KeptWeights
 from normgrowth.lm.model import LanguageModel
+from normgrowth.measure.gathering import Gathered
 from normgrowth.measure.scores import score_single_edits
 from normgrowth.progress import Progress
 
-ROWS_PER_PASS = 32
-"""Windows in one pass that gathers second moments."""
-
 SCORES = ("es", "ps", "ns")
-
-
-@dataclass(frozen=True)
-class Gathered:
-    """What editors need before their first edit."""
-
-    contexts: dict[str, list[str]]
-    moments: dict[int, SecondMoment]
-    facts: tuple[Fact, ...]
-    seed: int
-    _spaces: dict[tuple[int, float | None], NullSpace] = field(default_factory=dict, repr=False)
-
-    def resources(self, settings: EditorSettings) -> Resources:
-        """Resources of an editor with these settings.
-
-        Raises:
-            ModelError: when a null space cannot be found.
-        """
-        threshold = getattr(settings, "null_space_threshold", None)
-        spaces = {}
-        for layer in settings.edited_layers if NULL_SPACES in settings.needs else ():
-            if (layer, threshold) not in self._spaces:
-                self._spaces[layer, threshold] = null_space(self.moments[layer], threshold)
-            spaces[layer] = self._spaces[layer, threshold]
-        return Resources(self.contexts, self.moments, spaces, facts=self.facts, seed=self.seed)
-
-
-def layers_with_moments(chosen: Sequence[EditorSettings]) -> list[int]:
-    """Layers whose second moment some of the editors needs."""
-    needing = [settings for settings in chosen if settings.needs & {SECOND_MOMENTS, NULL_SPACES}]
-    return sorted({layer for settings in needing for layer in settings.edited_layers})
-
-
-def gather_moments(lm: LanguageModel, windows: torch.Tensor, layers: Sequence[int]) -> dict[int, SecondMoment]:
-    """Second moments of the keys at some layers over windows of text [count, tokens]."""
-    with Progress(len(windows), "windows read for second moments") as progress:
-
-        def count(_: Sums) -> None:
-            progress.update(min(ROWS_PER_PASS, len(windows) - progress.done))
-
-        return gather_second_moments(lm, windows.split(ROWS_PER_PASS), layers, keep=count)
 
 
 @dataclass(frozen=True)
@@ -149,17 +106,11 @@ class _Timed:
 @contextmanager
 def _as_before(edited: Sequence[Projection]) -> Iterator[Callable[[], None]]:
     """Put parameters back at the end, and whenever the function that is handed out is called."""
-    kept = [(parameter, parameter.clone()) for projection in edited for parameter in projection.parameters.values()]
-
-    @torch.no_grad()
-    def put_back() -> None:
-        for parameter, before in kept:
-            parameter.copy_(before)
-
+    kept = KeptWeights(edited)
     try:
-        yield put_back
+        yield kept.put_back
     finally:
-        put_back()
+        kept.put_back()
 
 
 def means_of(scores: pd.DataFrame) -> dict[str, float | None]:

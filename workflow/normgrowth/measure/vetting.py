@@ -5,28 +5,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mode
-from typing import NamedTuple
 
-from normgrowth.editors.settings import EditorSettings, SearchSettings
+from normgrowth.editors.settings import EditorSettings
 from normgrowth.facts.orders import subset
 from normgrowth.facts.records import Fact
-from normgrowth.lm.context_templates import sample_contexts
 from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.prompt_lengths import require_edits, require_windows
 from normgrowth.measure.ability import read_text, text_rows
 from normgrowth.measure.causal_trace import NOISE_SAMPLES, AverageEffects, average, effects_on, noise_size
 from normgrowth.measure.depth import NormsByDepth, norms_by_depth
+from normgrowth.measure.gathering import Amounts, MomentText, gather
 from normgrowth.measure.knowledge import says_true_object
-from normgrowth.measure.model_text import Text, text_for_moments, windows_in
+from normgrowth.measure.model_text import windows_in
 from normgrowth.measure.scores import score_facts
-from normgrowth.measure.trial_edits import (
-    Gathered,
-    Trial,
-    gather_moments,
-    layers_with_moments,
-    means_of,
-    try_editor,
-)
+from normgrowth.measure.trial_edits import Trial, means_of, try_editor
 from normgrowth.progress import Progress
 from normgrowth.sources.checkpoint_files import MANIFEST, model_files, tensors_of
 from normgrowth.sources.manifest import quantisation
@@ -87,13 +79,6 @@ class Perplexity:
 
     value: float
     tokens: int
-
-
-class MomentText(NamedTuple):
-    """Tokens that second moments are of: those of the text, and those that the model wrote itself."""
-
-    read: int
-    written: int
 
 
 @dataclass(frozen=True)
@@ -162,7 +147,8 @@ def vet(
     trace = _trace(lm, subset(known, TRACED_FACTS, asked.seed, "trace"), noise, asked.seed)
     norms = norms_by_depth(lm, scored)
     scores, unedited = _scores(lm, scored), _scores(lm, edited)
-    gathered, text = _gather(lm, scored, edited, list(chosen.values()), asked)
+    amounts = Amounts(asked.contexts_per_length, asked.moment_tokens, asked.window)
+    gathered = gather(lm, list(chosen.values()), edited, scored, asked.text, amounts, asked.seed)
     return Vetted(
         model=sheet(folder, lm),
         seed=asked.seed,
@@ -173,7 +159,7 @@ def vet(
         noise_samples=NOISE_SAMPLES,
         norms=norms,
         default_layer=mode(settings.edited_layers[-1] for settings in chosen.values()),
-        moment_text=None if text is None else MomentText(text.read, text.written),
+        moment_text=gathered.text,
         unedited=unedited,
         trials=tuple(try_editor(lm, name, settings, gathered, edited) for name, settings in chosen.items()),
     )
@@ -201,18 +187,3 @@ def _trace(lm: LanguageModel, facts: Sequence[Fact], noise: float, seed: int) ->
 def _scores(lm: LanguageModel, facts: list[Fact]) -> dict[str, float | None]:
     """Mean ES, PS and NS of facts; None for a score that none of them has."""
     return means_of(score_facts(lm, facts))
-
-
-def _gather(
-    lm: LanguageModel, facts: list[Fact], edited: list[Fact], chosen: Sequence[EditorSettings], asked: Asked
-) -> tuple[Gathered, Text | None]:
-    """What these editors need before their first edit, and the text that second moments are of."""
-    contexts: dict[str, list[str]] = {}
-    if any(isinstance(settings, SearchSettings) for settings in chosen):
-        contexts = sample_contexts(lm, asked.seed, asked.contexts_per_length)
-        require_edits(lm, edited, [template for templates in contexts.values() for template in templates])
-    layers = layers_with_moments(chosen)
-    if not layers:
-        return Gathered(contexts, {}, tuple(facts), asked.seed), None
-    text = text_for_moments(lm, asked.text, asked.moment_tokens, asked.window, asked.seed)
-    return Gathered(contexts, gather_moments(lm, text.windows, layers), tuple(facts), asked.seed), text

@@ -6,9 +6,7 @@ segment boundaries: contexts, second moments and targets follow from the weights
 order.
 """
 
-import math
 import resource
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,17 +15,16 @@ from typing import NamedTuple
 import pandas as pd
 import torch
 
-from normgrowth.editors.base import Editor, Memory, Resources, Trace
-from normgrowth.errors import EditError
-from normgrowth.facts.records import Fact, named
+from normgrowth.editors.base import Editor, Memory, Resources
+from normgrowth.facts.records import Fact
 from normgrowth.facts.streams import kind_of
 from normgrowth.io.provenance import provenance
 from normgrowth.io.schemas import segment_schema
 from normgrowth.io.tables import write_table
 from normgrowth.layout import segment_folder
 from normgrowth.lm.model import LanguageModel
-from normgrowth.measure.scores import UNASKED, score_facts
 from normgrowth.progress import Progress
+from normgrowth.runs.edit_loop import Call, EditLoop, Log, calls_of
 from normgrowth.runs.state import SegmentState, restore, save_state
 from normgrowth.runs.status import SegmentProgress
 from normgrowth.runs.telemetry import NormTelemetry
@@ -61,19 +58,6 @@ class Run:
         return frame[first + [column for column in frame.columns if column not in first]]
 
 
-class Call(NamedTuple):
-    """Facts that the editor is given together."""
-
-    number: int  # of the batch, counted along the order from 1
-    first: int  # step of the first fact
-    facts: list[Fact]
-
-    @property
-    def last(self) -> int:
-        """Step of the last fact."""
-        return self.first + len(self.facts) - 1
-
-
 @dataclass(frozen=True)
 class Segment:
     """Consecutive edits of a run, made by one job."""
@@ -92,9 +76,7 @@ class Segment:
 
     def calls(self) -> Iterator[Call]:
         """The calls of the editor that make the edits."""
-        for start in range(0, len(self.facts), self.batch):
-            first = self.first + start
-            yield Call((first - 1) // self.batch + 1, first, self.facts[start : start + self.batch])
+        return calls_of(self.facts, self.batch, self.first, number=(self.first - 1) // self.batch + 1)
 
 
 def run_segment(run: Run, lm: LanguageModel, editor: Editor, resources: Resources, segment: Segment) -> None:
@@ -107,25 +89,18 @@ def run_segment(run: Run, lm: LanguageModel, editor: Editor, resources: Resource
         EditError: naming the edit that failed; nothing of this segment is written then.
         ArtefactError: when an earlier state is missing or of another run, or the disk is full.
     """
-    log = _Log()
+    log = Log()
     with log.load:
         telemetry, memory, log.norms = _start(run, lm, editor, resources, segment)
+    loop = EditLoop(lm, editor, memory, telemetry, log)
     state = SegmentState(editor.layers, memory)
     with SegmentProgress(segment.chain, segment.number) as status:
         with Progress(
             len(segment.facts), f"{run.editor} on {run.model}, order {run.order}, segment {segment.number}"
         ) as bar:
             for call in segment.calls():
-                with log.edit:
-                    trace = _edit(editor, lm, memory, call)
-                state.add(call.last, trace.changes)
-                with log.telemetry:
-                    norms = _finite(telemetry.rows(call.last), call)
-                with log.score:
-                    scores = score_facts(lm, call.facts)
-                log.add(call, trace, norms, scores)
-                worst = max(row["frobenius_ratio"] for row in norms)
-                bar.update(len(call.facts), f"norm x{worst:.3f}")
+                state.add(call.last, loop.make(call).changes)
+                bar.update(len(call.facts), f"norm x{loop.largest_ratio:.3f}")
                 status.update(len(call.facts))
         with log.telemetry:
             telemetry.recount(segment.last)
@@ -136,7 +111,7 @@ def run_segment(run: Run, lm: LanguageModel, editor: Editor, resources: Resource
         tables = log.tables() | ({"stream": noted(segment)} if segment.stream else {})
         for table, rows in tables.items():
             write_table(folder / f"{table}.parquet", run.identify(rows), segment_schema(table), metadata)
-        speed = log.speed(segment, _peak_memory(lm))
+        speed = _speed(log, segment, _peak_memory(lm))
         write_table(folder / "speed.parquet", run.identify(speed), "speed", metadata)
         save_state(segment.chain, segment.number, lm, state, metadata)
 
@@ -154,67 +129,6 @@ def noted(segment: Segment) -> pd.DataFrame:
         }
         for step, edit in enumerate(segment.facts, start=segment.first)
     )
-
-
-class _Timer:
-    """Wall time in seconds of the blocks that run under it: of the last one, and of all."""
-
-    def __init__(self) -> None:
-        self.last = self.total = 0.0
-
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.last = time.perf_counter() - self._began
-        self.total += self.last
-
-
-class _Log:
-    """The rows of a segment's tables, without the identity columns but `step`, and wall times."""
-
-    def __init__(self) -> None:
-        self.norms: list[dict] = []
-        self.edits: list[dict] = []
-        self.timing: list[dict] = []
-        self.scores: list[pd.DataFrame] = []
-        self.load, self.edit, self.telemetry, self.score = _Timer(), _Timer(), _Timer(), _Timer()
-
-    def add(self, call: Call, trace: Trace, norms: list[dict], scores: pd.DataFrame) -> None:
-        """Add rows for one call of the editor, the one timed last."""
-        self.norms += norms
-        seconds = self.edit.last / len(call.facts)
-        for i, record in enumerate(trace.records):
-            efficacy = scores["es"][i]
-            self.edits.append(
-                {"step": call.first + i, "batch": call.number, "immediate_efficacy": efficacy, **vars(record)}
-            )
-            self.timing.append({"step": call.first + i, "case_id": record.case_id, "edit_seconds": seconds})
-        edited_at = range(call.first, call.last + 1)
-        self.scores.append(scores.assign(step=call.last, edited_at=edited_at, moment="immediate"))
-
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """The tables by name, but `speed`."""
-        return {
-            "norms": pd.DataFrame(self.norms),
-            "edits": pd.DataFrame(self.edits),
-            "scores": pd.concat(self.scores).assign(**UNASKED),
-            "timing": pd.DataFrame(self.timing),
-        }
-
-    def speed(self, segment: Segment, peak_memory: float) -> pd.DataFrame:
-        """The row of table `speed`; peak memory in megabytes."""
-        row = {
-            "step": segment.last,
-            "segment": segment.number,
-            "edits": len(segment.facts),
-            "peak_memory_mb": peak_memory,
-            "load_seconds": self.load.total,
-            "edit_seconds": self.edit.total,
-            "telemetry_seconds": self.telemetry.total,
-            "score_seconds": self.score.total,
-        }
-        return pd.DataFrame([row])
 
 
 class _Start(NamedTuple):
@@ -237,26 +151,19 @@ def _start(run: Run, lm: LanguageModel, editor: Editor, resources: Resources, se
     return _Start(telemetry, memory, [])
 
 
-def _edit(editor: Editor, lm: LanguageModel, memory: Memory, call: Call) -> Trace:
-    try:
-        return editor.edit(lm, memory, call.facts)
-    except torch.linalg.LinAlgError as error:
-        raise EditError(f"the edit of {named(call.facts)} (step {call.last}) has no solution: {error}") from error
-
-
-def _finite(norms: list[dict], call: Call) -> list[dict]:
-    """Rows of table `norms`, all of which are finite.
-
-    Raises:
-        EditError: when one is not; the message names the edit and the matrix.
-    """
-    for row in norms:
-        if not math.isfinite(row["frobenius"]):
-            raise EditError(
-                f"the edit of {named(call.facts)} (step {call.last}) left {row['matrix']} with a norm of "
-                f"{row['frobenius']}; earlier segments are kept"
-            )
-    return norms
+def _speed(log: Log, segment: Segment, peak_memory: float) -> pd.DataFrame:
+    """The row of table `speed`; peak memory in megabytes."""
+    row = {
+        "step": segment.last,
+        "segment": segment.number,
+        "edits": len(segment.facts),
+        "peak_memory_mb": peak_memory,
+        "load_seconds": log.load.total,
+        "edit_seconds": log.edit.total,
+        "telemetry_seconds": log.telemetry.total,
+        "score_seconds": log.score.total,
+    }
+    return pd.DataFrame([row])
 
 
 def _peak_memory(lm: LanguageModel) -> float:

@@ -74,6 +74,37 @@ def fetch_model(repo: str, revision: str) -> list[Path]:
         return _whole(_cached(repo, revision, str(failure)))
 
 
+def newest_commit(repo: str) -> str:
+    """Full hash of the newest commit of a repository; without a Hub, of the only one that the cache holds.
+
+    Raises:
+        ModelError: when the repository is not there, or the Hub cannot be reached and the cache does not decide.
+    """
+    if _is_offline():
+        return _only_cached(repo, "HF_HUB_OFFLINE is set")
+    try:
+        found = _retry(lambda: HfApi(endpoint=_endpoint()).model_info(repo, timeout=30), repo, "main").sha
+    except TransientError as failure:
+        return _only_cached(repo, str(failure))
+    if found is None:
+        raise ModelError(f"{_endpoint()} names no commit of {repo}: give the full hash of one as its revision")
+    return found
+
+
+def _only_cached(repo: str, why: str) -> str:
+    """The only commit of a repository in the cache; `why` is the reason for not asking the Hub, for the message.
+
+    Raises:
+        ModelError: when it holds none, or several.
+    """
+    snapshots = snapshot_folder(repo, "any").parent
+    commits = sorted(path.name for path in snapshots.iterdir()) if snapshots.is_dir() else []
+    if len(commits) != 1:
+        there = f"commits {', '.join(commits)}" if commits else "no commit"
+        raise ModelError(f"{why}, and {hub_cache()} holds {there} of {repo}: give the revision of one that it holds")
+    return commits[0]
+
+
 def _whole(files: list[Path]) -> list[Path]:
     """The files, after a check of those whose name in the cache is a SHA-256.
 

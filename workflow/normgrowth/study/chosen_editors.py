@@ -1,6 +1,8 @@
 """Editors of a study: the kind that each name stands for, and its settings for a model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Self
 
 from pydantic import ValidationError
@@ -8,7 +10,7 @@ from pydantic import ValidationError
 from normgrowth.editors import families
 from normgrowth.editors.families import kind_of
 from normgrowth.editors.registry import EDITORS, declaration
-from normgrowth.editors.settings import FILLED_IN, ControlSettings, EditorSettings
+from normgrowth.editors.settings import FILLED_IN, HYPERNETWORK, ControlSettings, EditorSettings
 from normgrowth.study import inputs, presets
 from normgrowth.study.messages import describe, dotted, unknown
 from normgrowth.study.study import Study
@@ -24,7 +26,7 @@ class ChosenEditor:
 
     kind: str
     settings: EditorSettings
-    origins: dict[str, str]  # by setting: `study`, `default`, or the preset it comes from
+    origins: dict[str, str]  # by setting: `study`, `given`, `default`, or the preset it comes from
     controlled: Self | None = None  # the editor that a control arm wraps
 
     @property
@@ -64,23 +66,35 @@ def choose(study: Study, name: str, model: str, n_layers: int) -> ChosenEditor:
     return ChosenEditor(kind, settings.resolved(n_layers), origins)
 
 
-def by_default(kind: str, model: str, n_layers: int) -> ChosenEditor:
+def editors_to_try() -> tuple[str, ...]:
+    """Kinds of editors that edit by themselves and need no long training before their first edit, in tables' order."""
+    settings = {kind: declaration(kind).Settings for kind in EDITORS}
+    arms = {kind for kind, its in settings.items() if issubclass(its, ControlSettings)}
+    return tuple(
+        families.in_order(kind for kind in EDITORS.keys() - arms if HYPERNETWORK not in settings[kind]().needs)
+    )
+
+
+def by_default(kind: str, model: str, n_layers: int, given: Mapping[str, Any] = MappingProxyType({})) -> ChosenEditor:
     """An editor as a study has it that sets nothing: by its usual preset for a published model, else by its defaults.
 
     Args:
         kind: of an editor that is no control arm.
         model: name of the model, by which presets know published ones.
         n_layers: number of its blocks.
+        given: settings that replace the preset's or the default.
 
     Raises:
+        ValidationError: when a given setting is unknown or its value wrong.
         ValueError: when a layer lies beyond the model.
     """
     published = presets.published(model)
     source = presets.default_source(kind, published) if published else None
     values = presets.preset(source, kind, published) if source and published else {}
-    settings = declaration(kind).Settings(**{key: value.value for key, value in values.items()})
+    settings = declaration(kind).Settings(**{key: value.value for key, value in values.items()} | dict(given))
     origins = dict.fromkeys(type(settings).model_fields, "default")
     origins |= {key: f"preset {source}: {value.origin}" for key, value in values.items()}
+    origins |= dict.fromkeys(given, "given")
     return ChosenEditor(kind, settings.resolved(n_layers), origins)
 
 
