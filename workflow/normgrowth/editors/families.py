@@ -10,7 +10,10 @@ CONTROL = "control arm"
 FAMILIES: dict[str, tuple[str, ...]] = {
     FINE_TUNING: ("ft", "ft_l", "lora"),
     HYPERNETWORK: ("mend", "malmen"),
-    LOCATE: ("rome", "r_rome", "memit", "emmet", "pmet", "alphaedit", "encore", "nas"),
+    LOCATE: (
+        *("rome", "r_rome", "memit", "emmet", "pmet", "alphaedit", "encore", "nas"),
+        *("mose", "evoedit", "betaedit", "deltaedit", "nse"),
+    ),
     CONTROL: ("norm_restored", "no_feedback", "scale_only", "random_direction"),
 }
 

@@ -129,14 +129,14 @@ def of_one_key(use_second_moment: bool) -> Callable[[Resources, int], Preservati
     return preserve
 
 
-def weighted_second_moment(settings: LeastSquaresSettings) -> Callable[[Resources, int], Preservation]:
+def weighted_second_moment(settings: LeastSquaresSettings) -> Callable[[Resources, int], SecondMomentCost]:
     """Preservation with B = lambda * C + lambda_n * I of a layer; weights fit the model where settings give none.
 
     lambda counts tokens of text: for a typical key, kᵀ C⁻¹ k is about the width d whatever the scale of C, so
     lambda = d weighs text and one new fact equally. Published values are 0.9 d to 3.1 d.
     """
 
-    def preserve(resources: Resources, layer: int) -> Preservation:
+    def preserve(resources: Resources, layer: int) -> SecondMomentCost:
         moment = resources.second_moments[layer]
         weight = settings.preservation_weight or float(len(moment.moment))
         ridge = settings.norm_weight
@@ -147,10 +147,10 @@ def weighted_second_moment(settings: LeastSquaresSettings) -> Callable[[Resource
     return preserve
 
 
-def within_null_space(norm_weight: float | None) -> Callable[[Resources, int], Preservation]:
+def within_null_space(norm_weight: float | None) -> Callable[[Resources, int], NullSpaceCost]:
     """Preservation of everything outside a layer's null space; the ridge fits the model where none is given."""
 
-    def preserve(resources: Resources, layer: int) -> Preservation:
+    def preserve(resources: Resources, layer: int) -> NullSpaceCost:
         space = resources.null_spaces[layer]
         ridge = norm_weight
         if ridge is None:
