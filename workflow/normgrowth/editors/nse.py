@@ -22,20 +22,20 @@ class Settings(LeastSquaresSettings):
         0.8,
         gt=0,
         le=1,
-        description="Share of the summed |key| of a pass that the edited neurons hold, the largest first; 1: all neurons",
+        description="Share of the keys' summed absolute values that the edited neurons hold; 1 edits all neurons",
     )
     passes: int = Field(
-        2, ge=1, description="Times that a batch is written, each time the facts not yet at their values"
+        2, ge=1, description="Times that a batch is written, from the second on its facts not yet at their values"
     )
     written_below: float | None = Field(
         None,
         ge=0,
-        description="Norm of a fact's residual from which on it counts as written; half that of its offset when left out",
+        description="A fact with a smaller residual counts as written; half of its offset's norm when left out",
     )
     given_up_above: float | None = Field(
         None,
         gt=0,
-        description="Norm of a fact's residual above which it is not written; five times its offset's when left out",
+        description="A fact with a larger residual is not written; five times its offset's norm when left out",
     )
 
 

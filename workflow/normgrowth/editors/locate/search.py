@@ -118,9 +118,8 @@ def search_targets(lm: LanguageModel, facts: list[Fact], contexts: list[str], se
     parts = []
     for start in range(0, len(facts), per_pass):
         chosen = order[start : start + per_pass]
-        parts.append(
-            _search(lm, [facts[i] for i in chosen], lay_out(lm, [prompts[i] for i in chosen]), search.of(chosen))
-        )
+        rows = lay_out(lm, [prompts[i] for i in chosen])
+        parts.append(_search(lm, [facts[i] for i in chosen], rows, search.of(chosen)))
     number = {fact: found for found, fact in enumerate(order)}
     as_given = [number[i] for i in range(len(facts))]
     steps = [value for part in parts for value in part.steps]
