@@ -26,6 +26,19 @@ SETTINGS = {
     "mend": {"layers": [1, 2], "rank": 4, "initial_rate": 0.1},
     "malmen": {"layers": [1, 2], "rank": 4, "initial_rate": 0.5, "batch": 2},
     "nas": {"layers": [1], "steps": 8, "batch": 2, "null_space_threshold": 0.05, "pilot_facts": 4, "norm_weight": 0.01},
+    "mose": {"layers": [1], "steps": 8, "batch": 2},
+    "evoedit": {"layers": [0, 1], "steps": 8, "batch": 2, "null_space_threshold": 0.05, "norm_weight": 0.01},
+    "betaedit": {"layers": [0, 1], "steps": 8, "null_space_threshold": 0.05, "norm_weight": 0.01, "refresh": 2},
+    "deltaedit": {
+        "layers": [0, 1],
+        "steps": 8,
+        "batch": 2,
+        "null_space_threshold": 0.05,
+        "norm_weight": 0.01,
+        "warm_up": 2,
+        "deviations": 0.1,
+    },
+    "nse": {"layers": [0, 1], "steps": 8, "batch": 2, "preservation_weight": 1.0},
 }
 """By kind. Control arms stand around `memit`."""
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from normgrowth.editors.settings import NULL_SPACES, Remember, SpreadSettings
+from normgrowth.editors.settings import NullSpaceSettings, Remember
 
 if TYPE_CHECKING:
     from normgrowth.editors.base import Editor
@@ -12,24 +12,10 @@ if TYPE_CHECKING:
     from normgrowth.editors.locate.method import Method
 
 
-class Settings(SpreadSettings):
+class Settings(NullSpaceSettings):
     """Settings of AlphaEdit. By default batches of 10, clamp 0.75; threshold and norm weight scale with the model."""
 
-    null_space_threshold: float | None = Field(
-        None,
-        gt=0,
-        description="Directions with a smaller eigenvalue of the second moment may change; the mean eigenvalue when "
-        "left out",
-    )
-    norm_weight: float | None = Field(
-        None, gt=0, description="L2: weight of the update's squared norm; scales with the second moment when left out"
-    )
     remember: Remember = Field("after_edit", description="Keys of earlier edits that are protected too")
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """The null space of the second moment at each layer."""
-        return frozenset({NULL_SPACES})
 
 
 def build(settings: Settings) -> "Editor":

@@ -13,6 +13,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     LOCATE: (
         *("rome", "r_rome", "memit", "emmet", "pmet", "alphaedit", "encore", "nas"),
         *("rect", "rect_aligned", "prune", "prune_aligned", "lyaplock", "rlsedit"),
+        *("mose", "evoedit", "betaedit", "deltaedit", "nse"),
     ),
     CONTROL: ("norm_restored", "no_feedback", "scale_only", "random_direction"),
 }

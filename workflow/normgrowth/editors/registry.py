@@ -5,8 +5,11 @@ from types import ModuleType
 
 EDITORS: dict[str, str] = {
     "alphaedit": "normgrowth.editors.alphaedit",
+    "betaedit": "normgrowth.editors.betaedit",
+    "deltaedit": "normgrowth.editors.deltaedit",
     "emmet": "normgrowth.editors.emmet",
     "encore": "normgrowth.editors.encore",
+    "evoedit": "normgrowth.editors.evoedit",
     "ft": "normgrowth.editors.ft",
     "ft_l": "normgrowth.editors.ft_l",
     "lora": "normgrowth.editors.lora",
@@ -14,9 +17,11 @@ EDITORS: dict[str, str] = {
     "malmen": "normgrowth.editors.malmen",
     "memit": "normgrowth.editors.memit",
     "mend": "normgrowth.editors.mend",
+    "mose": "normgrowth.editors.mose",
     "nas": "normgrowth.editors.nas",
     "no_feedback": "normgrowth.editors.no_feedback",
     "norm_restored": "normgrowth.editors.norm_restored",
+    "nse": "normgrowth.editors.nse",
     "pmet": "normgrowth.editors.pmet",
     "prune": "normgrowth.editors.prune",
     "prune_aligned": "normgrowth.editors.prune_aligned",

@@ -84,13 +84,21 @@ class EditorSettings(Checked):
         return self.model_copy(update={"layers": layers})
 
 
-class OneAtATime(EditorSettings):
-    """Mixin for the settings of an editor whose update is for one fact in one layer."""
+class OneFact(EditorSettings):
+    """Mixin for the settings of an editor whose update is for one fact."""
 
     @model_validator(mode="after")
     def _one_fact(self) -> Self:
         if self.batch > 1:
             raise ValueError(f"batch is {self.batch}: this editor takes one fact at a time, so batch must be 1")
+        return self
+
+
+class OneAtATime(OneFact):
+    """Mixin for the settings of an editor whose update is for one fact in one layer."""
+
+    @model_validator(mode="after")
+    def _one_layer(self) -> Self:
         if self.layers is not None and len(self.layers) > 1:
             raise ValueError(f"layers {list(self.layers)}: this editor changes one layer")
         return self
@@ -172,6 +180,25 @@ class AlignedSettings(LeastSquaresSettings):
                 "was computed with, so remember must be 'before_edit'"
             )
         return self
+
+
+class NullSpaceSettings(SpreadSettings):
+    """Settings of least squares confined to the null space of the second moment (AlphaEdit, arXiv 2410.02355)."""
+
+    null_space_threshold: float | None = Field(
+        None,
+        gt=0,
+        description="Directions with a smaller eigenvalue of the second moment may change; the mean eigenvalue when "
+        "left out",
+    )
+    norm_weight: float | None = Field(
+        None, gt=0, description="L2: weight of the update's squared norm; scales with the second moment when left out"
+    )
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The null space of the second moment at each layer."""
+        return frozenset({NULL_SPACES})
 
 
 class HypernetworkSettings(EditorSettings):

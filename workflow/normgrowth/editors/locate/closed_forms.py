@@ -159,10 +159,10 @@ def second_moment_and_ridge(
     return preserve
 
 
-def within_null_space(norm_weight: float | None) -> Callable[[Resources, int], Preservation]:
+def within_null_space(norm_weight: float | None) -> Callable[[Resources, int], NullSpaceCost]:
     """Preservation of everything outside a layer's null space; the ridge fits the model where none is given."""
 
-    def preserve(resources: Resources, layer: int) -> Preservation:
+    def preserve(resources: Resources, layer: int) -> NullSpaceCost:
         space = resources.null_spaces[layer]
         ridge = norm_weight
         if ridge is None:

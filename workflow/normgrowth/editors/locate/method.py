@@ -126,6 +126,14 @@ class Share(NamedTuple):
     wanted: torch.Tensor  # [n, o], targets at the last edited layer
 
 
+class Written(NamedTuple):
+    """Outcome of writing a batch of facts."""
+
+    changes: dict[int, AnyChange]  # by layer
+    key_norms: list[float]  # of each fact at the lowest layer, as are the residuals' norms
+    residual_norms: list[float]
+
+
 class LocateThenEdit:
     """An editor that follows a method."""
 
@@ -177,8 +185,15 @@ class LocateThenEdit:
         skipped: list[str | None] = [None] * len(facts)
         if self.method.anchor:
             wanted, skipped = self.method.anchor.adjust(lm, self.top[0], memory[ANCHOR], facts, targets)
+        written = self._write_layers(lm, memory, facts, wanted)
+        if self.method.remember == "after_edit":
+            self._remember_keys(lm, memory, facts)
+        return Trace(records(facts, targets, wanted, written, skipped), factored(written.changes))
+
+    def _write_layers(self, lm: LanguageModel, memory: Memory, facts: list[Fact], wanted: torch.Tensor) -> Written:
+        """Write targets [n, o] of a batch, layer by layer from below."""
         changes: dict[int, AnyChange] = {}
-        key_norms: list[float] = []  # at the lowest layer, as are the residuals' norms
+        key_norms: list[float] = []
         residual_norms: list[float] = []
         for index, layer in enumerate(self.layers):
             share = Share(layer, len(self.layers) - index, wanted)
@@ -191,22 +206,7 @@ class LocateThenEdit:
             changes[layer] = change
             if self.method.remember == "before_edit":
                 _append(memory, layer, located.keys)
-        if self.method.remember == "after_edit":
-            self._remember_keys(lm, memory, facts)
-        records = [
-            EditRecord(
-                case_id=fact.case_id,
-                search_steps=targets.steps[i],
-                search_loss=targets.losses[i],
-                target_norm=wanted[i].norm().item(),
-                offset_norm=targets.offsets[i].norm().item(),
-                key_norm=key_norms[i],
-                residual_norm=residual_norms[i],
-                skipped_reason=skipped[i],
-            )
-            for i, fact in enumerate(facts)
-        ]
-        return Trace(records, factored(changes))
+        return Written(changes, key_norms, residual_norms)
 
     def _locate(
         self, lm: LanguageModel, memory: Memory, facts: list[Fact], share: Share
@@ -263,6 +263,25 @@ class LocateThenEdit:
         places = [(layer, "mlp_key") for layer in self.layers]
         for (layer, _), keys in at_subject(lm, facts, self.templates, places).items():
             _append(memory, layer, mean_over_contexts(keys, self.method.contexts == "grouped").T)
+
+
+def records(
+    facts: list[Fact], targets: Targets, wanted: torch.Tensor, written: Written, skipped: list[str | None]
+) -> list[EditRecord]:
+    """Records of a batch: targets as searched and as wanted [n, o], and by fact the reason not to write it, or None."""
+    return [
+        EditRecord(
+            case_id=fact.case_id,
+            search_steps=targets.steps[i],
+            search_loss=targets.losses[i],
+            target_norm=wanted[i].norm().item(),
+            offset_norm=targets.offsets[i].norm().item(),
+            key_norm=written.key_norms[i],
+            residual_norm=written.residual_norms[i],
+            skipped_reason=skipped[i],
+        )
+        for i, fact in enumerate(facts)
+    ]
 
 
 def factored(changes: dict[int, AnyChange]) -> dict[int, Change] | None:

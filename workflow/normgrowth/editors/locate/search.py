@@ -15,7 +15,7 @@ searched together: their losses are independent, so each δ moves as it would al
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -58,11 +58,26 @@ class Search:
     relaxation: Relaxation | None = None
     rates: torch.Tensor | None = None  # Adam's step at each place; that of the settings everywhere when left out
     together: bool = False  # stop all facts of a pass at once, when their mean loss is below the stop loss
+    closed: tuple[torch.Tensor | None, ...] = ()  # by fact: orthonormal directions [width, r] that offsets keep out of
 
     @property
     def counts_wins(self) -> bool:
         """True where the search asks for the most probable object."""
         return bool(self.settings.most_probable_stop or self.relaxation)
+
+    def of(self, facts: list[int]) -> "Search":
+        """The plan for some of the facts."""
+        return replace(self, closed=tuple(self.closed[fact] for fact in facts)) if self.closed else self
+
+    def kept_out(self, facts: list[int], offsets: torch.Tensor) -> torch.Tensor:
+        """Offsets [facts, places, width] without their parts in the directions that are closed to these facts."""
+        if not self.closed:
+            return offsets
+        parts = []
+        for fact, offset in zip(facts, offsets, strict=True):
+            closed = self.closed[fact]
+            parts.append(offset if closed is None else offset - (offset @ closed) @ closed.T)
+        return torch.stack(parts)
 
     def steps_of_adam(self, device: torch.device) -> torch.Tensor:
         """Adam's step at each place, [places].
@@ -103,7 +118,8 @@ def search_targets(lm: LanguageModel, facts: list[Fact], contexts: list[str], se
     parts = []
     for start in range(0, len(facts), per_pass):
         chosen = order[start : start + per_pass]
-        parts.append(_search(lm, [facts[i] for i in chosen], lay_out(lm, [prompts[i] for i in chosen]), search))
+        rows = lay_out(lm, [prompts[i] for i in chosen])
+        parts.append(_search(lm, [facts[i] for i in chosen], rows, search.of(chosen)))
     number = {fact: found for found, fact in enumerate(order)}
     as_given = [number[i] for i in range(len(facts))]
     steps = [value for part in parts for value in part.steps]
@@ -137,7 +153,7 @@ def _search(lm: LanguageModel, facts: list[Fact], rows: Rows, search: Search) ->
         if len(going) < len(active):
             active = [active[i] for i in going]
             moving_rows = moving_rows.select(going)
-        moved = offsets[active] - adam.move(active, gradient[going], step)
+        moved = search.kept_out(active, offsets[active] - adam.move(active, gradient[going], step))
         longest = search.settings.clamp * unedited.norms[active]  # [active, places]
         shrink = (longest / moved.norm(dim=2)).clamp(max=1.0)
         offsets[active] = moved * shrink[..., None]
