@@ -10,6 +10,7 @@ SETTINGS = {
     "ft": {"layers": [1], "learning_rate": 5e-3},
     "ft_l": {"layers": [1], "learning_rate": 5e-3, "radius": 5e-3},
     "lora": {"layers": [1, 2], "steps": 6, "rank": 2, "dropout": 0.2},
+    "locft": {"layers": [1], "batch": 2, "epochs": 6, "minibatch": 3, "learning_rate": 5e-3},
     "rome": {"layers": [1], "steps": 8},
     "r_rome": {"layers": [1], "steps": 8},
     "memit": {"layers": [0, 1], "steps": 8, "batch": 2, "preservation_weight": 1.0, "remember": "after_edit"},
@@ -19,6 +20,8 @@ SETTINGS = {
     "encore": {"layers": [0, 1], "steps": 8, "batch": 2, "preservation_weight": 1.0},
     "mend": {"layers": [1, 2], "rank": 4, "initial_rate": 0.1},
     "malmen": {"layers": [1, 2], "rank": 4, "initial_rate": 0.5, "batch": 2},
+    "ultraedit": {"layers": [1, 2], "batch": 2, "learning_rate": 2e-3, "ridge": 0.1},
+    "stableedit": {"layers": [1, 2], "batch": 2, "ridge": 0.1},
     "nas": {"layers": [1], "steps": 8, "batch": 2, "null_space_threshold": 0.05, "pilot_facts": 4, "norm_weight": 0.01},
 }
 """By kind. Control arms stand around `memit`."""

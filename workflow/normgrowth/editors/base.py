@@ -107,6 +107,7 @@ class Resources:
     hypernetwork: dict[str, torch.Tensor] = field(default_factory=dict)  # trained tensors by name
     trajectory: Trajectory = field(default_factory=dict)  # of the run that a control arm follows
     facts: tuple[Fact, ...] = ()  # all facts that the study's orders are drawn from
+    reserved: tuple[Fact, ...] = ()  # facts that the study keeps out of all orders
     seed: int = 0  # of this run: differs between models, editors and orders
 
 

@@ -9,6 +9,7 @@ EDITORS: dict[str, str] = {
     "encore": "normgrowth.editors.encore",
     "ft": "normgrowth.editors.ft",
     "ft_l": "normgrowth.editors.ft_l",
+    "locft": "normgrowth.editors.locft",
     "lora": "normgrowth.editors.lora",
     "malmen": "normgrowth.editors.malmen",
     "memit": "normgrowth.editors.memit",
@@ -21,6 +22,8 @@ EDITORS: dict[str, str] = {
     "random_direction": "normgrowth.editors.random_direction",
     "rome": "normgrowth.editors.rome",
     "scale_only": "normgrowth.editors.scale_only",
+    "stableedit": "normgrowth.editors.stableedit",
+    "ultraedit": "normgrowth.editors.ultraedit",
 }
 
 

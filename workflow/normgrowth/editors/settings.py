@@ -53,6 +53,11 @@ class EditorSettings(Checked):
         """The settings that do the editing: these, or those of the editor that a control arm wraps."""
         return self
 
+    @property
+    def reserved_facts(self) -> int:
+        """Facts kept out of all edit orders that the editor asks for before its first edit."""
+        return 0
+
     @classmethod
     def layers_by_depth(cls, n_layers: int) -> tuple[int, ...]:
         """Default layers for a model of `n_layers` blocks: here one, a quarter of the way up.

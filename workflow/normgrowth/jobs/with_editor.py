@@ -98,6 +98,7 @@ class WithGathered(OnModel):
         settings: EditorSettings,
         facts: Sequence[Fact] = (),
         seed: int = 0,
+        reserved: Sequence[Fact] = (),
     ) -> "Resources":
         """The resources that the files hold.
 
@@ -106,6 +107,7 @@ class WithGathered(OnModel):
             settings: of the editor that reads them.
             facts: all that orders are drawn from.
             seed: of the run.
+            reserved: facts kept out of all orders.
 
         Raises:
             ArtefactError: when a file was made for something else.
@@ -125,7 +127,13 @@ class WithGathered(OnModel):
             trained = {**self.made_on, **self.trained_with(settings)}
             hypernetwork = read.read_hypernetwork(self.hypernetwork, trained, lm)
         return Resources(
-            self.templates_by_set(), second_moments, null_spaces, hypernetwork, facts=tuple(facts), seed=seed
+            self.templates_by_set(),
+            second_moments,
+            null_spaces,
+            hypernetwork,
+            facts=tuple(facts),
+            reserved=tuple(reserved),
+            seed=seed,
         )
 
     def hashes_of_gathered(self) -> dict[str, str | None]:
