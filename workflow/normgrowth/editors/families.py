@@ -9,7 +9,7 @@ LOCATE = "locate-and-edit"
 CONTROL = "control arm"
 
 FAMILIES: dict[str, tuple[str, ...]] = {
-    FINE_TUNING: ("ft", "ft_l", "lora", "locft"),
+    FINE_TUNING: ("ft", "ft_l", "lora", "locft", "crispedit"),
     HYPERNETWORK: ("mend", "malmen"),
     REGRESSION: ("ultraedit", "stableedit"),
     LOCATE: ("rome", "r_rome", "memit", "emmet", "pmet", "alphaedit", "encore", "nas"),

@@ -23,7 +23,7 @@ class Settings(EditorSettings):
     epochs: int = Field(25, ge=1, description="Most epochs of one call, each over all facts so far")
     minibatch: int = Field(100, ge=1, description="Facts of one Adam step")
     learning_rate: float | None = Field(
-        None, gt=0, description="Adam step; 0.0125 root mean square weights of the unedited matrix when left out"
+        None, gt=0, description="Adam step; 0.05 root mean square weights of the unedited matrix when left out"
     )
     stop_loss: float = Field(
         1e-2,

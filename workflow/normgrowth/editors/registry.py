@@ -5,6 +5,7 @@ from types import ModuleType
 
 EDITORS: dict[str, str] = {
     "alphaedit": "normgrowth.editors.alphaedit",
+    "crispedit": "normgrowth.editors.crispedit",
     "emmet": "normgrowth.editors.emmet",
     "encore": "normgrowth.editors.encore",
     "ft": "normgrowth.editors.ft",

@@ -4,7 +4,7 @@ It edits MLP down-projections only, so that its norms compare with other editors
 projections of gated MLPs, and down-projections of GPT-J and Mistral.
 """
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 class Settings(EditorSettings):
     """Settings of UltraEdit. The published ones, 1e-6 and ridge 1 in batches of 100, are for models of 6 to 8 billion
     parameters and depend on the scale of their keys; without them both follow the model."""
-
-    relative_ridge: ClassVar[float] = 0.1
-    """Default ridge in units of the mean squared length of unedited keys."""
 
     batch: int = Field(10, ge=1, description="Facts edited in one call of the editor")
     learning_rate: float | None = Field(

@@ -54,6 +54,7 @@ LOOKS: dict[str, tuple[str, str]] = {
     "ft_l": ("#E69F00", "s"),
     "lora": ("#882255", "^"),
     "locft": ("#AA7755", "P"),
+    "crispedit": ("#DDAA33", "p"),
     "mend": ("#CC79A7", "D"),
     "malmen": ("#AA4499", "v"),
     "ultraedit": ("#44AA99", "o"),

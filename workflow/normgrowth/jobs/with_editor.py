@@ -56,6 +56,7 @@ class WithGathered(OnModel):
     contexts: Intact = Field(description="context templates of the model")
     statistics: Path | None = Field(None, description="second moments, for editors that need them")
     null_spaces: Path | None = Field(None, description="null spaces, for editors that need them")
+    gradient_moments: Path | None = Field(None, description="moments of gradients, for editors that need them")
     hypernetwork: Path | None = Field(None, description="trained hypernetwork, for editors that need one")
 
     @property
@@ -116,13 +117,15 @@ class WithGathered(OnModel):
         from normgrowth.editors import resources as read
         from normgrowth.editors.base import Resources
 
-        second_moments, null_spaces, hypernetwork = {}, {}, {}
+        second_moments, null_spaces, gradient_moments, hypernetwork = {}, {}, {}, {}
         layers = settings.layers or ()
         if self.statistics:
             second_moments = read.read_second_moments(self.statistics, self.made_on, lm, layers)
         if self.null_spaces:
             threshold = getattr(settings.working, "null_space_threshold", None)
             null_spaces = read.read_null_spaces(self.null_spaces, self.made_on, lm, layers, threshold)
+        if self.gradient_moments:
+            gradient_moments = read.read_gradient_moments(self.gradient_moments, self.made_on, lm, layers)
         if self.hypernetwork:
             trained = {**self.made_on, **self.trained_with(settings)}
             hypernetwork = read.read_hypernetwork(self.hypernetwork, trained, lm)
@@ -130,6 +133,7 @@ class WithGathered(OnModel):
             self.templates_by_set(),
             second_moments,
             null_spaces,
+            gradient_moments,
             hypernetwork,
             facts=tuple(facts),
             reserved=tuple(reserved),
@@ -142,6 +146,7 @@ class WithGathered(OnModel):
             "contexts": self.contexts,
             "statistics": self.statistics,
             "null_spaces": self.null_spaces,
+            "gradient_moments": self.gradient_moments,
             "hypernetwork": self.hypernetwork,
         }
         return {name: file_sha256(path) if path else None for name, path in paths.items()}

@@ -215,4 +215,7 @@ def _gather(
     if not layers:
         return Gathered(contexts, {}, tuple(facts), asked.seed), None
     text = text_for_moments(lm, asked.text, asked.moment_tokens, asked.window, asked.seed)
-    return Gathered(contexts, gather_moments(lm, text.windows, layers), tuple(facts), asked.seed), text
+    moments = gather_moments(lm, text.windows, layers)
+    with_gradients = layers_with_moments(chosen, "gradients")
+    gradients = gather_moments(lm, text.windows, with_gradients, "gradients") if with_gradients else {}
+    return Gathered(contexts, moments, tuple(facts), asked.seed, gradients), text

@@ -12,6 +12,9 @@ from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.tokens import EncodedTarget
 from normgrowth.seeds import derive
 
+RELATIVE_STEP = 0.05
+"""Default Adam step in root mean square weights of the unedited matrix: the published 5e-4 where these are 0.01."""
+
 
 class EpochSettings(Protocol):
     """Settings of training in epochs, as editors' own files declare them."""
@@ -68,6 +71,11 @@ def train_in_epochs(
         if losses.mean().item() < settings.stop_loss:
             break
     return steps, losses.tolist()
+
+
+def default_step(weight: torch.Tensor) -> float:
+    """The step of Adam that fits an unedited matrix."""
+    return RELATIVE_STEP * weight.float().square().mean().sqrt().item()
 
 
 @contextmanager

@@ -9,15 +9,12 @@ from typing import Protocol
 import torch
 
 from normgrowth.editors.base import Memory, Resources, Trace, trained_records
-from normgrowth.editors.finetune.epochs import EpochSettings, train_in_epochs, trainable
+from normgrowth.editors.finetune.epochs import EpochSettings, default_step, train_in_epochs, trainable
 from normgrowth.errors import ModelError
 from normgrowth.facts.records import Fact, named
 from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.tokens import EncodedTarget, encode_with_target
 from normgrowth.seeds import derive
-
-RELATIVE_STEP = 0.0125
-"""Default Adam step in root mean square weights of the unedited matrix: the published 5e-4 where these are 0.04."""
 
 IDS, FIRST, STEP = "ids", "first", "step"
 """Names in a run's memory: the texts so far as rows of token ids [n, longest], the place of each object's first token
@@ -60,7 +57,7 @@ class ReplayedFineTuning:
         if self.settings.end_token and lm.tokenizer.eos_token_id is None:
             raise ModelError("the tokenizer has no end-of-text token to train after objects: set end_token to false")
         given = self.settings.learning_rate
-        self.rates = [given or RELATIVE_STEP * w.float().square().mean().sqrt().item() for w in self._weights(lm)]
+        self.rates = [given or default_step(weight) for weight in self._weights(lm)]
 
     def begin(self, lm: LanguageModel) -> Memory:
         """No texts yet."""

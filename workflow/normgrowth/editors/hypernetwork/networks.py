@@ -19,7 +19,7 @@ from normgrowth.editors.settings import HypernetworkSettings
 from normgrowth.errors import ArtefactError
 from normgrowth.facts.records import Fact
 from normgrowth.lm.continuations import continuations
-from normgrowth.lm.hooks import changing, reading
+from normgrowth.lm.hooks import changing, reading, with_gradients
 from normgrowth.lm.model import LanguageModel
 from normgrowth.seeds import derive
 
@@ -56,24 +56,12 @@ def token_gradients(
             or all objects' tokens.
     """
     batch = continuations(lm, [(fact.question, fact.target_new) for fact in facts])
-    added: dict[int, torch.Tensor] = {}
-
-    def watched(layer: int) -> Callable[[torch.Tensor], torch.Tensor]:
-        def add(values: torch.Tensor) -> torch.Tensor:
-            # A zero [rows, tokens, o] whose gradient is that of the output: no gradient of the weights is ever formed.
-            added[layer] = torch.zeros_like(values, requires_grad=True)
-            return values + added[layer]
-
-        return add
-
-    with torch.enable_grad(), ExitStack() as stack:
-        seen = stack.enter_context(reading(lm.anatomy, [(layer, "mlp_key") for layer in layers]))
-        for layer in layers:
-            stack.enter_context(changing(lm.anatomy, (layer, "mlp_output"), watched(layer)))
+    keys, outputs = [(layer, "mlp_key") for layer in layers], [(layer, "mlp_output") for layer in layers]
+    with torch.enable_grad(), reading(lm.anatomy, keys) as seen, with_gradients(lm.anatomy, outputs) as added:
         predicted = batch.predictions(lm)
         losses = batch.losses(predicted)
         total = losses.sum() if weigh == "facts" else -predicted.gather(1, batch.token[:, None]).sum()
-        gradients = torch.autograd.grad(total, [added[layer] for layer in layers])
+        gradients = torch.autograd.grad(total, [added[place] for place in outputs])
     taken = torch.zeros_like(batch.mask, dtype=torch.bool)  # [rows, tokens]
     if answer_tokens_only:
         taken[batch.row, batch.position] = True

@@ -30,6 +30,9 @@ RELATIVE_SHIFT = 6.0
 It is that of normalised entries of size one, before the ridge takes its part: docs/editors.md has the measurements.
 """
 
+RELATIVE_RIDGE = 0.1
+"""Default ridge a in units of the mean squared length of unedited inputs."""
+
 FACTS_FOR_UNITS = 32
 """Facts over which lengths of unedited inputs and outputs are taken."""
 
@@ -60,10 +63,6 @@ class RegressionSettings(Protocol):
     @property
     def ridge(self) -> float | None:
         """a; None to fit it to the model."""
-
-    @property
-    def relative_ridge(self) -> float:
-        """Default a in units of the mean squared length of unedited inputs."""
 
     @property
     def shared_statistics(self) -> bool:
@@ -194,7 +193,7 @@ class GradientRegression:
                 length = outputs.square().sum(dim=1).mean().sqrt().item()
                 rate = RELATIVE_SHIFT / len(self.layers) * length / (d * o**0.5)
             if ridge is None:
-                ridge = settings.relative_ridge * tokens[layer].inputs.double().square().sum(dim=1).mean().item()
+                ridge = RELATIVE_RIDGE * tokens[layer].inputs.double().square().sum(dim=1).mean().item()
             rates.append(rate)
             ridges.append(ridge)
         return {
