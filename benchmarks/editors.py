@@ -12,7 +12,14 @@ from benchmarks.timing import seconds, table
 from normgrowth.editors.hypernetwork.networks import input_output_widths
 from normgrowth.editors.locate import method
 from normgrowth.editors.registry import EDITORS, declaration
-from normgrowth.editors.settings import ControlSettings, HypernetworkSettings, OneAtATime, SearchSettings
+from normgrowth.editors.settings import (
+    GRADIENT_MOMENTS,
+    NULL_SPACES,
+    ControlSettings,
+    HypernetworkSettings,
+    OneAtATime,
+    SearchSettings,
+)
 from normgrowth.measure.scores import score_facts
 
 BATCH = 100
@@ -44,7 +51,8 @@ def settings_of(subject: Subject, kind: str, batch: int):
 def prepared(subject: Subject, kind: str, settings):
     """The editor and its memory before the first edit."""
     lm = subject.lm
-    resources = subject.resources(settings.layers, null_spaces="null_spaces" in settings.needs)
+    needed = {name: name in settings.needs for name in (NULL_SPACES, GRADIENT_MOMENTS)}
+    resources = subject.resources(settings.layers, **needed)
     if isinstance(settings, HypernetworkSettings):
         d, o = input_output_widths(lm, settings.layers)
         network = declaration(kind).network(settings).initial(d, o, 0)  # untrained: as fast as a trained one

@@ -56,13 +56,17 @@ class Subject:
     text: torch.Tensor  # windows [n, WINDOW]
     contexts: dict[str, list[str]]
 
-    def resources(self, layers: tuple[int, ...], null_spaces: bool = False, **more) -> Resources:
+    def resources(
+        self, layers: tuple[int, ...], null_spaces: bool = False, gradient_moments: bool = False, **more
+    ) -> Resources:
         """Second moments of layers, which are positive definite for want of units that never vary."""
         moments = gather_second_moments(self.lm, self.text.split(ROWS), layers)
         for moment in moments.values():
             moment.moment.diagonal().add_(1e-3 * moment.mean_square)  # few tokens do for timing
         spaces = {n: null_space(moment, moment.mean_square) for n, moment in moments.items()} if null_spaces else {}
-        return Resources(self.contexts, moments, spaces, facts=tuple(self.facts), **more)
+        few = self.text[:ROWS].split(ROWS) if gradient_moments else ()
+        gradients = gather_second_moments(self.lm, few, layers, of="gradients")
+        return Resources(self.contexts, moments, spaces, gradients, facts=tuple(self.facts), **more)
 
 
 def given(assets: Path, count: int = 512) -> Subject:

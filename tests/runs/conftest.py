@@ -2,7 +2,7 @@
 
 import pytest
 
-from normgrowth.editors.settings import HYPERNETWORK, SECOND_MOMENTS
+from normgrowth.editors.settings import GRADIENT_MOMENTS, HYPERNETWORK, SECOND_MOMENTS
 from normgrowth.io.documents import write_json
 from normgrowth.io.provenance import file_sha256
 from normgrowth.io.tensors import write_tensors
@@ -21,13 +21,17 @@ def world(request, tmp_path_factory):
     write_json(folder / "facts.json", small_models.records())
     small_models.write_contexts(folder / "contexts.json", model)
     lm = load_model(model)
-    moments = small_models.resources(lm).second_moments
-    write_tensors(
-        folder / "moments.safetensors",
-        {f"moment.{layer}": m.moment for layer, m in moments.items()},
-        {"model": revision(model), "seed": 0, "text": "none", "layers": list(moments), "count": 1536},
-        SECOND_MOMENTS,
-    )
+    resources = small_models.resources(lm)
+    for name, moments, of in (
+        ("moments", resources.second_moments, SECOND_MOMENTS),
+        ("gradients", resources.gradient_moments, GRADIENT_MOMENTS),
+    ):
+        write_tensors(
+            folder / f"{name}.safetensors",
+            {f"moment.{layer}": moment.moment for layer, moment in moments.items()},
+            {"model": revision(model), "seed": 0, "text": "none", "layers": list(moments), "count": 1536},
+            of,
+        )
     assert null_spaces(folder, folder / "null-spaces.safetensors", "--threshold", str(small_models.THRESHOLD)) == 0
     for kind in WRITERS:
         if tensors := hypernetwork_of(kind, lm):

@@ -134,6 +134,10 @@ def test_the_default_study_is_valid():
             {"edits": 1000, "stream": {"put_back": 0.2}},
             f"edits is 1000, which take {FIRST_OF_1000} facts by this stream: 'world' holds 720 facts, and at most",
         ),
+        (
+            {"editors": ["norm_restored-ultraedit"], "editor_settings": {"ultraedit": {"warm_up": 2}}},
+            "fact_sources.world.reserved is 0: editor 'norm_restored-ultraedit' begins with 20 facts that no",
+        ),
         ({"editors": ["norm_restored-malmen"]}, "fact_sources.world.reserved is 0: editor 'malmen' is"),
         ({"editors": ["norm_restored"]}, "editors: 'norm_restored' controls another editor: name that one as in"),
         (

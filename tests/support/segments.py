@@ -6,7 +6,7 @@ import torch
 
 from normgrowth import cli
 from normgrowth.commands import edit as edit_command
-from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, TRAJECTORY
+from normgrowth.editors.settings import GRADIENT_MOMENTS, HYPERNETWORK, NULL_SPACES, TRAJECTORY
 from normgrowth.jobs.command_line import parse
 from normgrowth.runs.state import restore
 from normgrowth.sources.loading import load_model
@@ -31,6 +31,8 @@ def arguments(world, chain, kind, segment, first, last, **overrides) -> list[str
     needs = settings_of(kind).needs
     if NULL_SPACES in needs:
         values["null-spaces"] = world / "null-spaces.safetensors"
+    if GRADIENT_MOMENTS in needs:
+        values["gradient-moments"] = world / "gradients.safetensors"
     if HYPERNETWORK in needs:
         values["hypernetwork"] = world / f"{kind}.safetensors"
     if TRAJECTORY in needs:

@@ -128,10 +128,12 @@ def resources(lm: LanguageModel, layers=range(N_LAYERS)) -> Resources:
     generator = torch.Generator().manual_seed(3)
     ids = torch.randint(1, len(lm.tokenizer), (64, 24), generator=generator)
     moments = gather_second_moments(lm, [ids], list(layers))
+    gradients = gather_second_moments(lm, [ids], list(layers), of="gradients")
     return Resources(
         CONTEXTS,
         moments,
         {layer: null_space(moment, THRESHOLD) for layer, moment in moments.items()},
+        gradients,
         trajectory={step: dict.fromkeys(layers, (1 + 0.1 * step, 0.5)) for step in range(20)},
         facts=tuple(facts()),
         seed=5,

@@ -77,6 +77,39 @@ rule statistics:
         "normgrowth statistics {params.job} --threads {threads} > {log} 2>&1"
 
 
+use rule statistics as gradient_moments with:
+    output:
+        moments=layout.GRADIENT_MOMENTS,
+    log:
+        "logs/resources/statistics/{model}/{text}-{tokens}x{window}-seed{seed}/gradients-{layers}.log",
+    benchmark:
+        "logs/resources/statistics/{model}/{text}-{tokens}x{window}-seed{seed}/gradients-{layers}.benchmark.jsonl"
+    resources:
+        **ON_DEVICE,
+        mem_mb=memory,
+        runtime=growing(MINUTES["gradient_moments"]),
+    params:
+        *closure("normgrowth.commands.statistics"),
+        *numerics(),
+        **DEVICE_SETTINGS,
+        layers=lambda w: w.layers.split("-"),
+        job=lambda w, input, output: words(
+            Statistics(
+                model=model_folder(w),
+                text=input.text,
+                layers=w.layers.split("-"),
+                tokens=w.tokens,
+                window=w.window,
+                seed=w.seed,
+                of="gradients",
+                out=output.moments,
+                **DEVICE,
+            )
+        ),
+    message:
+        "Gather moments of gradients of {wildcards.model} at layers {params.layers}"
+
+
 rule null_spaces:
     input:
         model=layout.MANIFEST,

@@ -37,14 +37,14 @@ def run(job: Edit) -> None:
             f"--stream has a gap of {job.stream.gap}, less than the batch of {job.editor_name} ({settings.batch}): a "
             "batch could hold two edits of one fact"
         )
-    _, order = job.facts_and_order()
+    facts, order = job.facts_and_order()
     chosen = steps_of(order, job.first, job.last)
     # A prompt that is too long is found now, and not at its edit, hours later.
     ahead = steps_of(order, 1, job.of) if job.segment == 1 and job.of else chosen
     templates = job.templates(settings)
     lm = job.load()
     require_edits(lm, ahead, templates)
-    resources = job.gathered(lm, settings, first_edits(order), job.run_seed)
+    resources = job.gathered(lm, settings, first_edits(order), job.run_seed, job.kept_out(facts))
     inputs, of_segment = job.inputs, {}
     if job.trajectory:
         if not isinstance(settings, ControlSettings):

@@ -14,7 +14,8 @@ from normgrowth.sources.manifest import QUANTISATION
 LOCK = "envs/lock.txt"
 """Path of the package list as recorded, relative to the repository."""
 
-ROLES = ("facts", "text", "heldout", "contexts", "statistics", "null_spaces", "hypernetwork", "data")
+GATHERED = ("statistics", "null_spaces", "gradient_moments", "hypernetwork")
+ROLES = ("facts", "text", "heldout", "contexts", *GATHERED, "data")
 """Inputs whose hashes tables record, by the name under which they do."""
 
 
@@ -31,6 +32,7 @@ class Provenance(Job):
     contexts: tuple[Path, ...] = Field((), description="files of contexts")
     statistics: tuple[Path, ...] = Field((), description="files of statistics")
     null_spaces: tuple[Path, ...] = Field((), description="files of null spaces")
+    gradient_moments: tuple[Path, ...] = Field((), description="files of moments of gradients")
     hypernetwork: tuple[Path, ...] = Field((), description="files of hypernetworks")
     data: tuple[Path, ...] = Field((), description="files of data of interventions")
     lock: Path | None = Field(None, description="list of the pinned packages")

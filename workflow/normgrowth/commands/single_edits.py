@@ -25,13 +25,14 @@ def run(job: SingleEdits) -> None:
     from normgrowth.measure.scores import score_single_edits
     from normgrowth.runs.segment import Run
 
-    facts = first_edits(job.facts_and_order()[1])
+    every, order = job.facts_and_order()
+    facts = first_edits(order)
     chosen = steps_of(facts, 1, job.edits)
     templates = job.templates(job.settings)
     lm = job.load()
     require_edits(lm, chosen, templates)
     editor = job.declaration.build(job.settings)
-    editor.prepare(lm, job.gathered(lm, job.settings, facts, job.run_seed))
+    editor.prepare(lm, job.gathered(lm, job.settings, facts, job.run_seed, job.kept_out(every)))
     scores = score_single_edits(lm, editor, editor.begin(lm), chosen)
     run = Run(job.study, job.model_name, job.editor_name, job.order, {**job.inputs, **job.made_with})
     metadata = provenance(**run.expected, device=lm.device.type, dtype="float32")

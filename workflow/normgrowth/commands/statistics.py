@@ -1,9 +1,9 @@
-"""Gather second moments of MLP keys over running text."""
+"""Gather second moments of MLP keys, or of gradients at MLP outputs, over running text."""
 
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -31,6 +31,7 @@ class Statistics(OnModel):
     tokens: int = Field(description="tokens to gather from")
     window: int = Field(description="tokens in one window of text")
     seed: int = Field(description="seed of the study")
+    of: Literal["keys", "gradients"] = Field("keys", description="vectors: MLP keys, or gradients at MLP outputs")
     out: Path = Field(description="safetensors file to write")
 
 
@@ -40,8 +41,8 @@ def run(job: Statistics) -> None:
     The sums so far are saved beside the output at intervals; a restarted job continues from them.
     """
     # torch: kept out of planning and of --help
-    from normgrowth.editors.moments import Sums, gather_second_moments
-    from normgrowth.editors.settings import SECOND_MOMENTS
+    from normgrowth.editors.moments import Sums, gather_second_moments, vectors_in
+    from normgrowth.editors.settings import GRADIENT_MOMENTS, SECOND_MOMENTS
     from normgrowth.io.tensors import write_tensors
     from normgrowth.lm.prompt_lengths import require_windows
     from normgrowth.sources.text import windows
@@ -53,7 +54,8 @@ def run(job: Statistics) -> None:
         model=revision(job.model),
         text=file_sha256(job.text),
         layers=list(job.layers),
-        count=count * job.window,
+        count=vectors_in(job.of, count, job.window),
+        of=job.of,
         window=job.window,
         seed=job.seed,
         device=lm.device.type,
@@ -75,9 +77,9 @@ def run(job: Statistics) -> None:
                 write_tensors(partial, tensors, {**metadata, "seen": sums.count, "batches": sums.batches}, SUMS)
                 copied = time.monotonic()
 
-        moments = gather_second_moments(lm, batches[sums.batches :], list(job.layers), sums, keep)
+        moments = gather_second_moments(lm, batches[sums.batches :], list(job.layers), sums, keep, job.of)
     tensors = {f"moment.{layer}": moment.moment for layer, moment in moments.items()}
-    write_tensors(job.out, tensors, metadata, SECOND_MOMENTS)
+    write_tensors(job.out, tensors, metadata, SECOND_MOMENTS if job.of == "keys" else GRADIENT_MOMENTS)
     partial.unlink(missing_ok=True)
 
 

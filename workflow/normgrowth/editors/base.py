@@ -104,9 +104,11 @@ class Resources:
     contexts: dict[str, list[str]]  # template sets by name; each template holds {} once
     second_moments: dict[int, SecondMoment] = field(default_factory=dict)  # of the keys, by layer
     null_spaces: dict[int, NullSpace] = field(default_factory=dict)  # of the second moments, by layer
+    gradient_moments: dict[int, SecondMoment] = field(default_factory=dict)  # second moments at the outputs, by layer
     hypernetwork: dict[str, torch.Tensor] = field(default_factory=dict)  # trained tensors by name
     trajectory: Trajectory = field(default_factory=dict)  # of the run that a control arm follows
     facts: tuple[Fact, ...] = ()  # all facts that the study's orders are drawn from
+    reserved: tuple[Fact, ...] = ()  # facts that the study keeps out of all orders
     seed: int = 0  # of this run: differs between models, editors and orders
 
 

@@ -1,15 +1,17 @@
-"""The families of editors that the paper compares, and the control arms. Free of torch."""
+"""The families of editors: those that the paper compares, a later one, and the control arms. Free of torch."""
 
 from collections.abc import Iterable
 
 FINE_TUNING = "fine-tuning"
 HYPERNETWORK = "hypernetwork"
+REGRESSION = "gradient regression"
 LOCATE = "locate-and-edit"
 CONTROL = "control arm"
 
 FAMILIES: dict[str, tuple[str, ...]] = {
-    FINE_TUNING: ("ft", "ft_l", "lora"),
+    FINE_TUNING: ("ft", "ft_l", "lora", "locft", "crispedit"),
     HYPERNETWORK: ("mend", "malmen"),
+    REGRESSION: ("ultraedit", "stableedit"),
     LOCATE: (
         *("rome", "r_rome", "memit", "emmet", "pmet", "alphaedit", "encore", "nas"),
         *("rect", "rect_aligned", "prune", "prune_aligned", "lyaplock", "rlsedit"),
@@ -21,6 +23,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 PLURAL: dict[str | None, str] = {
     FINE_TUNING: "fine-tuning",
     HYPERNETWORK: "hypernetworks",
+    REGRESSION: "gradient regression",
     LOCATE: "locate-and-edit",
     CONTROL: "control arms",
     None: "other editors",

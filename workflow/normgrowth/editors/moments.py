@@ -1,17 +1,20 @@
-"""Second moments of keys, C = E[k kᵀ] over running text, uncentred, and their null spaces, which protect text.
+"""Second moments over running text, uncentred, and null spaces of those of keys, which protect text.
 
-A key is the input of a layer's MLP down-projection. Closed forms weigh changes by C (ROME, arXiv 2202.05262, appendix
-E.1); AlphaEdit confines them to the directions that text leaves almost unused (arXiv 2410.02355): with
-C = U diag(s) Uᵀ, its P projects onto the columns of U whose s is below a threshold.
+A key is the input of a layer's MLP down-projection. Closed forms weigh changes by C = E[k kᵀ] (ROME, arXiv 2202.05262,
+appendix E.1); AlphaEdit confines them to the directions that text leaves almost unused (arXiv 2410.02355): with
+C = U diag(s) Uᵀ, its P projects onto the columns of U whose s is below a threshold. CrispEdit (arXiv 2602.15823) weighs
+changes by the gradients of the text's loss too, S = E[g gᵀ] at the down-projection's outputs.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from normgrowth.errors import ModelError
-from normgrowth.lm.hooks import reading
+from normgrowth.lm.hooks import reading, with_gradients
 from normgrowth.lm.model import LanguageModel
 
 RELATIVE_THRESHOLD = 1.0
@@ -26,9 +29,13 @@ ROW_BLOCKS = 8
 """Row blocks per sum: with more blocks less of its lower half is computed, but products are thinner."""
 
 
+Vectors = Literal["keys", "gradients"]
+"""Vectors that second moments are of: inputs of down-projections, or gradients of the text's loss at their outputs."""
+
+
 @dataclass
 class SecondMoment:
-    """C [d, d] in float64 of one layer's keys, gathered from `count` tokens."""
+    """C [d, d] in float64 of one layer's keys, or of the gradients at its outputs, gathered from `count` tokens."""
 
     moment: torch.Tensor
     count: int
@@ -123,29 +130,52 @@ def gather_second_moments(
     layers: Iterable[int],
     sums: Sums | None = None,
     keep: Callable[[Sums], None] = lambda sums: None,
+    of: Vectors = "keys",
 ) -> dict[int, SecondMoment]:
-    """Second moments of the keys at all `layers`, in passes that stop at the topmost.
+    """Second moments of the keys at all `layers`, in passes that stop at the topmost, or of the gradients there.
 
     Args:
         windows: batches of token ids [rows, tokens], full, without padding.
         sums: sums of earlier batches to continue from; the result is the same as in one go, bit for bit.
         keep: called with the sums after every batch, to save them.
+        of: the vectors.
 
     Returns:
         Second moments by layer.
     """
-    places = [(layer, "mlp_key") for layer in layers]
-    sums = sums or Sums()
+    chosen, sums = list(layers), sums or Sums()
+    read = _keys if of == "keys" else _gradients
     for ids in windows:
-        ids = ids.to(lm.device)
-        with reading(lm.anatomy, places, stop=True) as seen:
-            lm.hidden(ids, torch.ones_like(ids))
-        for (layer, _), keys in seen.items():
-            sums.add(layer, keys)
-        sums.count += ids.numel()
+        by_layer = read(lm, ids.to(lm.device), chosen)
+        for layer, vectors in by_layer.items():
+            sums.add(layer, vectors)
+        sums.count += vectors_in(of, *ids.shape)
         sums.batches += 1
         keep(sums)
     return sums.moments()
+
+
+def vectors_in(of: Vectors, rows: int, tokens: int) -> int:
+    """Vectors of a layer in windows [rows, tokens]. The last token of a window predicts nothing: it has no gradient."""
+    return rows * (tokens if of == "keys" else tokens - 1)
+
+
+def _keys(lm: LanguageModel, ids: torch.Tensor, layers: list[int]) -> dict[int, torch.Tensor]:
+    """Keys [rows, tokens, d] by layer."""
+    with reading(lm.anatomy, [(layer, "mlp_key") for layer in layers], stop=True) as seen:
+        lm.hidden(ids, torch.ones_like(ids))
+    return {layer: keys for (layer, _), keys in seen.items()}
+
+
+@torch.enable_grad()
+def _gradients(lm: LanguageModel, ids: torch.Tensor, layers: list[int]) -> dict[int, torch.Tensor]:
+    """Gradients [rows, tokens - 1, o] by layer of the summed loss of each window's next tokens."""
+    places = [(layer, "mlp_output") for layer in layers]
+    with with_gradients(lm.anatomy, places) as added:
+        logits = lm.logits(lm.hidden(ids, torch.ones_like(ids))[:, :-1]).float()
+        loss = cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum")
+        found = torch.autograd.grad(loss, [added[place] for place in places])
+    return {layer: gradients[:, :-1] for layer, gradients in zip(layers, found, strict=True)}
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ EDITORS: dict[str, str] = {
     "alphaedit": "normgrowth.editors.alphaedit",
     "betaedit": "normgrowth.editors.betaedit",
     "deltaedit": "normgrowth.editors.deltaedit",
+    "crispedit": "normgrowth.editors.crispedit",
     "emmet": "normgrowth.editors.emmet",
     "encore": "normgrowth.editors.encore",
     "evoedit": "normgrowth.editors.evoedit",
     "ft": "normgrowth.editors.ft",
     "ft_l": "normgrowth.editors.ft_l",
+    "locft": "normgrowth.editors.locft",
     "lora": "normgrowth.editors.lora",
     "lyaplock": "normgrowth.editors.lyaplock",
     "malmen": "normgrowth.editors.malmen",
@@ -32,6 +34,8 @@ EDITORS: dict[str, str] = {
     "rlsedit": "normgrowth.editors.rlsedit",
     "rome": "normgrowth.editors.rome",
     "scale_only": "normgrowth.editors.scale_only",
+    "stableedit": "normgrowth.editors.stableedit",
+    "ultraedit": "normgrowth.editors.ultraedit",
 }
 
 

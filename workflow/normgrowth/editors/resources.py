@@ -7,7 +7,7 @@ import torch
 
 from normgrowth.editors.base import Trajectory
 from normgrowth.editors.moments import RELATIVE_THRESHOLD, NullSpace, SecondMoment
-from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS
+from normgrowth.editors.settings import GRADIENT_MOMENTS, HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS
 from normgrowth.errors import ArtefactError
 from normgrowth.io.documents import read_json
 from normgrowth.io.identity import AGAIN, require, require_rows
@@ -58,12 +58,32 @@ def read_second_moments(path: Path, of: dict, lm: LanguageModel, layers: Iterabl
     Raises:
         ArtefactError: when they were gathered with something else, at other layers, or for keys of another width.
     """
-    tensors, metadata = read_tensors(path, SECOND_MOMENTS, str(lm.device))
+    found = _read_moments(path, SECOND_MOMENTS, of, lm, layers)
+    _of_this_width(path, {layer: len(moment.moment) for layer, moment in found.items()}, lm)
+    return found
+
+
+def read_gradient_moments(path: Path, of: dict, lm: LanguageModel, layers: Iterable[int]) -> dict[int, SecondMoment]:
+    """Second moments of the gradients at the outputs, by layer; see `read_second_moments`.
+
+    Raises:
+        ArtefactError: when they were gathered with something else, at other layers, or for outputs of another width.
+    """
+    found = _read_moments(path, GRADIENT_MOMENTS, of, lm, layers)
+    for layer, moment in found.items():
+        if len(moment.moment) != lm.anatomy.hidden_size:
+            raise ArtefactError(
+                f"{path} is for outputs of width {len(moment.moment)} at layer {layer}, where the model has "
+                f"{lm.anatomy.hidden_size}; {AGAIN}"
+            )
+    return found
+
+
+def _read_moments(path: Path, kind: str, of: dict, lm: LanguageModel, layers: Iterable[int]) -> dict[int, SecondMoment]:
+    tensors, metadata = read_tensors(path, kind, str(lm.device))
     require(path, metadata, of)
     _at_these_layers(path, metadata["layers"], layers)
-    moments = {layer: tensors[f"moment.{layer}"] for layer in metadata["layers"]}
-    _of_this_width(path, {layer: len(moment) for layer, moment in moments.items()}, lm)
-    return {layer: SecondMoment(moment, metadata["count"], layer) for layer, moment in moments.items()}
+    return {layer: SecondMoment(tensors[f"moment.{layer}"], metadata["count"], layer) for layer in metadata["layers"]}
 
 
 def read_null_spaces(

@@ -19,7 +19,7 @@ Remember = Literal["nothing", "before_edit", "after_edit"]
 """Keys of earlier edits that a closed form protects too: none, or those read before or after their own edit."""
 
 SECOND_MOMENTS, NULL_SPACES = "second_moments", "null_spaces"
-HYPERNETWORK, TRAJECTORY = "hypernetwork", "trajectory"
+GRADIENT_MOMENTS, HYPERNETWORK, TRAJECTORY = "gradient_moments", "hypernetwork", "trajectory"
 """Names of resources that an editor may need before its first edit, beside contexts and second moments."""
 
 FILLED_IN = frozenset({"kind", "settings", "layers", "batch"})
@@ -52,6 +52,11 @@ class EditorSettings(Checked):
     def working(self) -> "EditorSettings":
         """The settings that do the editing: these, or those of the editor that a control arm wraps."""
         return self
+
+    @property
+    def reserved_facts(self) -> int:
+        """Facts kept out of all edit orders that the editor asks for before its first edit."""
+        return 0
 
     @classmethod
     def layers_by_depth(cls, n_layers: int) -> tuple[int, ...]:

@@ -13,7 +13,10 @@ Key = Callable[[Fact], Hashable]
 
 
 def reserved_facts(facts: list[Fact], seed: int, count: int) -> list[Fact]:
-    """Seeded choice of `count` facts, left out of every edit order: hypernetworks are trained on them."""
+    """Seeded choice of `count` facts, left out of every edit order.
+
+    Hypernetworks are trained on them, and statistics of gradients begin with them.
+    """
     return subset(facts, count, seed, "reserved")
 
 

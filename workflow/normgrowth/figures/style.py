@@ -1,8 +1,9 @@
 """Style of all figures: colours that colour-blind readers can tell apart, one look per editor everywhere.
 
 An editor is identified by colour, marker and dash together, so that print without colour works. Dashes show families:
-solid for locate-then-edit, dashed for fine-tuning, dotted for hypernetworks. A control arm has the colour of the editor
-it controls, and the marker and dash of its kind. The workflow reads the settings when it starts: no heavy imports here.
+solid for locate-then-edit, dashed for fine-tuning, dotted for hypernetworks, dashes and dots for regression on
+gradients. A control arm has the colour of the editor it controls, and the marker and dash of its kind. The workflow
+reads the settings when it starts: no heavy imports here.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from normgrowth.editors.families import (
     FINE_TUNING,
     HYPERNETWORK,
     LOCATE,
+    REGRESSION,
     controlled_editor,
     family_of,
     in_order,
@@ -51,8 +53,12 @@ LOOKS: dict[str, tuple[str, str]] = {
     "ft": ("#D55E00", "o"),
     "ft_l": ("#E69F00", "s"),
     "lora": ("#882255", "^"),
+    "locft": ("#AA7755", "P"),
+    "crispedit": ("#DDAA33", "p"),
     "mend": ("#CC79A7", "D"),
     "malmen": ("#AA4499", "v"),
+    "ultraedit": ("#44AA99", "o"),
+    "stableedit": ("#6699CC", "^"),
     "rome": ("#56B4E9", "P"),
     "r_rome": ("#0072B2", "s"),
     "memit": ("#009E73", "^"),
@@ -64,7 +70,13 @@ LOOKS: dict[str, tuple[str, str]] = {
 }
 SPARE_COLOURS = ("#D81B60", "#B8860B", "#6A5ACD", "#00A5B5", "#8B5A2B")
 SPARE_MARKERS = (">", "H", (5, 0, 180), (4, 1, 45), "X")
-DASHES = {LOCATE: "-", FINE_TUNING: (0, (5, 1.5)), HYPERNETWORK: (0, (1, 1.2)), None: (0, (4, 1.2, 1, 1.2))}
+DASHES = {
+    FINE_TUNING: (0, (5, 1.5)),
+    HYPERNETWORK: (0, (1, 1.2)),
+    REGRESSION: (0, (5, 1.2, 1, 1.2, 1, 1.2)),
+    LOCATE: "-",
+    None: (0, (4, 1.2, 1, 1.2)),
+}
 ARMS: dict[str, tuple[Any, Any]] = {
     "norm_restored": ("d", (0, (8, 2))),
     "no_feedback": (7, (0, (2, 1))),

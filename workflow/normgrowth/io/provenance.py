@@ -9,7 +9,7 @@ from normgrowth import __version__
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pandas", "pyarrow")
 
-UNSTATED: Mapping[str, object] = {"stream": None}
+UNSTATED: Mapping[str, object] = {"stream": None, "gradient_moments": None}
 """Entries that a file leaves out where they have these values, and that mean them where they are missing."""
 
 UNKNOWN = "unknown"

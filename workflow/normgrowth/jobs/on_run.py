@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from normgrowth.facts.orders import edit_order
+from normgrowth.facts.orders import edit_order, reserved_facts
 from normgrowth.facts.records import Fact, read_facts
 from normgrowth.facts.streams import ONCE, Stream
 from normgrowth.io.provenance import file_sha256
@@ -41,6 +41,10 @@ class InOrder(OfRun):
         facts = read_facts(self.facts)
         drawn_by = self.seed, self.order, self.unique_subjects, self.reserved, self.block, self.stream
         return facts, edit_order(facts, *drawn_by)
+
+    def kept_out(self, facts: list[Fact]) -> list[Fact]:
+        """Those of all facts that stand in no order."""
+        return reserved_facts(facts, self.seed, self.reserved)
 
 
 class OnRun(OnModel, InOrder):

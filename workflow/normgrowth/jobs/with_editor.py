@@ -56,6 +56,7 @@ class WithGathered(OnModel):
     contexts: Intact = Field(description="context templates of the model")
     statistics: Path | None = Field(None, description="second moments, for editors that need them")
     null_spaces: Path | None = Field(None, description="null spaces, for editors that need them")
+    gradient_moments: Path | None = Field(None, description="moments of gradients, for editors that need them")
     hypernetwork: Path | None = Field(None, description="trained hypernetwork, for editors that need one")
 
     @property
@@ -98,6 +99,7 @@ class WithGathered(OnModel):
         settings: EditorSettings,
         facts: Sequence[Fact] = (),
         seed: int = 0,
+        reserved: Sequence[Fact] = (),
     ) -> "Resources":
         """The resources that the files hold.
 
@@ -106,6 +108,7 @@ class WithGathered(OnModel):
             settings: of the editor that reads them.
             facts: all that orders are drawn from.
             seed: of the run.
+            reserved: facts kept out of all orders.
 
         Raises:
             ArtefactError: when a file was made for something else.
@@ -114,18 +117,27 @@ class WithGathered(OnModel):
         from normgrowth.editors import resources as read
         from normgrowth.editors.base import Resources
 
-        second_moments, null_spaces, hypernetwork = {}, {}, {}
+        second_moments, null_spaces, gradient_moments, hypernetwork = {}, {}, {}, {}
         layers = settings.layers or ()
         if self.statistics:
             second_moments = read.read_second_moments(self.statistics, self.made_on, lm, layers)
         if self.null_spaces:
             threshold = getattr(settings.working, "null_space_threshold", None)
             null_spaces = read.read_null_spaces(self.null_spaces, self.made_on, lm, layers, threshold)
+        if self.gradient_moments:
+            gradient_moments = read.read_gradient_moments(self.gradient_moments, self.made_on, lm, layers)
         if self.hypernetwork:
             trained = {**self.made_on, **self.trained_with(settings)}
             hypernetwork = read.read_hypernetwork(self.hypernetwork, trained, lm)
         return Resources(
-            self.templates_by_set(), second_moments, null_spaces, hypernetwork, facts=tuple(facts), seed=seed
+            self.templates_by_set(),
+            second_moments,
+            null_spaces,
+            gradient_moments,
+            hypernetwork,
+            facts=tuple(facts),
+            reserved=tuple(reserved),
+            seed=seed,
         )
 
     def hashes_of_gathered(self) -> dict[str, str | None]:
@@ -134,6 +146,7 @@ class WithGathered(OnModel):
             "contexts": self.contexts,
             "statistics": self.statistics,
             "null_spaces": self.null_spaces,
+            "gradient_moments": self.gradient_moments,
             "hypernetwork": self.hypernetwork,
         }
         return {name: file_sha256(path) if path else None for name, path in paths.items()}

@@ -97,6 +97,31 @@ def _keeper(seen: dict[Place, torch.Tensor], place: Place) -> Callable[[torch.Te
 
 
 @contextmanager
+def with_gradients(anatomy: Anatomy, places: Iterable[Place]) -> Iterator[dict[Place, torch.Tensor]]:
+    """Let the activations at `places` have gradients, of a forward pass made inside the block.
+
+    The block is handed a zero [rows, tokens, width] for each place, which the pass adds to the activation there: the
+    gradient with respect to it is that of the activation, and no gradient of any weight is formed.
+
+    Raises:
+        ValueError: when a site is unknown.
+    """
+    added: dict[Place, torch.Tensor] = {}
+
+    def adder(place: Place) -> Callable[[torch.Tensor], torch.Tensor]:
+        def add(activation: torch.Tensor) -> torch.Tensor:
+            added[place] = torch.zeros_like(activation, requires_grad=True)
+            return activation + added[place]
+
+        return add
+
+    with ExitStack() as stack:
+        for place in places:
+            stack.enter_context(changing(anatomy, place, adder(place)))
+        yield added
+
+
+@contextmanager
 def _hook(anatomy: Anatomy, place: Place, function: Callable[[torch.Tensor], torch.Tensor | None]) -> Iterator[None]:
     module = _module_at(anatomy, place)
     rows_and_tokens: list[int] = []

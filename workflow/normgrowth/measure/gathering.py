@@ -11,8 +11,14 @@ from typing import NamedTuple
 import torch
 
 from normgrowth.editors.base import Resources
-from normgrowth.editors.moments import NullSpace, SecondMoment, Sums, gather_second_moments, null_space
-from normgrowth.editors.settings import NULL_SPACES, SECOND_MOMENTS, EditorSettings, SearchSettings
+from normgrowth.editors.moments import NullSpace, SecondMoment, Sums, Vectors, gather_second_moments, null_space
+from normgrowth.editors.settings import (
+    GRADIENT_MOMENTS,
+    NULL_SPACES,
+    SECOND_MOMENTS,
+    EditorSettings,
+    SearchSettings,
+)
 from normgrowth.facts.records import Fact
 from normgrowth.lm.context_templates import sample_contexts
 from normgrowth.lm.model import LanguageModel
@@ -47,6 +53,7 @@ class Gathered:
     moments: dict[int, SecondMoment]
     facts: tuple[Fact, ...]
     seed: int
+    gradient_moments: dict[int, SecondMoment] = field(default_factory=dict)
     text: MomentText | None = None  # None where no editor needs second moments
     _spaces: dict[tuple[int, float | None], NullSpace] = field(default_factory=dict, repr=False)
 
@@ -62,7 +69,7 @@ class Gathered:
             if (layer, threshold) not in self._spaces:
                 self._spaces[layer, threshold] = null_space(self.moments[layer], threshold)
             spaces[layer] = self._spaces[layer, threshold]
-        return Resources(self.contexts, self.moments, spaces, facts=self.facts, seed=self.seed)
+        return Resources(self.contexts, self.moments, spaces, self.gradient_moments, facts=self.facts, seed=self.seed)
 
 
 def gather(
@@ -95,20 +102,31 @@ def gather(
         return Gathered(contexts, {}, tuple(facts), seed)
     found = text_for_moments(lm, text, amounts.moment_tokens, amounts.window, seed)
     moments = gather_moments(lm, found.windows, layers)
-    return Gathered(contexts, moments, tuple(facts), seed, MomentText(found.read, found.written))
+    with_gradients = layers_with_moments(chosen, "gradients")
+    gradients = gather_moments(lm, found.windows, with_gradients, "gradients") if with_gradients else {}
+    return Gathered(contexts, moments, tuple(facts), seed, gradients, MomentText(found.read, found.written))
 
 
-def layers_with_moments(chosen: Sequence[EditorSettings]) -> list[int]:
-    """Layers whose second moment some of the editors needs."""
-    needing = [settings for settings in chosen if settings.needs & {SECOND_MOMENTS, NULL_SPACES}]
+OF_MOMENTS: dict[Vectors, frozenset[str]] = {
+    "keys": frozenset({SECOND_MOMENTS, NULL_SPACES}),
+    "gradients": frozenset({GRADIENT_MOMENTS}),
+}
+"""Needs of editors that are met from second moments, by what these are of."""
+
+
+def layers_with_moments(chosen: Sequence[EditorSettings], of: Vectors = "keys") -> list[int]:
+    """Layers whose second moment, of keys or of gradients, some of the editors needs."""
+    needing = [settings for settings in chosen if settings.needs & OF_MOMENTS[of]]
     return sorted({layer for settings in needing for layer in settings.edited_layers})
 
 
-def gather_moments(lm: LanguageModel, windows: torch.Tensor, layers: Sequence[int]) -> dict[int, SecondMoment]:
-    """Second moments of the keys at some layers over windows of text [count, tokens]."""
+def gather_moments(
+    lm: LanguageModel, windows: torch.Tensor, layers: Sequence[int], of: Vectors = "keys"
+) -> dict[int, SecondMoment]:
+    """Second moments, of keys or of gradients, at some layers over windows of text [count, tokens]."""
     with Progress(len(windows), "windows read for second moments") as progress:
 
         def count(_: Sums) -> None:
             progress.update(min(ROWS_PER_PASS, len(windows) - progress.done))
 
-        return gather_second_moments(lm, windows.split(ROWS_PER_PASS), layers, keep=count)
+        return gather_second_moments(lm, windows.split(ROWS_PER_PASS), layers, keep=count, of=of)

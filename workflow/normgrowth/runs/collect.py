@@ -33,7 +33,7 @@ COMMON_TO_A_RUN = frozenset(
             "settings",
             "contexts",
         ),
-        *("statistics", "null_spaces", "hypernetwork", "text", "heldout"),
+        *("statistics", "null_spaces", "gradient_moments", "hypernetwork", "text", "heldout"),
     }
 )
 """Entries of provenance that all files of a run share, where they have them."""

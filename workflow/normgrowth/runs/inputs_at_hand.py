@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS
+from normgrowth.editors.settings import GRADIENT_MOMENTS, HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS
 from normgrowth.errors import ArtefactError
 from normgrowth.io.digests import check_beside
 from normgrowth.io.documents import read_json
@@ -15,7 +15,12 @@ from normgrowth.io.tensors import read_metadata
 from normgrowth.sources.checkpoint_files import MANIFEST
 from normgrowth.sources.manifest import SHOWN, quantisation, revision, verify
 
-KINDS = {"statistics": SECOND_MOMENTS, "null_spaces": NULL_SPACES, "hypernetwork": HYPERNETWORK}
+KINDS = {
+    "statistics": SECOND_MOMENTS,
+    "null_spaces": NULL_SPACES,
+    "gradient_moments": GRADIENT_MOMENTS,
+    "hypernetwork": HYPERNETWORK,
+}
 """Kinds of tensor files, by the name under which tables record their hash."""
 
 MADE_FROM_A_MODEL = frozenset({"contexts", *KINDS})

@@ -276,7 +276,8 @@ def _missing_layers(study: Study) -> Iterator[str]:
 
 
 def _misfits(study: Study) -> Iterator[str]:
-    """Editors whose layers a model lacks, or whose batches do not fill a segment or could hold a fact twice."""
+    """Editors whose layers a model lacks, whose batches do not fill a segment or could hold a fact twice, or that begin
+    with more facts than are reserved."""
     for model in study.models:
         try:
             n_layers = layers_of(study, model)
@@ -294,6 +295,12 @@ def _misfits(study: Study) -> Iterator[str]:
             batch = f"editor_settings.{name}.batch is {settings.batch} for model {model!r}"
             if study.segment % settings.batch:
                 yield f"segment is {study.segment}: it must be a multiple of every editor's batch, and {batch}"
+            if settings.working.reserved_facts > study.reserved_facts:
+                yield (
+                    f"fact_sources.{study.facts}.reserved is {study.reserved_facts}: editor {name!r} begins with "
+                    f"{settings.working.reserved_facts} facts that no run edits; raise it to that, or lower "
+                    f"editor_settings.{name}.warm_up"
+                )
             gap = study.stream.gap
             if study.stream.active and settings.batch > gap:
                 yield f"stream.gap is {gap}: no batch may hold two edits of one fact, and {batch}: raise gap"

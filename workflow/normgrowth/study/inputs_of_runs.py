@@ -5,7 +5,14 @@ from functools import cache
 from pathlib import Path
 
 from normgrowth import layout
-from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS, TRAJECTORY, ControlSettings
+from normgrowth.editors.settings import (
+    GRADIENT_MOMENTS,
+    HYPERNETWORK,
+    NULL_SPACES,
+    SECOND_MOMENTS,
+    TRAJECTORY,
+    ControlSettings,
+)
 from normgrowth.io.columns import CHECKPOINT_TABLES
 from normgrowth.study.chosen_editors import ChosenEditor
 from normgrowth.study.downloads import downloads_of
@@ -90,6 +97,9 @@ class Files:
         """Second moments of a model's keys at these layers."""
         return layout.SECOND_MOMENTS.format(layers="-".join(map(str, layers)), **self._statistics(model))
 
+    def _gradient_moments(self, model: str, layers: Iterable[int]) -> str:
+        return layout.GRADIENT_MOMENTS.format(layers="-".join(map(str, layers)), **self._statistics(model))
+
     def _null_spaces(self, model: str, layers: Iterable[int], threshold: float | None) -> str:
         name = RELATIVE if threshold is None else repr(threshold)
         at = "-".join(map(str, layers))
@@ -115,6 +125,8 @@ class Files:
         if NULL_SPACES in editor.needs:
             threshold = getattr(editor.settings.working, "null_space_threshold", None)
             files["null_spaces"] = self._null_spaces(model, layers, threshold)
+        if GRADIENT_MOMENTS in editor.needs:
+            files["gradient_moments"] = self._gradient_moments(model, layers)
         if HYPERNETWORK in editor.needs:
             # A control arm uses the hypernetwork of the editor that it wraps.
             files["hypernetwork"] = layout.HYPERNETWORK.format(

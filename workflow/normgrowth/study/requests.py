@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS
+from normgrowth.editors.settings import GRADIENT_MOMENTS, HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS
 from normgrowth.errors import StudyError
 from normgrowth.study import costs
 from normgrowth.study.downloads import texts_to_write
@@ -28,6 +28,7 @@ MINUTES = {
     "contexts": 30,
     "known_facts": 120,
     "statistics": 240,
+    "gradient_moments": 480,
     "null_spaces": 120,
     "hypernetwork": 720,
     "check_editable": 30,
@@ -101,6 +102,7 @@ def requests(plan: Plan) -> list[Request]:
     asked = {
         "known_facts": study.fact_sources[study.facts].known,
         "statistics": SECOND_MOMENTS in needs,
+        "gradient_moments": GRADIENT_MOMENTS in needs,
         "hypernetwork": HYPERNETWORK in needs,
         "write_text": bool(texts_to_write(study)),
         "single_edits": bool(study.single_edits),

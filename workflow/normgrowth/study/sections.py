@@ -70,7 +70,11 @@ Packages = Annotated[
 
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 Reserved = Annotated[int, Field(ge=0)]
-RESERVED = Field(0, description="Seeded facts that stand in no edit order; hypernetworks are trained on them.")
+RESERVED = Field(
+    0,
+    description="Seeded facts that stand in no edit order; hypernetworks are trained on them, and statistics of "
+    "gradients begin with them.",
+)
 KNOWN = Field(
     False,
     description="Keep only the facts that a model knows before any edit: every token of the true object is the most "

@@ -9,6 +9,7 @@ in which tokens count, and in how the result is written.
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -18,7 +19,7 @@ from normgrowth.editors.settings import HypernetworkSettings
 from normgrowth.errors import ArtefactError
 from normgrowth.facts.records import Fact
 from normgrowth.lm.continuations import continuations
-from normgrowth.lm.hooks import changing, reading
+from normgrowth.lm.hooks import changing, reading, with_gradients
 from normgrowth.lm.model import LanguageModel
 from normgrowth.seeds import derive
 
@@ -41,30 +42,26 @@ class TokenGradients:
 
 
 def token_gradients(
-    lm: LanguageModel, facts: list[Fact], layers: tuple[int, ...], answer_tokens_only: bool
+    lm: LanguageModel,
+    facts: list[Fact],
+    layers: tuple[int, ...],
+    answer_tokens_only: bool,
+    weigh: Literal["facts", "tokens"] = "facts",
 ) -> tuple[torch.Tensor, dict[int, TokenGradients]]:
     """Losses [n] of the facts' new objects, and inputs and gradients by layer, at the same tokens in every layer.
 
     Args:
         answer_tokens_only: take only the tokens at which an object's token is predicted.
+        weigh: what counts alike in the loss that gradients are of: facts, each by the mean over its object's tokens,
+            or all objects' tokens.
     """
     batch = continuations(lm, [(fact.question, fact.target_new) for fact in facts])
-    added: dict[int, torch.Tensor] = {}
-
-    def watched(layer: int) -> Callable[[torch.Tensor], torch.Tensor]:
-        def add(values: torch.Tensor) -> torch.Tensor:
-            # A zero [rows, tokens, o] whose gradient is that of the output: no gradient of the weights is ever formed.
-            added[layer] = torch.zeros_like(values, requires_grad=True)
-            return values + added[layer]
-
-        return add
-
-    with torch.enable_grad(), ExitStack() as stack:
-        seen = stack.enter_context(reading(lm.anatomy, [(layer, "mlp_key") for layer in layers]))
-        for layer in layers:
-            stack.enter_context(changing(lm.anatomy, (layer, "mlp_output"), watched(layer)))
-        losses = batch.losses(batch.predictions(lm))
-        gradients = torch.autograd.grad(losses.sum(), [added[layer] for layer in layers])
+    keys, outputs = [(layer, "mlp_key") for layer in layers], [(layer, "mlp_output") for layer in layers]
+    with torch.enable_grad(), reading(lm.anatomy, keys) as seen, with_gradients(lm.anatomy, outputs) as added:
+        predicted = batch.predictions(lm)
+        losses = batch.losses(predicted)
+        total = losses.sum() if weigh == "facts" else -predicted.gather(1, batch.token[:, None]).sum()
+        gradients = torch.autograd.grad(total, [added[place] for place in outputs])
     taken = torch.zeros_like(batch.mask, dtype=torch.bool)  # [rows, tokens]
     if answer_tokens_only:
         taken[batch.row, batch.position] = True
@@ -157,8 +154,12 @@ class Malmen(Network):
         return Change(shifts.T, ridge_regression(tokens.inputs.T, p["rho"][number].exp()))
 
 
-def ridge_regression(keys: torch.Tensor, ridge: torch.Tensor) -> torch.Tensor:
+def ridge_regression(keys: torch.Tensor, ridge: torch.Tensor, remedy: str = RETRAIN) -> torch.Tensor:
     """(X Xᵀ + ridge I)⁻¹ X [d, m] for keys X [d, m], in float64 by way of the smaller of the two systems.
+
+    Args:
+        ridge: a number, as a tensor.
+        remedy: what to change where the system has no solution.
 
     Raises:
         UnsolvableError: when the system is not positive definite in float64.
@@ -166,7 +167,7 @@ def ridge_regression(keys: torch.Tensor, ridge: torch.Tensor) -> torch.Tensor:
     x = keys.double()
     d, m = x.shape
     system = (x.T @ x if m <= d else x @ x.T) + ridge.double() * torch.eye(min(m, d), dtype=x.dtype, device=x.device)
-    solved = solve_positive(system, x.T, RETRAIN).T if m <= d else solve_positive(system, x, RETRAIN)
+    solved = solve_positive(system, x.T, remedy).T if m <= d else solve_positive(system, x, remedy)
     return solved.float()
 
 
