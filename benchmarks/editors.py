@@ -12,11 +12,11 @@ from benchmarks.timing import seconds, table
 from normgrowth.editors.hypernetwork.networks import input_output_widths
 from normgrowth.editors.locate import method
 from normgrowth.editors.registry import EDITORS, declaration
-from normgrowth.editors.settings import ControlSettings, HypernetworkSettings, OneAtATime, SearchSettings
+from normgrowth.editors.settings import HypernetworkSettings, OneAtATime, SearchSettings, WrapperSettings
 from normgrowth.measure.scores import score_facts
 
 BATCH = 100
-WRITERS = [kind for kind in sorted(EDITORS) if not issubclass(declaration(kind).Settings, ControlSettings)]
+WRITERS = [kind for kind in sorted(EDITORS) if not issubclass(declaration(kind).Settings, WrapperSettings)]
 
 
 def every_editor(subject: Subject, kinds: list[str] = WRITERS) -> str:

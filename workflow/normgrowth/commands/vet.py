@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from normgrowth.checked import Count, Seed
 from normgrowth.editors.families import in_order
 from normgrowth.editors.registry import EDITORS, declaration
-from normgrowth.editors.settings import HYPERNETWORK, ControlSettings
+from normgrowth.editors.settings import HYPERNETWORK, WrapperSettings
 from normgrowth.errors import StudyError
 from normgrowth.facts.importing import take_facts
 from normgrowth.facts.records import facts_of
@@ -24,8 +24,8 @@ from normgrowth.study.sections import Contexts, SecondMoments
 def editors_to_try() -> tuple[str, ...]:
     """Kinds of editors that edit by themselves and need no long training before their first edit, in tables' order."""
     settings = {kind: declaration(kind).Settings for kind in EDITORS}
-    arms = {kind for kind, its in settings.items() if issubclass(its, ControlSettings)}
-    return tuple(in_order(kind for kind in EDITORS.keys() - arms if HYPERNETWORK not in settings[kind]().needs))
+    wrappers = {kind for kind, its in settings.items() if issubclass(its, WrapperSettings)}
+    return tuple(in_order(kind for kind in EDITORS.keys() - wrappers if HYPERNETWORK not in settings[kind]().needs))
 
 
 def _tried(editors: tuple[str, ...]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from types import ModuleType
 
 EDITORS: dict[str, str] = {
     "alphaedit": "normgrowth.editors.alphaedit",
+    "blue": "normgrowth.editors.blue",
     "emmet": "normgrowth.editors.emmet",
     "encore": "normgrowth.editors.encore",
     "ft": "normgrowth.editors.ft",
@@ -19,8 +20,11 @@ EDITORS: dict[str, str] = {
     "pmet": "normgrowth.editors.pmet",
     "r_rome": "normgrowth.editors.r_rome",
     "random_direction": "normgrowth.editors.random_direction",
+    "revive": "normgrowth.editors.revive",
     "rome": "normgrowth.editors.rome",
     "scale_only": "normgrowth.editors.scale_only",
+    "simie": "normgrowth.editors.simie",
+    "sphere": "normgrowth.editors.sphere",
 }
 
 

@@ -5,9 +5,8 @@ from functools import cache
 from pathlib import Path
 
 from normgrowth import layout
-from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS, TRAJECTORY, ControlSettings
+from normgrowth.editors.settings import HYPERNETWORK, NULL_SPACES, SECOND_MOMENTS, TRAJECTORY
 from normgrowth.io.columns import CHECKPOINT_TABLES
-from normgrowth.study.chosen_editors import ChosenEditor
 from normgrowth.study.downloads import downloads_of
 from normgrowth.study.inputs import local_path
 from normgrowth.study.plan import Plan
@@ -23,11 +22,6 @@ BEFORE = "before"
 def threshold_of(name: str) -> float | None:
     """The threshold in the file name of null spaces; None for the default."""
     return None if name == RELATIVE else float(name)
-
-
-def _controlled(editor: ChosenEditor) -> str | None:
-    """The study's name of the editor that a control arm wraps; None for any other editor."""
-    return editor.settings.editor if isinstance(editor.settings, ControlSettings) else None
 
 
 class Files:
@@ -108,7 +102,8 @@ class Files:
     def gathered(self, model: str, name: str) -> dict[str, str]:
         """Files gathered for an editor before its first edit, by the option that takes them."""
         editor = self.plan.editor(model, name)
-        layers = editor.settings.layers or ()
+        # Of all layers that the innermost editor has, so that a remedy of some of them gathers nothing again.
+        layers = editor.settings.working.layers or ()
         files = {}
         if SECOND_MOMENTS in editor.needs:
             files["statistics"] = self.second_moments(model, layers)
@@ -116,10 +111,10 @@ class Files:
             threshold = getattr(editor.settings.working, "null_space_threshold", None)
             files["null_spaces"] = self._null_spaces(model, layers, threshold)
         if HYPERNETWORK in editor.needs:
-            # A control arm uses the hypernetwork of the editor that it wraps.
+            # A wrapper uses the hypernetwork of the editor that it wraps.
             files["hypernetwork"] = layout.HYPERNETWORK.format(
                 model=model,
-                editor=_controlled(editor) or name,
+                editor=(name, *editor.all_wrapped)[-1],
                 facts=self.study.facts,
                 reserved=self.study.reserved_facts,
                 seed=self.study.seed,
@@ -138,7 +133,7 @@ class Files:
         """Input files of a segment: gathered resources, the norms that a control arm follows, and the state before."""
         chosen, files = self.plan.editor(model, editor), self.gathered(model, editor)
         if TRAJECTORY in chosen.needs:
-            files["trajectory"] = self.of_segment("norms.parquet", model, _controlled(chosen) or editor, order, segment)
+            files["trajectory"] = self.of_segment("norms.parquet", model, chosen.wraps or editor, order, segment)
         if segment > 1:
             files[BEFORE] = self.of_segment(layout.STATE_FILE, model, editor, order, segment - 1)
         return files
