@@ -15,15 +15,15 @@ from normgrowth.editors.registry import EDITORS, declaration
 from normgrowth.editors.settings import (
     GRADIENT_MOMENTS,
     NULL_SPACES,
-    ControlSettings,
     HypernetworkSettings,
     OneAtATime,
     SearchSettings,
+    WrapperSettings,
 )
 from normgrowth.measure.scores import score_facts
 
 BATCH = 100
-WRITERS = [kind for kind in sorted(EDITORS) if not issubclass(declaration(kind).Settings, ControlSettings)]
+WRITERS = [kind for kind in sorted(EDITORS) if not issubclass(declaration(kind).Settings, WrapperSettings)]
 
 
 def every_editor(subject: Subject, kinds: list[str] = WRITERS) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 from normgrowth.analysis.collapse import EARLY, Collapse, collapses
 from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean
 from normgrowth.analysis.places import PLACES, at_place, place_layer
-from normgrowth.editors.families import controlled_editor, kind_of
+from normgrowth.editors.families import kind_of, with_wrapped
 from normgrowth.editors.registry import EDITORS
 from normgrowth.fingerprint import closure, numerics
 from normgrowth.io.documents import read_json
@@ -88,8 +88,7 @@ def settings_of(configfile: Path | None, config: list[str]) -> dict:
 
 def code(settings: dict) -> list[str]:
     """`module@hash` of all code that decides the numbers of a study with these settings."""
-    names = {name for editor in settings["editors"] for name in (editor, controlled_editor(editor)) if name}
-    editors = {EDITORS[kind_of(name)] for name in names}
+    editors = {EDITORS[kind_of(name)] for editor in settings["editors"] for name in with_wrapped(editor)}
     return closure(*(f"normgrowth.commands.{name}" for name in COMMANDS), *sorted(editors))
 
 

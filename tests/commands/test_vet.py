@@ -8,7 +8,7 @@ import pytest
 from normgrowth import cli
 from normgrowth.commands.vet import Vet, editors_to_try
 from normgrowth.editors.registry import EDITORS
-from normgrowth.editors.settings import HYPERNETWORK, ControlSettings
+from normgrowth.editors.settings import HYPERNETWORK, WrapperSettings
 from normgrowth.sources.loading import load_model
 from normgrowth.sources.manifest import QUANTISATION, write_manifest
 from normgrowth.study.chosen_editors import by_default, declaration
@@ -143,7 +143,7 @@ def test_a_folder_named_like_a_published_model_of_another_depth_is_refused(model
 def test_all_editors_are_tried_that_edit_by_themselves_and_need_no_training():
     tried = Vet(model="m", facts_file="f", editors=[*reversed(editors_to_try()), "ft"]).editors
     kinds = {kind: declaration(kind).Settings for kind in EDITORS}
-    arms = {kind for kind, settings in kinds.items() if issubclass(settings, ControlSettings)}
+    arms = {kind for kind, settings in kinds.items() if issubclass(settings, WrapperSettings)}
     trained = {kind for kind, settings in kinds.items() if kind not in arms and HYPERNETWORK in settings().needs}
     assert trained == {"mend", "malmen"}
     assert set(tried) == EDITORS.keys() - arms - trained

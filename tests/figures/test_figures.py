@@ -159,9 +159,9 @@ def test_families_without_editors_get_no_column_and_arms_are_drawn_over_what_the
     frame = pd.DataFrame({"model": "m", "editor": [e for e in planted.EFFECTS if family_of(e) != "hypernetwork"]})
     layout = lay_out(Style(), ["y"], frame, grid.row_by_model)
     assert [panel.axes.get_title() for panel in layout.panels] == ["fine-tuning", "locate-and-edit", "control arms"]
-    assert layout.panels[-1].controlled == ["r_rome", "memit"]
+    assert layout.panels[-1].wrapped == ["r_rome", "memit"]
     few = lay_out(Style(), ["y"], frame.iloc[:8], grid.row_by_model)
-    assert len(few.panels) == 1 and not few.split and not few.panels[0].controlled
+    assert len(few.panels) == 1 and not few.split and not few.panels[0].wrapped
 
 
 def test_control_arms_are_drawn_only_where_a_study_has_them(studies):

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import torch
 
-from normgrowth.editors.registry import EDITORS
 from normgrowth.errors import ArtefactError, EditError, FactError
 from normgrowth.io.columns import CHECKPOINT_TABLES, TABLES
 from normgrowth.io.tables import read_provenance, read_table
@@ -18,7 +17,7 @@ from normgrowth.runs.checkpoint import Checkpoint, measure_checkpoint
 from normgrowth.runs.state import STATE, EditedModel, restore
 from normgrowth.sources.loading import load_model
 from tests.support import small_models
-from tests.support.every_editor import WRITERS, settings_of
+from tests.support.every_editor import NAMES, WRAPPED, WRITERS, settings_of
 from tests.support.processes import start
 from tests.support.segments import arguments, edit, settings_text, weights_after
 
@@ -26,7 +25,7 @@ slow = pytest.mark.slow
 COMPARED = ("norms.parquet", "edits.parquet", "scores.parquet", "state.safetensors")
 
 
-@pytest.mark.parametrize("kind", sorted(EDITORS))
+@pytest.mark.parametrize("kind", NAMES)
 def test_one_segment_and_three_give_the_same_bits(world, tmp_path, kind):
     edit(world, tmp_path / "one", kind, 1, 1, 6)
     for segment in (1, 2, 3):
@@ -46,7 +45,7 @@ KILLED = [
     *((architecture, "memit") for architecture in small_models.ARCHITECTURES),
     *(
         pytest.param(small_models.ARCHITECTURES[number % 2], kind, marks=slow)
-        for number, kind in enumerate(kind for kind in WRITERS if kind != "memit")
+        for number, kind in enumerate(kind for kind in (*WRITERS, *WRAPPED) if kind != "memit")
     ),
 ]
 
@@ -55,7 +54,9 @@ KILLED = [
 def test_a_killed_segment_started_again_gives_the_same_bytes(world, tmp_path, kind):
     # Slow enough that the kill lands among the edits.
     long = (
-        {"settings": settings_text(kind, steps=20, stop_loss=0.0)} if "steps" in settings_of(kind).model_dump() else {}
+        {"settings": settings_text(kind, steps=20, stop_loss=0.0)}
+        if "steps" in settings_of(kind).working.model_dump()
+        else {}
     )
     for run in ("whole", "killed"):
         edit(world, tmp_path / run, kind, 1, 1, 2, **long)

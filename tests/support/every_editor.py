@@ -4,7 +4,7 @@ import torch
 
 from normgrowth.editors.hypernetwork.networks import input_output_widths
 from normgrowth.editors.registry import EDITORS, declaration
-from normgrowth.editors.settings import ControlSettings, EditorSettings, HypernetworkSettings
+from normgrowth.editors.settings import ControlSettings, EditorSettings, HypernetworkSettings, RemedySettings
 
 SETTINGS = {
     "ft": {"layers": [1], "learning_rate": 5e-3},
@@ -51,16 +51,45 @@ SETTINGS = {
     },
     "nse": {"layers": [0, 1], "steps": 8, "batch": 2, "preservation_weight": 1.0},
 }
-"""By kind. Control arms stand around `memit`."""
+"""By kind. Control arms, and remedies named by their kind alone, stand around `memit`."""
+
+WRAPPED = {
+    "revive-memit": {"tau": 0.3},
+    "revive-ft": {"tau": 0.3, "energy": "squares"},
+    "revive-malmen": {},
+    "sphere-alphaedit": {},
+    "sphere-memit": {"reference": "current", "alpha": 0.6},
+    "simie-r_rome": {},
+    "simie-memit": {"tokens": "subject_last", "ridge": 0.5},
+    "simie-ft": {},
+    "blue-memit": {},
+    "norm_restored-revive-memit": {},
+}
+"""Remedies around editors, and a control arm around a remedy, by name."""
 
 CONTROLS = [kind for kind in sorted(EDITORS) if issubclass(declaration(kind).Settings, ControlSettings)]
-WRITERS = [kind for kind in sorted(EDITORS) if kind not in CONTROLS]
+REMEDIES = [kind for kind in sorted(EDITORS) if issubclass(declaration(kind).Settings, RemedySettings)]
+WRITERS = [kind for kind in sorted(EDITORS) if kind not in CONTROLS + REMEDIES]
 CONTROLLED = "memit"
+NAMES = [*WRITERS, *CONTROLS, *WRAPPED]
+"""Every editor under test: kinds, and wrappers with the editor that they stand around."""
 
 
-def hypernetwork_of(kind: str, lm) -> dict[str, torch.Tensor]:
+def kind_and_wrapped(name: str) -> tuple[str, str | None]:
+    """The kind that a name begins with, and the editor that it stands around."""
+    kind, _, wrapped = name.partition("-")
+    return kind, wrapped or (None if kind in WRITERS else CONTROLLED)
+
+
+def innermost(name: str) -> str:
+    """The name of the editor that edits in the end."""
+    kind, wrapped = kind_and_wrapped(name)
+    return innermost(wrapped) if wrapped else kind
+
+
+def hypernetwork_of(name: str, lm) -> dict[str, torch.Tensor]:
     """The tensors of an untrained network: it takes a step down the gradient. Empty for other editors."""
-    return untrained(kind, settings_of(kind).working if kind not in CONTROLS else settings_of(CONTROLLED), lm)
+    return untrained(innermost(name), settings_of(innermost(name)), lm)
 
 
 def untrained(kind: str, settings: EditorSettings, lm) -> dict[str, torch.Tensor]:
@@ -72,8 +101,15 @@ def untrained(kind: str, settings: EditorSettings, lm) -> dict[str, torch.Tensor
     return declaration(kind).network(settings).initial(d, o, 0) | normalisation
 
 
-def settings_of(kind: str) -> EditorSettings:
+def settings_of(name: str) -> EditorSettings:
     """The settings of an editor, filled in as the workflow does."""
-    if kind in CONTROLS:
-        return declaration(kind).Settings().around(CONTROLLED, CONTROLLED, settings_of(CONTROLLED))
-    return declaration(kind).Settings(**SETTINGS[kind])
+    kind, wrapped = kind_and_wrapped(name)
+    if wrapped is None:
+        return declaration(kind).Settings(**SETTINGS[kind])
+    inner = settings_of(wrapped)
+    return declaration(kind).Settings(**WRAPPED.get(name, {})).around(wrapped, wrapped.partition("-")[0], inner)
+
+
+def build(name: str):
+    """The editor with these settings."""
+    return declaration(kind_and_wrapped(name)[0]).build(settings_of(name))

@@ -11,13 +11,15 @@ from normgrowth.jobs.command_line import parse
 from normgrowth.runs.state import restore
 from normgrowth.sources.loading import load_model
 from tests.support import small_models
-from tests.support.every_editor import CONTROLS, settings_of
+from tests.support.every_editor import innermost, kind_and_wrapped, settings_of
 
 
 def settings_text(kind, **changes) -> str:
     """An editor's settings as the workflow passes them, some of them changed: those that do the editing."""
-    given = settings_of(kind).model_dump(mode="json")
-    (given["settings"] if kind in CONTROLS else given).update(changes)
+    given = inner = settings_of(kind).model_dump(mode="json")
+    while isinstance(inner.get("settings"), dict):
+        inner = inner["settings"]
+    inner.update(changes)
     return json.dumps(given)
 
 
@@ -25,8 +27,8 @@ def arguments(world, chain, kind, segment, first, last, **overrides) -> list[str
     values = {
         "study": "test", "model-name": "small", "editor-name": kind, "order": 0, "segment": segment, "first": first,
         "last": last, "model": world / "model", "facts": world / "facts.json", "contexts": world / "contexts.json",
-        "statistics": world / "moments.safetensors", "editor": kind, "settings": settings_text(kind),
-        "seed": 0, "chain": chain, "device": "cpu", "threads": 1,
+        "statistics": world / "moments.safetensors", "editor": kind_and_wrapped(kind)[0],
+        "settings": settings_text(kind), "seed": 0, "chain": chain, "device": "cpu", "threads": 1,
     }  # fmt: skip
     needs = settings_of(kind).needs
     if NULL_SPACES in needs:
@@ -34,7 +36,7 @@ def arguments(world, chain, kind, segment, first, last, **overrides) -> list[str
     if GRADIENT_MOMENTS in needs:
         values["gradient-moments"] = world / "gradients.safetensors"
     if HYPERNETWORK in needs:
-        values["hypernetwork"] = world / f"{kind}.safetensors"
+        values["hypernetwork"] = world / f"{innermost(kind)}.safetensors"
     if TRAJECTORY in needs:
         followed = "followed" if segment == 1 else "followed-in-three"
         values["trajectory"] = world / followed / f"segment-{segment}/norms.parquet"

@@ -13,7 +13,7 @@ from normgrowth.api.facts import Facts, given_facts, read_given
 from normgrowth.api.models import name_of, require_loaded
 from normgrowth.editors.base import Editor, Memory
 from normgrowth.editors.registry import EDITORS, declaration
-from normgrowth.editors.settings import HYPERNETWORK, ControlSettings, EditorSettings
+from normgrowth.editors.settings import HYPERNETWORK, ControlSettings, EditorSettings, WrapperSettings
 from normgrowth.errors import EditError, ModelError, StudyError
 from normgrowth.facts.records import Fact
 from normgrowth.lm.kept_weights import KeptWeights
@@ -247,10 +247,11 @@ def _chosen(kind: str, lm: LanguageModel, given: Mapping[str, Any]) -> EditorSet
     if kind not in EDITORS:
         raise StudyError(unknown("editor", kind, EDITORS))
     Settings = declaration(kind).Settings
-    if issubclass(Settings, ControlSettings):
+    if issubclass(Settings, WrapperSettings):
+        what = "a control arm" if issubclass(Settings, ControlSettings) else "a remedy"
         raise StudyError(
-            f"{kind} is a control arm, which a study runs beside the editor that it controls: name {kind}-memit among "
-            f"the editors of a study; editors that edit at once are {', '.join(editors_to_try())}"
+            f"{kind} is {what}, which stands around another editor of a study: name {kind}-memit among the editors of a "
+            f"study; editors that edit at once are {', '.join(editors_to_try())}"
         )
     if HYPERNETWORK in Settings().needs:
         raise StudyError(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from normgrowth.editors.settings import ControlSettings
+from normgrowth.editors.settings import FollowerSettings
 from normgrowth.errors import StudyError
 from normgrowth.facts.orders import steps_of
 from normgrowth.facts.streams import first_edits
@@ -47,8 +47,8 @@ def run(job: Edit) -> None:
     resources = job.gathered(lm, settings, first_edits(order), job.run_seed, job.kept_out(facts))
     inputs, of_segment = job.inputs, {}
     if job.trajectory:
-        if not isinstance(settings, ControlSettings):
-            raise StudyError(f"--trajectory is for control arms, and {job.editor} is none")
+        if not isinstance(settings, FollowerSettings):
+            raise StudyError(f"--trajectory is for control arms that follow a run, and {job.editor} follows none")
         followed = {"study": job.study, "model": job.model_name, "editor": settings.editor, "order": job.order}
         of = {"segment": job.segment, **inputs}
         resources = replace(resources, trajectory=read_trajectory(job.trajectory, followed, of, settings.layers or ()))

@@ -7,7 +7,8 @@ that are written. Each arm keeps some of these and drops the others.
 import torch
 
 from normgrowth.editors.base import Change, Editor, EditRecord, Memory, Resources, Trace
-from normgrowth.editors.settings import ControlSettings
+from normgrowth.editors.parameters import copy_of, put
+from normgrowth.editors.settings import FollowerSettings
 from normgrowth.errors import ArtefactError
 from normgrowth.facts.records import Fact
 from normgrowth.lm.anatomy import frobenius
@@ -65,44 +66,30 @@ class NoFeedback(_Wrapper):
     def prepare(self, lm: LanguageModel, resources: Resources) -> None:
         """Prepare the editor inside, and keep the unedited matrices and biases."""
         self.inner.prepare(lm, resources)
-        self.unedited = _parameters(lm, self.layers)
+        self.unedited = copy_of(lm, self.layers)
 
     def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
         """Edit the unedited model, and make the same change of the edited one."""
-        edited = _parameters(lm, self.layers)
-        _set(lm, self.layers, self.unedited)
+        edited = copy_of(lm, self.layers)
+        put(lm, self.layers, self.unedited)
         try:
             trace = self.inner.edit(lm, memory, facts)
-            alone = _parameters(lm, self.layers)
+            alone = copy_of(lm, self.layers)
         finally:
-            _set(lm, self.layers, edited)
+            put(lm, self.layers, edited)
         if trace.changes is not None:
             for layer, change in trace.changes.items():
                 change.apply(lm.anatomy.down_projections[layer])
         else:
             sums = [e + (a - u) for e, a, u in zip(edited, alone, self.unedited, strict=True)]
-            _set(lm, self.layers, sums)
+            put(lm, self.layers, sums)
         return trace
-
-
-def _parameters(lm: LanguageModel, layers: tuple[int, ...]) -> list[torch.Tensor]:
-    """Copies of the weights and biases of these layers' down-projections."""
-    projections = [lm.anatomy.down_projections[layer] for layer in layers]
-    return [parameter.detach().clone() for projection in projections for parameter in projection.parameters.values()]
-
-
-@torch.no_grad()
-def _set(lm: LanguageModel, layers: tuple[int, ...], values: list[torch.Tensor]) -> None:
-    projections = [lm.anatomy.down_projections[layer] for layer in layers]
-    parameters = [parameter for projection in projections for parameter in projection.parameters.values()]
-    for parameter, value in zip(parameters, values, strict=True):
-        parameter.copy_(value)
 
 
 class _Follower:
     """An arm that follows the recorded norms of another editor's run."""
 
-    def __init__(self, settings: ControlSettings) -> None:
+    def __init__(self, settings: FollowerSettings) -> None:
         self.settings = settings
         self.layers = settings.edited_layers
 

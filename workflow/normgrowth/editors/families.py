@@ -1,4 +1,4 @@
-"""The families of editors: those that the paper compares, a later one, and the control arms. Free of torch."""
+"""The families of editors: those that the paper compares, a later one, remedies and control arms. Free of torch."""
 
 from collections.abc import Iterable
 
@@ -6,6 +6,7 @@ FINE_TUNING = "fine-tuning"
 HYPERNETWORK = "hypernetwork"
 REGRESSION = "gradient regression"
 LOCATE = "locate-and-edit"
+REMEDY = "remedy"
 CONTROL = "control arm"
 
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -17,6 +18,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         *("rect", "rect_aligned", "prune", "prune_aligned", "lyaplock", "rlsedit"),
         *("mose", "evoedit", "betaedit", "deltaedit", "nse"),
     ),
+    REMEDY: ("revive", "sphere", "simie", "blue"),
     CONTROL: ("norm_restored", "no_feedback", "scale_only", "random_direction"),
 }
 
@@ -25,6 +27,7 @@ PLURAL: dict[str | None, str] = {
     HYPERNETWORK: "hypernetworks",
     REGRESSION: "gradient regression",
     LOCATE: "locate-and-edit",
+    REMEDY: "remedies",
     CONTROL: "control arms",
     None: "other editors",
 }
@@ -32,7 +35,7 @@ PLURAL: dict[str | None, str] = {
 
 
 def kind_of(editor: str) -> str:
-    """The kind of an editor of a study: variants are named `<kind>-<variant>`, arms `<kind>-<controlled editor>`."""
+    """The kind of an editor of a study: variants are named `<kind>-<variant>`, wrappers `<kind>-<wrapped editor>`."""
     return editor.split("-", 1)[0]
 
 
@@ -46,13 +49,32 @@ def is_control(editor: str) -> bool:
     return family_of(editor) == CONTROL
 
 
+def is_remedy(editor: str) -> bool:
+    """True for a remedy, an editing method that stands around another editor."""
+    return family_of(editor) == REMEDY
+
+
+def wrapped_editor(editor: str) -> str | None:
+    """The editor that a remedy or control arm is named after; None for any other editor, and where none is named."""
+    return (editor.partition("-")[2] or None) if is_control(editor) or is_remedy(editor) else None
+
+
+def with_wrapped(editor: str) -> list[str]:
+    """An editor and those inside it, the innermost last."""
+    wrapped = wrapped_editor(editor)
+    return [editor, *(with_wrapped(wrapped) if wrapped else [])]
+
+
 def controlled_editor(editor: str) -> str | None:
     """The editor that a control arm is named after; None for what is no control arm or names none."""
-    return (editor.partition("-")[2] or None) if is_control(editor) else None
+    return wrapped_editor(editor) if is_control(editor) else None
 
 
 def in_order(editors: Iterable[str]) -> list[str]:
-    """Editors in the order of every legend and table: by family, variants behind what they vary, unknown ones last."""
+    """Editors in the order of every legend and table: by family, variants behind what they vary, unknown ones last.
+
+    Remedies, and control arms, stand in the order of what they wrap.
+    """
     return sorted(editors, key=_place)
 
 
@@ -68,8 +90,8 @@ def _place(editor: str) -> tuple:
     if family is None:
         return (len(families), len(kinds), "", editor)
     own = (families.index(family), kinds.index(kind), editor)
-    if controlled := controlled_editor(editor):
-        # Arms of one editor stand together.
-        other = kind_of(controlled)
-        return (own[0], kinds.index(other) if other in kinds else len(kinds), controlled, kinds.index(kind))
+    if wrapped := wrapped_editor(editor):
+        # Those of one editor stand together.
+        other = kind_of(wrapped)
+        return (own[0], kinds.index(other) if other in kinds else len(kinds), wrapped, kinds.index(kind))
     return (*own, 0)

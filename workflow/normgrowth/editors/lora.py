@@ -14,6 +14,7 @@ class Settings(EditorSettings):
     """Settings of LoRA. Defaults are those of EasyEdit's LoRA editor, on the down-projections, with a plain adapter."""
 
     libraries: ClassVar[tuple[str, ...]] = ("peft",)
+    keeps_adapter: ClassVar[bool] = True
 
     rank: int = Field(8, ge=1, description="Rank of the adapter")
     alpha: float = Field(32.0, gt=0, description="Numerator of the adapter's scale, alpha / rank")

@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING
 
 from normgrowth.editors.registry import declaration
-from normgrowth.editors.settings import WrapperSettings
+from normgrowth.editors.settings import ControlSettings
 
 if TYPE_CHECKING:
     from normgrowth.editors.base import Editor
 
 
-class Settings(WrapperSettings):
+class Settings(ControlSettings):
     """Settings of this arm: the edits without feedback. If edits of a changed model cause collapse, it comes later."""
 
 
@@ -18,4 +18,4 @@ def build(settings: Settings) -> "Editor":
     # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.controls import NoFeedback
 
-    return NoFeedback(declaration(settings.controlled_kind).build(settings.working))
+    return NoFeedback(declaration(settings.wrapped_kind).build(settings.wrapped))

@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING
 
 from normgrowth.editors.registry import declaration
-from normgrowth.editors.settings import WrapperSettings
+from normgrowth.editors.settings import ControlSettings
 
 if TYPE_CHECKING:
     from normgrowth.editors.base import Editor
 
 
-class Settings(WrapperSettings):
+class Settings(ControlSettings):
     """Settings of this arm: the edits without the growth. If growth causes collapse, it should collapse later."""
 
 
@@ -18,4 +18,4 @@ def build(settings: Settings) -> "Editor":
     # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.controls import NormRestored
 
-    return NormRestored(declaration(settings.controlled_kind).build(settings.working))
+    return NormRestored(declaration(settings.wrapped_kind).build(settings.wrapped))

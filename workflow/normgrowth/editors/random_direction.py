@@ -1,17 +1,15 @@
 """Control arm: random low-rank steps, each as large as the step of another editor's run."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from normgrowth.editors.settings import ControlSettings
+from normgrowth.editors.settings import FollowerSettings
 
 if TYPE_CHECKING:
     from normgrowth.editors.base import Editor
 
 
-class Settings(ControlSettings):
+class Settings(FollowerSettings):
     """Settings of this arm: steps of equal size without meaning. If size causes collapse, it should collapse too."""
-
-    follows: ClassVar[bool] = True
 
 
 def build(settings: Settings) -> "Editor":

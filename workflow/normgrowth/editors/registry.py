@@ -6,8 +6,9 @@ from types import ModuleType
 EDITORS: dict[str, str] = {
     "alphaedit": "normgrowth.editors.alphaedit",
     "betaedit": "normgrowth.editors.betaedit",
-    "deltaedit": "normgrowth.editors.deltaedit",
+    "blue": "normgrowth.editors.blue",
     "crispedit": "normgrowth.editors.crispedit",
+    "deltaedit": "normgrowth.editors.deltaedit",
     "emmet": "normgrowth.editors.emmet",
     "encore": "normgrowth.editors.encore",
     "evoedit": "normgrowth.editors.evoedit",
@@ -31,9 +32,12 @@ EDITORS: dict[str, str] = {
     "random_direction": "normgrowth.editors.random_direction",
     "rect": "normgrowth.editors.rect",
     "rect_aligned": "normgrowth.editors.rect_aligned",
+    "revive": "normgrowth.editors.revive",
     "rlsedit": "normgrowth.editors.rlsedit",
     "rome": "normgrowth.editors.rome",
     "scale_only": "normgrowth.editors.scale_only",
+    "simie": "normgrowth.editors.simie",
+    "sphere": "normgrowth.editors.sphere",
     "stableedit": "normgrowth.editors.stableedit",
     "ultraedit": "normgrowth.editors.ultraedit",
 }

@@ -23,7 +23,7 @@ GRADIENT_MOMENTS, HYPERNETWORK, TRAJECTORY = "gradient_moments", "hypernetwork",
 """Names of resources that an editor may need before its first edit, beside contexts and second moments."""
 
 FILLED_IN = frozenset({"kind", "settings", "layers", "batch"})
-"""Settings of a control arm that come from the editor it controls."""
+"""Settings of a wrapper that come from the editor it wraps."""
 
 
 class EditorSettings(Checked):
@@ -31,6 +31,9 @@ class EditorSettings(Checked):
 
     libraries: ClassVar[tuple[str, ...]] = ()
     """Libraries whose versions the editor's results depend on, beside those that every computation uses."""
+
+    keeps_adapter: ClassVar[bool] = False
+    """True for an editor whose memory holds a part of the edited matrices, so that nothing else may change them."""
 
     layers: Layers | None = Field(
         None, description="Layers whose MLP down-projection is edited, ascending; chosen by depth when left out"
@@ -50,7 +53,7 @@ class EditorSettings(Checked):
 
     @property
     def working(self) -> "EditorSettings":
-        """The settings that do the editing: these, or those of the editor that a control arm wraps."""
+        """The settings that do the editing: these, or those of the editor that a wrapper makes edit."""
         return self
 
     @property
@@ -233,36 +236,57 @@ class HypernetworkSettings(EditorSettings):
         return frozenset({HYPERNETWORK})
 
 
-class ControlSettings(EditorSettings):
-    """Settings of a control arm, with layers and batch of the editor that it controls."""
+class WrapperSettings(EditorSettings):
+    """Settings of a wrapper, which stands around another editor: a remedy or a control arm.
 
-    follows: ClassVar[bool] = False
-    """True for an arm that takes its steps from a recorded run of the controlled editor."""
+    Its layers and batch are those of the wrapped editor.
+    """
 
     editor: str | None = Field(
-        None, description="Editor of the study that is controlled; by default what follows `-` in the arm's own name"
+        None, description="Editor of the study that it stands around; by default what follows `-` in its own name"
     )
     kind: str | None = Field(None, description="Kind of that editor; filled in by the workflow")
     settings: dict[str, Any] | None = Field(None, description="Its settings; filled in by the workflow")
 
     @property
-    def needs(self) -> frozenset[str]:
-        """The recorded norms of the run, for an arm that follows one."""
-        return frozenset({TRAJECTORY} if self.follows else ())
-
-    @property
-    def controlled_kind(self) -> str:
-        """Kind of the controlled editor.
+    def wrapped_kind(self) -> str:
+        """Kind of the wrapped editor.
 
         Raises:
             ValueError: when it is not filled in yet (see `around`).
         """
         if self.kind is None:
-            raise ValueError("the control arm names no kind of editor yet: see `around`")
+            raise ValueError("the wrapper names no kind of editor yet: see `around`")
         return self.kind
 
+    @property
+    def wrapped(self) -> EditorSettings:
+        """The settings of the wrapped editor, which may be a wrapper too."""
+        settings: EditorSettings = declaration(self.wrapped_kind).Settings(**(self.settings or {}))
+        return settings
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """The needs of the wrapped editor."""
+        return self.wrapped.needs
+
+    @property
+    def working(self) -> EditorSettings:
+        """The settings of the innermost editor."""
+        return self.wrapped.working
+
+    @property
+    def working_kind(self) -> str:
+        """Kind of the innermost editor."""
+        wrapped = self.wrapped
+        return wrapped.working_kind if isinstance(wrapped, WrapperSettings) else self.wrapped_kind
+
     def around(self, editor: str, kind: str, settings: EditorSettings) -> Self:
-        """A copy filled in for a controlled editor: its name, kind, settings, layers and batch."""
+        """A copy filled in for a wrapped editor: its name, kind, settings, layers and batch.
+
+        Raises:
+            ValueError: when it cannot stand around an editor with these settings.
+        """
         return self.model_copy(
             update={
                 "editor": editor,
@@ -274,16 +298,32 @@ class ControlSettings(EditorSettings):
         )
 
 
-class WrapperSettings(ControlSettings):
-    """Settings of a control arm that makes the edits of the controlled editor itself."""
+class ControlSettings(WrapperSettings):
+    """Settings of a control arm, which tells causes apart and is no editing method."""
+
+
+class FollowerSettings(ControlSettings):
+    """Settings of a control arm that takes its steps from a recorded run of the controlled editor."""
 
     @property
     def needs(self) -> frozenset[str]:
-        """The needs of the controlled editor."""
-        return self.working.needs
+        """The recorded norms of that run."""
+        return frozenset({TRAJECTORY})
 
     @property
     def working(self) -> EditorSettings:
-        """The settings of the controlled editor."""
-        settings: EditorSettings = declaration(self.controlled_kind).Settings(**(self.settings or {}))
-        return settings.working
+        """These settings: the controlled editor does not edit."""
+        return self
+
+
+class RemedySettings(WrapperSettings):
+    """Settings of a remedy, which changes how another editor writes and is an editing method itself."""
+
+    @classmethod
+    def refusal(cls, kind: str) -> str | None:
+        """Reason why the remedy cannot stand around editors of a kind; None where it can."""
+        if declaration(kind).Settings.keeps_adapter:
+            return (
+                f"{kind} keeps an adapter from call to call, which a changed step would make disagree with the matrix"
+            )
+        return None

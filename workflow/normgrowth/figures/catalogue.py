@@ -38,8 +38,8 @@ _BANDS = (
     "(two orders: their range)."
 )
 _SPLIT = (
-    "With more than eight editors each family has a panel of its own, and panels of a row share their scale; among the "
-    "control arms, thin lines are the editors they control."
+    "With more than eight editors each family has a panel of its own, and panels of a row share their scale; among "
+    "remedies and control arms, thin lines are the editors they stand around."
 )
 _RATIO = (
     "The mean norm of activations over the mean norm of the same ones in the unedited model. "

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from normgrowth.editors.families import CONTROL, PLURAL, by_family, controlled_editor
+from normgrowth.editors.families import PLURAL, by_family, wrapped_editor
 from normgrowth.figures import panels
 from normgrowth.figures.style import THIN_WIDTH, Style
 
@@ -26,7 +26,7 @@ CROWD = 5
 
 PAGE_WIDTH = 10.8  # inches: the report shows a wider figure smaller than it is
 NAME_HEIGHT = 0.3  # inches, of a model's name over its block
-THIN = "controlled editor"
+THIN = "editor as it is"
 
 Few = Callable[..., tuple[Figure, dict[tuple[int, str], Axes]]]
 """Maker of a figure whose panels, by (number of label, model), all editors share."""
@@ -39,8 +39,8 @@ class Panel(NamedTuple):
     row: int
     model: str
     editors: list[str]
-    controlled: list[str]
-    """Editors that the control arms of this panel control, to be drawn thin for comparison."""
+    wrapped: list[str]
+    """Editors that the remedies or control arms of this panel stand around, to be drawn thin for comparison."""
 
     def shift(self, editor: str, span: float, room: float) -> float:
         """Distance aside of an editor's points, so that bars do not hide each other: `room` of `span` per editor."""
@@ -49,7 +49,7 @@ class Panel(NamedTuple):
     @property
     def lines(self) -> list[tuple[str, bool]]:
         """Every editor to draw, and whether it is drawn thin."""
-        return [(editor, True) for editor in self.controlled] + [(editor, False) for editor in self.editors]
+        return [(editor, True) for editor in self.wrapped] + [(editor, False) for editor in self.editors]
 
 
 class Layout(NamedTuple):
@@ -71,7 +71,7 @@ class Layout(NamedTuple):
         if not self.split:
             panels.add_legend(self.figure, [*first, *panels.editor_handles(style, self.editors), *extra])
             return self.figure
-        if any(panel.controlled for panel in self.panels):
+        if any(panel.wrapped for panel in self.panels):
             extra = [*extra, Line2D([], [], color="#333333", linewidth=THIN_WIDTH, label=THIN)]
         families = {PLURAL[family]: members for family, members in by_family(self.editors).items()}
         panels.add_grouped_legend(
@@ -189,6 +189,6 @@ def _split(
                 if column == leftmost:
                     ax.set_ylabel(label)
                     ax.tick_params(labelleft=True)
-                others = {controlled_editor(editor) for editor in members} if family == CONTROL else set()
+                others = {wrapped_editor(editor) for editor in members}
                 made.append(Panel(ax, row, model, members, [e for e in editors if e in others & present]))
     return figure, made

@@ -2,8 +2,9 @@
 
 An editor is identified by colour, marker and dash together, so that print without colour works. Dashes show families:
 solid for locate-then-edit, dashed for fine-tuning, dotted for hypernetworks, dashes and dots for regression on
-gradients. A control arm has the colour of the editor it controls, and the marker and dash of its kind. The workflow
-reads the settings when it starts: no heavy imports here.
+gradients. A remedy has the colour of the editor that it stands around and the marker of its kind; a control arm has
+that colour too, and the marker and dash of its kind. The workflow reads the settings when it starts: no heavy imports
+here.
 """
 
 import hashlib
@@ -19,11 +20,14 @@ from normgrowth.editors.families import (
     HYPERNETWORK,
     LOCATE,
     REGRESSION,
-    controlled_editor,
+    REMEDY,
     family_of,
     in_order,
     is_control,
+    is_remedy,
     kind_of,
+    with_wrapped,
+    wrapped_editor,
 )
 
 if TYPE_CHECKING:  # planning a study reads the settings, and goes without matplotlib
@@ -71,12 +75,15 @@ LOOKS: dict[str, tuple[str, str]] = {
 SPARE_COLOURS = ("#D81B60", "#B8860B", "#6A5ACD", "#00A5B5", "#8B5A2B")
 SPARE_MARKERS = (">", "H", (5, 0, 180), (4, 1, 45), "X")
 DASHES = {
+    LOCATE: "-",
     FINE_TUNING: (0, (5, 1.5)),
     HYPERNETWORK: (0, (1, 1.2)),
     REGRESSION: (0, (5, 1.2, 1, 1.2, 1, 1.2)),
-    LOCATE: "-",
+    REMEDY: (0, (7, 1.2, 1.5, 1.2)),
     None: (0, (4, 1.2, 1, 1.2)),
 }
+REMEDIES: dict[str, Any] = {"revive": (3, 1, 0), "sphere": (6, 1, 0), "simie": (5, 1, 180), "blue": (8, 1, 0)}
+"""Marker of each kind of remedy, a star of so many points: it is no other editor's."""
 ARMS: dict[str, tuple[Any, Any]] = {
     "norm_restored": ("d", (0, (8, 2))),
     "no_feedback": (7, (0, (2, 1))),
@@ -98,8 +105,12 @@ class Style:
     def __init__(self, settings: StyleSettings | None = None, editors: Iterable[str] = ()) -> None:
         self.settings = settings or StyleSettings()
         self._spare: dict[str, tuple[str, Any]] = {}
-        named = set(editors) | {name for editor in editors if (name := controlled_editor(editor)) is not None}
-        for editor in sorted(editor for editor in named if not is_control(editor) and editor not in LOOKS):
+        named = {name for editor in editors for name in with_wrapped(editor)}
+        controlled = {wrapped_editor(editor) for editor in named if is_control(editor)}
+        wrappers = {
+            editor for editor in named if is_control(editor) or (is_remedy(editor) and editor not in controlled)
+        }
+        for editor in sorted(named - wrappers - LOOKS.keys()):
             self._spare[editor] = _spare(editor, set(self._spare.values()))
 
     def among(self, editors: Iterable[str]) -> "Style":
@@ -108,13 +119,21 @@ class Style:
 
     def look(self, editor: str) -> Look:
         """The look of an editor: fixed by its name, unless another editor of the figure has that spare look."""
+        wrapped = wrapped_editor(editor) or "unnamed"
         if is_control(editor):
             marker, dash = ARMS[kind_of(editor)]
-            return Look(self.look(controlled_editor(editor) or "unnamed").colour, marker, dash)
+            # The arm of a remedy has a spare colour: the remedy's own is that of the editor inside, which has arms too.
+            colour = self._spare_look(wrapped)[0] if is_remedy(wrapped) else self.look(wrapped).colour
+            return Look(colour, marker, dash)
+        if is_remedy(editor):
+            return Look(self.look(wrapped).colour, REMEDIES[kind_of(editor)], DASHES[REMEDY])
         dash = DASHES[family_of(editor)]
         # A variant, or an editor of the reader's own, has a spare look.
-        colour, marker = LOOKS.get(editor) or self._spare.get(editor) or _spare(editor, set())
+        colour, marker = LOOKS.get(editor) or self._spare_look(editor)
         return Look(colour, marker, dash)
+
+    def _spare_look(self, editor: str) -> tuple[str, Any]:
+        return self._spare.get(editor) or _spare(editor, set())
 
     @cached_property
     def rc(self) -> "dict[RcKeyType, Any]":

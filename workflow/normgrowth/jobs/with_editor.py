@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationInfo
 
 from normgrowth.editors.registry import declaration
-from normgrowth.editors.settings import ControlSettings, EditorSettings, SearchSettings
+from normgrowth.editors.settings import EditorSettings, SearchSettings, WrapperSettings
 from normgrowth.facts.records import Fact
 from normgrowth.io.provenance import file_sha256
 from normgrowth.jobs.job import Intact, Job, read_settings
@@ -167,8 +167,8 @@ class EditingInOrder(WithGathered, OnRun, WithEditor):
         return {**said, **self.hashes_of_gathered()}
 
     def trained_with(self, settings: EditorSettings) -> dict[str, object]:
-        """The facts, the editor's kind and its settings; those of the editor that a control arm wraps."""
-        kind = settings.kind if isinstance(settings, ControlSettings) else self.editor
+        """The facts, the editor's kind and its settings; those of the innermost editor of a wrapper."""
+        kind = settings.working_kind if isinstance(settings, WrapperSettings) else self.editor
         return {
             "facts": file_sha256(self.facts),
             "reserved_facts": self.reserved,

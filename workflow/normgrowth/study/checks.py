@@ -11,7 +11,7 @@ from normgrowth.errors import FactError, ModelError
 from normgrowth.layout import HELDOUT_SUFFIX
 from normgrowth.lm.context_length import Asked, too_long
 from normgrowth.study import presets
-from normgrowth.study.chosen_editors import choose, controlled_editor, settings_faults
+from normgrowth.study.chosen_editors import choose, innermost, settings_faults
 from normgrowth.study.downloads import published_sets, texts_to_write, texts_written
 from normgrowth.study.inputs import ASSETS, context_of, editable_facts, facts_of_edits, layers_of, local_path
 from normgrowth.study.messages import unknown
@@ -234,7 +234,7 @@ def _too_little_for_streams(study: Study) -> Iterator[str]:
 
 def _untrainable(study: Study) -> Iterator[str]:
     """Editors that are trained on reserved facts, where too few are reserved."""
-    names = [*study.editors, *filter(None, (controlled_editor(study, name) for name in study.editors))]
+    names = [innermost(study, name) for name in study.editors]
     trained = [name for name in names if issubclass(declaration(kind_of(name)).Settings, HypernetworkSettings)]
     if trained and study.reserved_facts < FEWEST_RESERVED:
         yield (
@@ -290,7 +290,7 @@ def _misfits(study: Study) -> Iterator[str]:
             try:
                 settings = choose(study, name, model, n_layers).settings
             except ValueError as error:
-                yield f"editor_settings.{name}.layers for model {model!r}: {error}"
+                yield f"editor_settings.{innermost(study, name)}.layers for model {model!r}: {error}"
                 continue
             batch = f"editor_settings.{name}.batch is {settings.batch} for model {model!r}"
             if study.segment % settings.batch:

@@ -10,7 +10,15 @@ from pydantic import ValidationError
 from normgrowth.editors import families
 from normgrowth.editors.families import kind_of
 from normgrowth.editors.registry import EDITORS, declaration
-from normgrowth.editors.settings import FILLED_IN, HYPERNETWORK, ControlSettings, EditorSettings
+from normgrowth.editors.settings import (
+    FILLED_IN,
+    HYPERNETWORK,
+    ControlSettings,
+    EditorSettings,
+    FollowerSettings,
+    RemedySettings,
+    WrapperSettings,
+)
 from normgrowth.study import inputs, presets
 from normgrowth.study.messages import describe, dotted, unknown
 from normgrowth.study.study import Study
@@ -27,17 +35,17 @@ class ChosenEditor:
     kind: str
     settings: EditorSettings
     origins: dict[str, str]  # by setting: `study`, `given`, `default`, or the preset it comes from
-    controlled: Self | None = None  # the editor that a control arm wraps
+    wrapped: Self | None = None  # the editor that a remedy or control arm stands around
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Names of the editor's own module and of that of the editor it controls."""
-        return (EDITORS[self.kind], *(self.controlled.modules if self.controlled else ()))
+        """Names of the editor's own module and of that of the editor it wraps."""
+        return (EDITORS[self.kind], *(self.wrapped.modules if self.wrapped else ()))
 
     @property
     def libraries(self) -> tuple[str, ...]:
         """Libraries whose version decides its results, beside those that every computation uses."""
-        return (*self.settings.libraries, *(self.controlled.libraries if self.controlled else ()))
+        return (*self.settings.libraries, *(self.wrapped.libraries if self.wrapped else ()))
 
     @property
     def needs(self) -> frozenset[str]:
@@ -46,32 +54,37 @@ class ChosenEditor:
 
     @property
     def wraps(self) -> str | None:
-        """Name of the editor that a control arm wraps; None for any other editor."""
-        return self.settings.editor if isinstance(self.settings, ControlSettings) else None
+        """The study's name of the editor that it wraps; None for an editor that is no wrapper."""
+        return self.settings.editor if isinstance(self.settings, WrapperSettings) else None
+
+    @property
+    def all_wrapped(self) -> tuple[str, ...]:
+        """The study's names of the editors inside, the innermost last: a control arm may stand around a remedy."""
+        return (self.wraps, *self.wrapped.all_wrapped) if self.wrapped and self.wraps else ()
 
 
 def choose(study: Study, name: str, model: str, n_layers: int) -> ChosenEditor:
     """The editor `name` of the study for a model of `n_layers` blocks.
 
     Raises:
-        ValueError: when a layer lies beyond the model.
+        ValueError: when a layer lies beyond the model, or a remedy cannot be put around the editor it names.
     """
     kind = kind_of(name)
     settings = declaration(kind).Settings(**_given(study, name, model))
     origins = _origins(study, name, model, settings)
-    target = controlled_editor(study, name)
-    if isinstance(settings, ControlSettings) and target is not None:
-        controlled = choose(study, target, model, n_layers)
-        return ChosenEditor(kind, settings.around(target, controlled.kind, controlled.settings), origins, controlled)
+    target = wrapped_editor(study, name)
+    if isinstance(settings, WrapperSettings) and target is not None:
+        wrapped = choose(study, target, model, n_layers)
+        return ChosenEditor(kind, settings.around(target, wrapped.kind, wrapped.settings), origins, wrapped)
     return ChosenEditor(kind, settings.resolved(n_layers), origins)
 
 
 def editors_to_try() -> tuple[str, ...]:
     """Kinds of editors that edit by themselves and need no long training before their first edit, in tables' order."""
     settings = {kind: declaration(kind).Settings for kind in EDITORS}
-    arms = {kind for kind, its in settings.items() if issubclass(its, ControlSettings)}
+    wrappers = {kind for kind, its in settings.items() if issubclass(its, WrapperSettings)}
     return tuple(
-        families.in_order(kind for kind in EDITORS.keys() - arms if HYPERNETWORK not in settings[kind]().needs)
+        families.in_order(kind for kind in EDITORS.keys() - wrappers if HYPERNETWORK not in settings[kind]().needs)
     )
 
 
@@ -79,7 +92,7 @@ def by_default(kind: str, model: str, n_layers: int, given: Mapping[str, Any] = 
     """An editor as a study has it that sets nothing: by its usual preset for a published model, else by its defaults.
 
     Args:
-        kind: of an editor that is no control arm.
+        kind: of an editor that is no wrapper.
         model: name of the model, by which presets know published ones.
         n_layers: number of its blocks.
         given: settings that replace the preset's or the default.
@@ -98,15 +111,21 @@ def by_default(kind: str, model: str, n_layers: int, given: Mapping[str, Any] = 
     return ChosenEditor(kind, settings.resolved(n_layers), origins)
 
 
-def controlled_editor(study: Study, name: str) -> str | None:
-    """Name of the editor that a control arm of the study wraps: its setting `editor`, or what follows `-` in its name.
+def wrapped_editor(study: Study, name: str) -> str | None:
+    """Name of the editor that a wrapper stands around: its setting `editor`, or what follows `-` in its own name.
 
-    None for an editor that is no control arm; empty where an arm names none.
+    None for an editor that is no wrapper; empty where a wrapper names none.
     """
     settings = declaration(kind_of(name)).Settings(**_given(study, name))
-    if not isinstance(settings, ControlSettings):
+    if not isinstance(settings, WrapperSettings):
         return None
-    return settings.editor or families.controlled_editor(name) or ""
+    return settings.editor or families.wrapped_editor(name) or ""
+
+
+def innermost(study: Study, name: str) -> str:
+    """Name of the editor that edits when `name` does: itself, or the one that it wraps."""
+    target = wrapped_editor(study, name)
+    return innermost(study, target) if target else name
 
 
 def settings_faults(study: Study) -> list[str]:
@@ -116,7 +135,7 @@ def settings_faults(study: Study) -> list[str]:
         at = f"editor_settings.{name}"
         wrong = _name_faults("editor_settings: editor", name)
         faults += wrong or _entry_faults(study, name, entry, at)
-    return faults or [fault for name in study.editors for fault in _control_faults(study, name)]
+    return faults or [fault for name in study.editors for fault in _wrapper_faults(study, name)]
 
 
 def _name_faults(what: str, name: str) -> list[str]:
@@ -152,28 +171,36 @@ def _setting_faults(name: str, given: dict[str, Any], at: str) -> list[str]:
         settings = model(**given)
     except ValidationError as error:
         return describe(error, model, at)
-    if isinstance(settings, ControlSettings):
+    if isinstance(settings, WrapperSettings):
         return [f"{at}.{key} is filled in by the workflow: leave it out" for key in sorted(FILLED_IN & set(given))]
     return []
 
 
-def _control_faults(study: Study, name: str) -> list[str]:
-    """Faults of the choice of the editor that a control arm wraps."""
-    target = controlled_editor(study, name)
+def _wrapper_faults(study: Study, name: str) -> list[str]:
+    """Faults of the choice of the editor that a remedy or control arm stands around."""
+    target = wrapped_editor(study, name)
     if target is None:
         return []
+    own = declaration(kind_of(name)).Settings
+    verb = "controls" if issubclass(own, ControlSettings) else "wraps"
     if not target:
         return [
-            f"editors: {name!r} controls another editor: name that one as in {name}-memit, or in "
+            f"editors: {name!r} {verb} another editor: name that one as in {name}-memit, or in "
             f"editor_settings.{name}.editor"
         ]
-    if wrong := _name_faults(f"editor {name!r} controls {target!r}: editor", target):
+    if wrong := _name_faults(f"editor {name!r} {verb} {target!r}: editor", target):
         return wrong
-    if issubclass(declaration(kind_of(target)).Settings, ControlSettings):
-        return [f"editor {name!r} controls {target!r}, a control arm itself: name one of the others"]
-    if declaration(kind_of(name)).Settings.follows and target not in study.editors:
+    inner = declaration(kind_of(target)).Settings
+    for of, what in ((ControlSettings, "a control arm"), (RemedySettings, "a remedy")):
+        # A control arm may stand around a remedy, which is an editing method, but neither around its like.
+        if issubclass(inner, of) and (issubclass(own, of) or of is ControlSettings):
+            itself = " itself" if issubclass(own, of) else ""
+            return [f"editor {name!r} {verb} {target!r}, {what}{itself}: name one of the others"]
+    if issubclass(own, RemedySettings) and (reason := own.refusal(kind_of(target))):
+        return [f"editor {name!r} cannot wrap {target!r}: {reason}"]
+    if issubclass(own, FollowerSettings) and target not in study.editors:
         return [f"editor {name!r} follows the run of {target!r}, which is not among editors: add it"]
-    return []
+    return _wrapper_faults(study, target)
 
 
 def published_model(study: Study, model: str) -> str | None:

@@ -11,10 +11,8 @@ from normgrowth.editors.settings import (
     NULL_SPACES,
     SECOND_MOMENTS,
     TRAJECTORY,
-    ControlSettings,
 )
 from normgrowth.io.columns import CHECKPOINT_TABLES
-from normgrowth.study.chosen_editors import ChosenEditor
 from normgrowth.study.downloads import downloads_of
 from normgrowth.study.inputs import local_path
 from normgrowth.study.plan import Plan
@@ -30,11 +28,6 @@ BEFORE = "before"
 def threshold_of(name: str) -> float | None:
     """The threshold in the file name of null spaces; None for the default."""
     return None if name == RELATIVE else float(name)
-
-
-def _controlled(editor: ChosenEditor) -> str | None:
-    """The study's name of the editor that a control arm wraps; None for any other editor."""
-    return editor.settings.editor if isinstance(editor.settings, ControlSettings) else None
 
 
 class Files:
@@ -118,7 +111,8 @@ class Files:
     def gathered(self, model: str, name: str) -> dict[str, str]:
         """Files gathered for an editor before its first edit, by the option that takes them."""
         editor = self.plan.editor(model, name)
-        layers = editor.settings.layers or ()
+        # Of all layers that the innermost editor has, so that a remedy of some of them gathers nothing again.
+        layers = editor.settings.working.layers or ()
         files = {}
         if SECOND_MOMENTS in editor.needs:
             files["statistics"] = self.second_moments(model, layers)
@@ -128,10 +122,10 @@ class Files:
         if GRADIENT_MOMENTS in editor.needs:
             files["gradient_moments"] = self._gradient_moments(model, layers)
         if HYPERNETWORK in editor.needs:
-            # A control arm uses the hypernetwork of the editor that it wraps.
+            # A wrapper uses the hypernetwork of the editor that it wraps.
             files["hypernetwork"] = layout.HYPERNETWORK.format(
                 model=model,
-                editor=_controlled(editor) or name,
+                editor=(name, *editor.all_wrapped)[-1],
                 facts=self.study.facts,
                 reserved=self.study.reserved_facts,
                 seed=self.study.seed,
@@ -150,7 +144,7 @@ class Files:
         """Input files of a segment: gathered resources, the norms that a control arm follows, and the state before."""
         chosen, files = self.plan.editor(model, editor), self.gathered(model, editor)
         if TRAJECTORY in chosen.needs:
-            files["trajectory"] = self.of_segment("norms.parquet", model, _controlled(chosen) or editor, order, segment)
+            files["trajectory"] = self.of_segment("norms.parquet", model, chosen.wraps or editor, order, segment)
         if segment > 1:
             files[BEFORE] = self.of_segment(layout.STATE_FILE, model, editor, order, segment - 1)
         return files

@@ -11,10 +11,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from normgrowth.editors.registry import EDITORS, declaration
+from normgrowth.editors.settings import FILLED_IN, WrapperSettings
 from normgrowth.study.chosen_editors import ChosenEditor
 
-OF_CONTROL = frozenset({"editor", "kind", "settings"})
-"""Settings of a control arm that name the controlled editor; separate parameters replace them."""
+OF_WRAPPED = FILLED_IN | {"editor"}
+"""Settings of a wrapper that say which editor it stands around; that editor's own parameters replace them."""
 
 Parameter = str | Callable[[Any], str]
 """A rule's parameter: a text, or a function of a job's wildcards."""
@@ -42,13 +43,13 @@ def names_of(*kinds: type[BaseModel]) -> list[str]:
 
 
 def flat_editor(editor: ChosenEditor) -> dict[str, str]:
-    """An editor's kind and settings as parameters; a control arm's are those of the editor that it controls too."""
-    found = {"kind": said("kind", editor.kind)}
-    if editor.controlled is not None:
-        found |= flat(editor.controlled.settings)
-        found["controlled"] = said("controlled", getattr(editor.settings, "editor", None))
-        found["controlled_kind"] = said("controlled_kind", editor.controlled.kind)
-    return found | flat(editor.settings, leave_out=OF_CONTROL)
+    """An editor's kind and settings as parameters; a wrapper's, `revive.tau: 0.5`, beside the wrapped editor's."""
+    if editor.wrapped is None:
+        return {"kind": said("kind", editor.kind)} | flat(editor.settings)
+    own = flat(editor.settings, leave_out=OF_WRAPPED) | {"around": said("around", editor.wraps)}
+    return flat_editor(editor.wrapped) | {
+        f"{editor.kind}.{name}": f"{editor.kind}.{text}" for name, text in own.items()
+    }
 
 
 def varying(
@@ -74,12 +75,14 @@ def varying(
 def in_slots(found: Callable[[Any], Mapping[str, str]]) -> list[Parameter]:
     """An editor's parameters, as functions of wildcards: one for each setting, and empty texts up to the same number.
 
-    The number is that of the registered editor with most settings and one more, whatever the study chooses, so that
-    adding an editor to the study reruns no job of the others. A name for every setting of every editor would do too,
-    but planning would take a fifth longer.
+    The number is what the registered editor with most settings takes in the remedy with most settings in a control arm,
+    whatever the study chooses, so that adding an editor to the study reruns no job of the others. A name for every
+    setting of every editor would do too, but planning would take a fifth longer.
     """
-    most = max(len(declaration(kind).Settings.model_fields) for kind in EDITORS) + len(OF_CONTROL)
-    return [_at(place, found) for place in range(most + 1)]
+    fields = {kind: declaration(kind).Settings for kind in EDITORS}
+    alone = max(len(of.model_fields) for of in fields.values() if not issubclass(of, WrapperSettings)) + len({"kind"})
+    remedy = max(len(of.model_fields.keys() - OF_WRAPPED) for of in fields.values() if issubclass(of, WrapperSettings))
+    return [_at(place, found) for place in range(alone + remedy + 2 * len({"around"}))]
 
 
 def fixed(parameters: Mapping[str, str]) -> dict[str, Parameter]:

@@ -128,8 +128,8 @@ class Plan:
 
     @property
     def wrapped(self) -> set[str]:
-        """Names of the editors that control arms wrap; they need not run themselves."""
-        return {wraps for pair in self.pairs if (wraps := self.editor(*pair).wraps)}
+        """Names of the editors that remedies and control arms stand around; they need not run themselves."""
+        return {name for pair in self.pairs for name in self.editor(*pair).all_wrapped}
 
     def edited_facts(self, model: str) -> int:
         """Facts that the runs of a model need beside the reserved ones: of the longest order, or of all blocks."""
@@ -234,7 +234,7 @@ class Plan:
         """Notice of the models, or editors on them, that no preset names."""
         unnamed = []
         for model in self.study.models:
-            editors = [name for name in self.editors_of(model) if not self.editor(model, name).controlled]
+            editors = [name for name in self.editors_of(model) if not self.editor(model, name).wrapped]
             without = [name for name in editors if not preset_of(self.study, name, model)]
             if published_model(self.study, model) is None:
                 unnamed.append(model)

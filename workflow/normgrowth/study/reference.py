@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from normgrowth.editors.registry import EDITORS, declaration
-from normgrowth.editors.settings import FILLED_IN, ControlSettings
+from normgrowth.editors.settings import FILLED_IN, WrapperSettings
 from normgrowth.facts.streams import Stream
 from normgrowth.figures.style import StyleSettings
 from normgrowth.measure.measure_settings import Measure
@@ -98,7 +98,7 @@ def schema() -> dict[str, Any]:
         document["$defs"] |= settings.pop("$defs", {})
         document["$defs"][f"{kind}_settings"] = settings
         overrides = {"type": "object", "additionalProperties": {"$ref": f"#/$defs/{kind}_settings"}}
-        for filled_in in FILLED_IN if issubclass(declaration(kind).Settings, ControlSettings) else ():
+        for filled_in in FILLED_IN if issubclass(declaration(kind).Settings, WrapperSettings) else ():
             settings["properties"].pop(filled_in)
         preset = {"enum": list(sources()), "description": "Source whose published settings it has"}
         document["$defs"][kind] = {
@@ -144,7 +144,7 @@ def _table(model: type[BaseModel]) -> str:
     required = document.get("required", [])
     lines = ["| key | value | default | |", "| --- | --- | --- | --- |"]
     for key, field in document["properties"].items():
-        if issubclass(model, ControlSettings) and key in FILLED_IN:
+        if issubclass(model, WrapperSettings) and key in FILLED_IN:
             continue
         if key == "kind":
             lines.append(f"| `kind` | `{field['const']}` | | Says what kind of source this is. |")

@@ -1,0 +1,1 @@
+"""Remedies: wrappers that change how another editor writes, so that it harms the model less."""
