@@ -101,6 +101,30 @@ def test_numbers_computed_without_the_package_agree(tmp_path):
     assert {row[2] for row in recompute.differences(tmp_path) if not row[-1]} == {"ft"}
 
 
+def test_rivals_stand_side_by_side_where_there_is_a_record_of_them(made, tables):
+    records = page.read_records()
+    assert "The rivals side by side" not in page.page(records, {}) or "rivals-smollm2-135m" in records
+    rivals = json.loads(json.dumps(made).replace("tiny-gpt2", "smollm2-135m"))
+    text = page.page(records | {"rivals-smollm2-135m": rivals}, {})
+    section = text.partition("## The rivals side by side")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == [row["editor"] for row in made["side_by_side"]] * 2
+    ratios = tables["downstream"].query("metric == 'log_perplexity_change' and step == 20").groupby("editor")["value"]
+    for row in rows:
+        perplexity = np.exp(ratios.mean()[row.split("`")[1]])
+        assert f" {perplexity:.3f} (" in row and row.count("|") == rows[0].count("|")
+    assert "Which explanation orders the editors best by damage cannot be told: 2 editors" in section
+    assert "* **drift**: ‖W − W₀‖" in section and "not finite" not in section
+
+
+def test_a_run_that_broke_is_told_from_what_was_not_measured(made):
+    rivals = json.loads(json.dumps(made).replace("tiny-gpt2", "smollm2-135m"))
+    rivals["side_by_side"][0].update(norm_ratio=None)
+    del rivals["side_by_side"][0]["drift"], rivals["side_by_side"][0]["norm_ratio_low"]
+    text = page.page(page.read_records() | {"rivals-smollm2-135m": rivals}, {})
+    assert " | not finite | – | " in text
+
+
 def test_two_machines_are_compared_run_by_run(made):
     other = {"runs": [dict(run) for run in made["runs"] if run["editor"] == "memit"]}
     other["runs"][1]["norm_ratio"] *= 1.25
@@ -116,6 +140,8 @@ def test_a_number_that_is_not_in_the_record_is_no_number(made):
 
 def test_what_is_up_to_date_is_not_stale(made):
     assert page.stale(made["made_by"]) == []
+    before = {**made["made_by"], "code": record.code(made["made_by"]["settings"], ())}  # of a record without columns
+    assert len(before["code"]) < len(made["made_by"]["code"]) and page.stale(before) == []
 
 
 @pytest.mark.parametrize(

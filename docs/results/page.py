@@ -22,6 +22,7 @@ from statistics import fmean, geometric_mean, median
 import jinja2
 import record
 
+from normgrowth.analysis.side_by_side import COLUMNS
 from normgrowth.claims.markdown import effects, in_words, number, probability, weights
 from normgrowth.editors.families import PLURAL, family_of, in_order
 from normgrowth.errors import NormgrowthError
@@ -105,6 +106,14 @@ class Record:
         """All claims that were judged."""
         return [claim for claim in self._kept["claims"].values() if claim["counts"]]
 
+    def side_by_side(self, model: str) -> list[dict]:
+        """Columns of `analysis.side_by_side` of every editor of a model at the end, least damage first."""
+        return [row for row in self._kept["side_by_side"] if row["model"] == model]
+
+    def best_explanation(self, model: str) -> str:
+        """The sentence on which explanation orders the editors of a model best by damage."""
+        return self._kept["explanations"][model]
+
     def places(self, model: str, editor: str) -> dict[str, tuple[float, float]]:
         """Norm ratio and cosine to the unedited model by place at the end of an editor's runs, mean over its orders."""
         mine = [row for row in self.course if (row["model"], row["editor"]) == (model, editor)]
@@ -169,7 +178,7 @@ def page(records: dict[str, dict], elsewhere: dict[str, dict]) -> str:
         if "quantisation" in said
     }
     environment.filters["in_family_order"] = in_order
-    environment.globals |= {"side_by_side": side_by_side}
+    environment.globals |= {"side_by_side": side_by_side, "columns": COLUMNS}
     machines = {
         name: {number: differences(records[name], there, number) for number in ("norm_ratio", "perplexity_ratio")}
         | {"processor": there["made_by"]["processor"], "runs": len(there["runs"])}
@@ -196,9 +205,9 @@ def read_records(folder: Path = HERE) -> dict[str, dict]:
 
 def stale(made_by: dict) -> list[str]:
     """Differences of code, libraries and settings between a record and now; empty for one that is up to date."""
-    then, now = (
-        dict(entry.split("@") for entry in code) for code in (made_by["code"], record.code(made_by["settings"]))
-    )
+    then = dict(entry.split("@") for entry in made_by["code"])
+    beside = tuple(name for name in record.SIDE_BY_SIDE if name in then)
+    now = dict(entry.split("@") for entry in record.code(made_by["settings"], beside))
     found = [f"code of {name}" for name in sorted(now) if then.get(name) != now[name]]
     found += [f"{entry} then" for entry in made_by["libraries"] if entry not in numerics()]
     try:

@@ -12,13 +12,17 @@ import pandas as pd
 
 from normgrowth.analysis.collapse import EARLY, Collapse, collapses
 from normgrowth.analysis.edit_scores import PARTS_OF_S, harmonic_mean
+from normgrowth.analysis.explanations import rank_explanations
 from normgrowth.analysis.places import PLACES, at_place, place_layer
+from normgrowth.analysis.side_by_side import at_the_end, side_by_side
 from normgrowth.editors.families import kind_of, with_wrapped
 from normgrowth.editors.registry import EDITORS
 from normgrowth.fingerprint import closure, numerics
 from normgrowth.io.documents import read_json
 from normgrowth.io.tables import read_results
 from normgrowth.layout import CLAIM_TABLES, UNEDITED
+from normgrowth.report.side_by_side import best_explanation
+from normgrowth.report.summaries import more_columns
 from normgrowth.study.plan import Plan
 from normgrowth.study.study_files import read_study
 
@@ -31,6 +35,13 @@ FEWEST_STEPS = 5
 COMMANDS = ("world", "train", "contexts", "statistics", "null_spaces", "hypernetwork", "check_editable")
 COMMANDS += ("intervene", "edit", "single_edits", "measure", "collect", "claims")
 """The commands whose code decides the numbers."""
+
+SIDE_BY_SIDE = (
+    "normgrowth.analysis.side_by_side",
+    "normgrowth.analysis.explanations",
+    "normgrowth.report.side_by_side",
+)
+"""Modules whose code decides what a record says of editors side by side; records from before do not name them."""
 
 GRADED = ("dose", "path")
 """Arms of altered weights that are measured at several amounts, which are chosen; those of other arms differ by run."""
@@ -48,8 +59,9 @@ def record(study: str, configfile: Path | None, config: list[str], results: Path
     """
     folder = results / study
     settings = settings_of(configfile, config)
-    tables = read_results(folder / "tables", [*CLAIM_TABLES, "spectra"], study)
+    tables = read_results(folder / "tables", {*CLAIM_TABLES, "spectra", *more_columns(folder / "tables")}, study)
     tables = {name: frame[frame["editor"] != UNEDITED] for name, frame in tables.items()}
+    ends = at_the_end(side_by_side(tables))
     provenance, judged = read_json(folder / "provenance.json"), read_json(folder / "claims.json")
     return _rounded(
         {
@@ -75,6 +87,8 @@ def record(study: str, configfile: Path | None, config: list[str], results: Path
             "course": list(_course(tables)),
             "rotation": _rotation(tables["spectra"]),
             "altered": _altered(tables["norm_direction"]),
+            "side_by_side": [_measured(row) for row in ends.to_dict("records")],
+            "explanations": {model: best_explanation(rank_explanations(rows)) for model, rows in ends.groupby("model")},
             "finding": judged["finding"],
             "claims": {claim["id"]: _claim(claim) for claim in judged["claims"]},
         }
@@ -86,10 +100,14 @@ def settings_of(configfile: Path | None, config: list[str]) -> dict:
     return json.loads(Plan(read_study(configfile, config)).as_json)
 
 
-def code(settings: dict) -> list[str]:
-    """`module@hash` of all code that decides the numbers of a study with these settings."""
+def code(settings: dict, beside: tuple[str, ...] = SIDE_BY_SIDE) -> list[str]:
+    """`module@hash` of all code that decides the numbers of a study with these settings.
+
+    Args:
+        beside: modules of this page's own numbers.
+    """
     editors = {EDITORS[kind_of(name)] for editor in settings["editors"] for name in with_wrapped(editor)}
-    return closure(*(f"normgrowth.commands.{name}" for name in COMMANDS), *sorted(editors))
+    return closure(*(f"normgrowth.commands.{name}" for name in COMMANDS), *sorted(editors), *beside)
 
 
 def _of_run(frame: pd.DataFrame, run: Collapse) -> pd.DataFrame:
@@ -184,6 +202,11 @@ def _altered(norm_direction: pd.DataFrame) -> list[dict]:
     start = means[means["arm"] == "unedited"].set_index(["model", "editor"])["value"]
     over = means["value"] - start.reindex(pd.MultiIndex.from_frame(means[["model", "editor"]])).to_numpy()
     return means.assign(ratio=np.exp(over)).drop(columns="value").to_dict("records")
+
+
+def _measured(row: dict) -> dict:
+    """A row without what was not measured; infinite values stay."""
+    return {name: value for name, value in row.items() if not pd.isna(value)}
 
 
 def _claim(claim: dict) -> dict:

@@ -250,8 +250,8 @@ def _chosen(kind: str, lm: LanguageModel, given: Mapping[str, Any]) -> EditorSet
     if issubclass(Settings, WrapperSettings):
         what = "a control arm" if issubclass(Settings, ControlSettings) else "a remedy"
         raise StudyError(
-            f"{kind} is {what}, which stands around another editor of a study: name {kind}-memit among the editors of a "
-            f"study; editors that edit at once are {', '.join(editors_to_try())}"
+            f"{kind} is {what}, which stands around another editor of a study: name {kind}-memit among the "
+            f"editors of a study; editors that edit at once are {', '.join(editors_to_try())}"
         )
     if HYPERNETWORK in Settings().needs:
         raise StudyError(

@@ -183,6 +183,17 @@ FIGURES: dict[str, FigureEntry] = {
         "are control arms. Over each panel: Spearman's rank correlation over the editors (arms left out) with its 95% "
         "interval. What goes together need not cause each other: the control arms are there for that.",
     ),
+    "damage_by_explanation": FigureEntry(
+        ("norms", "spectra", "activations", "scores", "downstream"),
+        "Which explanation orders the editors by damage",
+        "One named point per editor at the end of its run, averaged over edit orders; hollow markers are control arms. "
+        "Damage: perplexity of held-out text, and S of edited facts just after their own edit minus S of the same "
+        "facts at the end. Against the norm of the edited matrices, the length of their whole change (drift), the norm "
+        "of the edited layers' MLP outputs on text, and the angle by which leading left and right singular subspaces "
+        "have turned. Axes relative to unedited are in proportion within 0.01 of 1 and logarithmic beyond. Over each "
+        "panel: Spearman's rank correlation over the editors (arms left out) with its 95% interval, by resampling "
+        "editors.",
+    ),
     "control_arms": FigureEntry(
         ("scores", "downstream", "norms"),
         "Control arms beside the editors they control",

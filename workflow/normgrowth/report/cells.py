@@ -1,7 +1,7 @@
 """Tables of the report: their cells, how numbers stand in these, and the tables as Markdown."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,6 +31,10 @@ class Table:
     labels: int
     columns: tuple[str, ...]
     groups: dict[str, list[list[Cell]]]
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    """A sentence for columns that need one, by heading."""
+    sorted_by: str | None = None
+    """Heading of the column that the rows stand sorted by, ascending; None where they stand in another order."""
 
     @property
     def rows(self) -> list[list[Cell]]:
@@ -39,8 +43,8 @@ class Table:
 
     @property
     def folded(self) -> bool:
-        """True where the table is too long to stand open in the page."""
-        return len(self.rows) > LONG
+        """True where the table is too long to stand open in the page; one that is sorted can be read from its top."""
+        return len(self.rows) > LONG and self.sorted_by is None
 
 
 def measured(value: float | None) -> Cell:
@@ -96,5 +100,7 @@ def _lines(table: Table) -> Iterator[str]:
     yield from (f"### {table.title}", "")
     if table.note:
         yield from (table.note, "")
+    if table.meanings:
+        yield from (*(f"* {heading}: {meaning}" for heading, meaning in table.meanings.items()), "")
     yield from table_lines(columns, rows, numbers=range(table.labels + grouped, len(columns)))
     yield ""

@@ -19,7 +19,7 @@ from normgrowth.io.tables import read_results
 from normgrowth.layout import CLAIM_TABLES, UNEDITED
 from normgrowth.report.overview import findings, matrix
 from normgrowth.report.pictures import as_uri
-from normgrowth.report.summaries import evidence_tables, optional_tables, summaries
+from normgrowth.report.summaries import evidence_tables, more_columns, optional_tables, summaries
 from normgrowth.report.usage import usage_table
 
 SYMBOLS = {
@@ -50,7 +50,7 @@ def write_report(study: str, results: Path, figures: list[str], out: Path, logs:
         ArtefactError: when an input is missing, damaged or of another study, or the disk is full.
     """
     judged, provenance = _judged(results / "claims.json", study), _provenance(results / "provenance.json", study)
-    tables = read_results(results / "tables", CLAIM_TABLES, study)
+    tables = read_results(results / "tables", [*CLAIM_TABLES, *more_columns(results / "tables")], study)
     used = usage_table(logs, results.name) if logs else None
     usage = [used] if used and used.rows else []
     environment = jinja2.Environment(

@@ -15,6 +15,7 @@ from normgrowth.editors.families import PLURAL, family_of, in_order
 from normgrowth.io.tables import read_provenance, read_result, read_results
 from normgrowth.layout import CLAIM_TABLES, SINGLE_EDITS, STREAM, UNEDITED
 from normgrowth.report.cells import Cell, Table, known, measured, p_value, percent, points, ratio, whole
+from normgrowth.report.side_by_side import side_by_side_tables
 from normgrowth.report.streams import stream_summary
 
 COLLAPSE_COLUMNS = (
@@ -39,6 +40,8 @@ COLLAPSE_NOTE = (
 )
 
 
+SIDE_BY_SIDE = ("spectra", "speed")
+
 SPECIFICITY_NOTE = (
     " RS, relation specificity, is the share of prompts about other relations of the edited subjects whose objects "
     "stay; it is not part of S."
@@ -51,7 +54,12 @@ def read_summaries(folder: Path) -> list[Table]:
     Raises:
         ArtefactError: when a table is missing or damaged.
     """
-    return summaries(read_results(folder, CLAIM_TABLES), *optional_tables(folder))
+    return summaries(read_results(folder, [*CLAIM_TABLES, *more_columns(folder)]), *optional_tables(folder))
+
+
+def more_columns(folder: Path) -> list[str]:
+    """Tables beside `layout.CLAIM_TABLES`, as far as a study has them, that give editors side by side more columns."""
+    return [name for name in SIDE_BY_SIDE if (folder / f"{name}.parquet").exists()]
 
 
 def optional_tables(folder: Path, study: str | None = None) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
@@ -72,11 +80,11 @@ def summaries(
 ) -> list[Table]:
     """Tables of the report that come from a study's tables, those without rows left out.
 
-    They say when runs break, norms at the end, scores over the run and by kind of edit, single edits, and the cost of
-    an edit.
+    They say when runs break, what editors did side by side, norms at the end, scores over the run and by kind of edit,
+    single edits, and the cost of an edit.
 
     Args:
-        tables: frames of `layout.CLAIM_TABLES`.
+        tables: frames of `layout.CLAIM_TABLES`, and of `more_columns` where they are there.
         singles: table `single_edits`, where the study has one.
         stream: table `stream`, where the study has one.
     """
@@ -85,6 +93,7 @@ def summaries(
     made = [
         *collapse_tables(runs),
         time_table(runs),
+        *side_by_side_tables(tables),
         norm_summary(tables["norms"]),
         score_summary(tables["scores"], tables["downstream"]),
         *([] if stream is None else [stream_summary(tables["scores"], stream)]),
