@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from normgrowth.editors.base import Editor
 
 RELATIVE_WEIGHT = 0.3
-"""Default lambda, in units of the outputs' width o: the paper's value was not found. A plane of
-the output space holds about 2 / o of text's energy E ||W k||², so that to turn one fact's plane costs in proportion to
-lambda / o. docs/editors.md says what was tried."""
+"""Default lambda, in units of the outputs' width o: the paper's value was not found.
+
+A plane of the output space holds about 2 / o of text's energy E ||W k||², so that to turn one fact's plane costs in
+proportion to lambda / o. docs/editors.md says what was tried.
+"""
 
 
 class Settings(SpreadSettings):
