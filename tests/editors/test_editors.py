@@ -349,7 +349,7 @@ def test_nas_searches_its_pilots_as_published_code_does(lm):
 
 
 def test_unknown_editors_are_named():
-    with pytest.raises(KeyError, match=r"unknown editor 'mimit'; known are alphaedit, blue, emmet,"):
+    with pytest.raises(KeyError, match=r"unknown editor 'mimit'; known are .*alphaedit, .*emmet,"):
         declaration("mimit")
 
 

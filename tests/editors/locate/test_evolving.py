@@ -14,7 +14,7 @@ from normgrowth.errors import EditError
 from tests.support import small_models
 from tests.support.every_editor import settings_of
 
-O, D, FREE, RIDGE = 5, 24, 15, 0.3
+WIDTH, D, FREE, RIDGE = 5, 24, 15, 0.3
 
 
 class Problem:
@@ -31,11 +31,11 @@ class Problem:
         self.memory = {}
 
     def batch(self, b=3):
-        return self.generator.standard_normal((D, b)), self.generator.standard_normal((O, b))
+        return self.generator.standard_normal((D, b)), self.generator.standard_normal((WIDTH, b))
 
     def write(self, k, r):
         keys, residual = (torch.tensor(x).float() for x in (k, r))
-        change = self.writer.change(Located(2, torch.zeros(O, D), keys, keys, residual, None), self.memory)
+        change = self.writer.change(Located(2, torch.zeros(WIDTH, D), keys, keys, residual, None), self.memory)
         return (change.left.double() @ change.right.double().T).numpy()
 
     def free(self):

@@ -14,7 +14,7 @@ from normgrowth.errors import EditError
 from tests.support import small_models
 from tests.support.every_editor import settings_of
 
-O, D = 5, 16
+WIDTH, D = 5, 16
 
 
 def float32(x):
@@ -36,12 +36,12 @@ class Problem:
         self.past = np.zeros((D, 0))
 
     def fact(self):
-        return float32(self.generator.standard_normal((D, 1))), self.generator.standard_normal((O, 1))
+        return float32(self.generator.standard_normal((D, 1))), self.generator.standard_normal((WIDTH, 1))
 
     def write(self, k, r):
         keys, residual = torch.tensor(k).float(), torch.tensor(r).float()
         past = torch.tensor(self.past).float() if self.past.size else None
-        change = self.writer.change(Located(2, torch.zeros(O, D), keys, keys, residual, past), {})
+        change = self.writer.change(Located(2, torch.zeros(WIDTH, D), keys, keys, residual, past), {})
         return (change.left.double() @ change.right.double().T).numpy()
 
 

@@ -10,7 +10,12 @@ from normgrowth.editors.settings import SECOND_MOMENTS, EditorSettings, SpreadSe
 if TYPE_CHECKING:
     from normgrowth.editors.base import Editor
 
-RELATIVE_WEIGHT = 1.0
+RELATIVE_WEIGHT = 0.3
+"""Default lambda, in units of the outputs' width o: the paper's value was not found.
+
+A plane of the output space holds about 2 / o of text's energy E ||W k||², so that to turn one fact's plane costs in
+proportion to lambda / o. docs/editors.md says what was tried.
+"""
 
 
 class Settings(SpreadSettings):
@@ -19,7 +24,7 @@ class Settings(SpreadSettings):
     preservation_weight: float | None = Field(
         None,
         gt=0,
-        description="lambda: weight of text against the new facts; in proportion to the outputs' width when left out",
+        description="lambda: weight of text against the new facts; 0.3 times the outputs' width when left out",
     )
     values: Literal["searched", "length_matched"] = Field(
         "searched",
