@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from normgrowth.editors.base import Resources
 from normgrowth.editors.hypernetwork.networks import TokenGradients, token_gradients
-from normgrowth.editors.locate.solving import UnsolvableError
 from normgrowth.editors.registry import declaration
 from normgrowth.editors.regression.editing import regression
 from normgrowth.editors.regression.running import Running
@@ -153,12 +152,11 @@ def test_the_change_is_linear_in_the_rate_and_vanishes_with_it():
     assert norms[3] == pytest.approx(3 * norms[2], rel=1e-5)
 
 
-def test_tokens_that_are_all_alike_are_refused():
+def test_a_token_that_is_all_there_was_to_see_writes_nothing():
+    """It equals the mean; with the variance of a sample it would be not a number."""
     tokens = tokens_of(1)
-    with pytest.raises(
-        UnsolvableError, match=r"nothing to normalise by: the statistics hold 1 token\(s\), all alike; set"
-    ):
-        regression(tokens, running_over(tokens, [1]), torch.tensor(0.1), torch.tensor(1.0))
+    change = regression(tokens, running_over(tokens, [1]), torch.tensor(0.1), torch.tensor(1.0))
+    assert dense(change).norm() == 0
 
 
 def test_gradients_may_weigh_tokens_alike(lm):
@@ -287,13 +285,19 @@ def test_what_cannot_be_is_refused(lm):
     for warm_up in (None, 0):
         with pytest.raises(ValidationError, match=f"warm_up is {warm_up}, and warm_up_as writes the warm-up's facts"):
             declaration("ultraedit").Settings(warm_up=warm_up, warm_up_as="edits")
-    single = replace(facts[0], target_new="Rome")
+
+
+def test_a_call_that_writes_nothing_says_so(lm):
+    single = replace(small_models.facts()[0], target_new="Rome")
     assert len(token_gradients(lm, [single], (1,), answer_tokens_only=True)[1][1].inputs) == 1
     editor = editor_of("ultraedit", lm, learning_rate=1e-3, ridge=1.0, warm_up=0)
     before = matrices(lm)
-    with pytest.raises(EditError, match=r"the update of layer 1 for case 10 has nothing to normalise by"):
-        editor.edit(lm, editor.begin(lm), [single])
+    memory = editor.begin(lm)
+    (record,) = editor.edit(lm, memory, [single]).records
+    assert record.skipped_reason == "no other token seen to normalise by"
     assert all(torch.equal(now, before[layer]) for layer, now in matrices(lm).items())
+    (record,) = editor.edit(lm, memory, [small_models.facts()[1]]).records
+    assert record.skipped_reason is None
 
 
 def test_layers_by_depth_are_the_last_third_without_the_last():

@@ -231,7 +231,7 @@ def test_nothing_to_draw_is_an_error(studies):
 
 def test_editors_look_different_and_always_the_same():
     looks = [Style().look(editor) for editor in LOOKS]
-    assert len({look.colour for look in looks}) == len({(look.colour, look.marker) for look in looks}) == 13
+    assert len({look.colour for look in looks}) == len({(look.colour, look.marker) for look in looks}) == len(LOOKS)
     assert Style().look("my_editor") == Style().look("my_editor")
 
 

@@ -227,6 +227,8 @@ def test_every_editor_runs_with_all_zeros_that_it_allows(bench, tmp_path, kind):
     options: dict = {"editor": kind, "settings": given, "statistics": bench.statistics()}
     if "null_spaces" in settings.needs:
         options["null_spaces"] = bench.null_spaces(settings.null_space_threshold)
+    if "gradient_moments" in settings.needs:
+        options["gradient_moments"] = bench.gradient_moments()
     if trained:
         assert bench.run("hypernetwork", editor=kind, settings=given, reserved=2, out=tmp_path) == 0
         options |= {"hypernetwork": tmp_path / "hypernetwork.safetensors", "reserved": 2}

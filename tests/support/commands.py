@@ -56,6 +56,14 @@ class Workbench:
             assert self.run("statistics", layers=list(range(small_models.N_LAYERS)), out=path) == 0
         return path
 
+    def gradient_moments(self) -> Path:
+        """Moments of gradients at every layer."""
+        path = self.folder / "gradients.safetensors"
+        if not path.exists():
+            layers = list(range(small_models.N_LAYERS))
+            assert self.run("statistics", of="gradients", layers=layers, out=path) == 0
+        return path
+
     def null_spaces(self, threshold: float) -> Path:
         """Null spaces of every layer."""
         path = self.folder / f"null-{threshold}.safetensors"

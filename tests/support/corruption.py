@@ -57,6 +57,7 @@ def kinds(made: Results) -> dict[str, Kind]:
         "heldout text": Kind(resources / "heldout.txt", at.text, measures, True),
         "contexts": Kind(at.contexts, resources / "contexts-of-2.json", edits("memit")),
         "second moments": Kind(at.moments, resources / "layers-1.safetensors", edits("memit")),
+        "moments of gradients": Kind(at.gradients, at.moments, edits("crispedit")),
         "decomposed moments": Kind(
             at.moments, resources / "layers-1.safetensors", lambda out: at.decomposing(out / "n.safetensors")
         ),

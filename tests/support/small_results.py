@@ -58,6 +58,7 @@ class Results:
         self.facts, self.text = self.resources / "facts.json", self.resources / "text.txt"
         self.contexts = self.resources / "contexts.json"
         self.moments = self.resources / "layers-0-1.safetensors"
+        self.gradients = self.resources / "gradients-0-1.safetensors"
         self.spaces = self.resources / "null-spaces-0-1.safetensors"
         self.network = self.resources / "mend"
 
@@ -70,6 +71,7 @@ class Results:
         self._do(self.sampling(self.resources / "contexts-of-2.json", seed=2))
         for path, layers in ((self.moments, [0, 1]), (self.resources / "layers-1.safetensors", [1])):
             self._do(self.gathering(path, layers))
+        self._do(self.gathering(self.gradients, [0, 1], "gradients"))
         self._do(self.decomposing(self.spaces))
         self._do(self.decomposing(self.resources / "null-spaces-1.safetensors", "layers-1.safetensors", [1]))
         for kind in ("mend", "malmen"):
@@ -98,8 +100,8 @@ class Results:
         """What jobs leave that are killed while they gather second moments or train a hypernetwork."""
         gather, save = moments.gather_second_moments, meta_training._Loop.save
 
-        def gather_a_batch(lm, batches, layers, sums, keep):
-            return gather(lm, batches, layers, sums, lambda sums: (keep(sums), _stop()))
+        def gather_a_batch(lm, batches, layers, sums, keep, of):
+            return gather(lm, batches, layers, sums, lambda sums: (keep(sums), _stop()), of)
 
         def save_once(*given):
             save(*given)
@@ -168,10 +170,10 @@ class Results:
         """Sample context templates."""
         return ["contexts", *self._on_model, "--seed", seed, "--per-length", 1, "--out", out]
 
-    def gathering(self, out: Path, layers: list[int]) -> list:
-        """Gather second moments."""
+    def gathering(self, out: Path, layers: list[int], of: str = "keys") -> list:
+        """Gather second moments, of keys or of gradients."""
         numbers = ["--layers", *layers, "--tokens", 1024, "--window", 16, "--seed", 0]
-        return ["statistics", *self._on_model, "--text", self.text, *numbers, "--out", out]
+        return ["statistics", *self._on_model, "--text", self.text, *numbers, "--of", of, "--out", out]
 
     def decomposing(self, out: Path, of: str = "layers-0-1.safetensors", layers: tuple = (0, 1)) -> list:
         """Find null spaces."""
@@ -188,6 +190,7 @@ class Results:
         given = ["--editor", editor, "--settings", json.dumps(of), "--contexts", self.contexts]
         needed = {"memit": ["--statistics", self.moments], "mend": ["--hypernetwork", self.network / NETWORK]}
         needed |= {"alphaedit": [*needed["memit"], "--null-spaces", self.spaces]}
+        needed |= {"crispedit": [*needed["memit"], "--gradient-moments", self.gradients]}
         return [*given, *needed.get(editor, []), *(["--reserved", RESERVED] if editor == "mend" else [])]
 
     def vetting(self, model: Path) -> list:

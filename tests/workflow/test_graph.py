@@ -86,6 +86,14 @@ def test_other_editors_add_their_runs_and_share_second_moments(tree):
     assert len(plan.about("at layers 3 4")) == MODELS
 
 
+def test_moments_of_gradients_are_gathered_beside_those_of_keys_for_an_editor_that_needs_both(tree):
+    tree.change_config(editors=["ft", "r_rome", "memit", "crispedit"])
+    plan = tree.plan()
+    added = {"edit": MODELS * SEGMENTS, "measure": MODELS * SEGMENTS, "statistics": MODELS, "gradient_moments": MODELS}
+    assert plan.jobs == added | EVIDENCE | SETTINGS_NOTED
+    assert len(plan.about("Gather moments of gradients of world-gpt2")) == 1
+
+
 def test_a_study_with_control_arms_draws_one_figure_more(tree):
     tree.change_config(editors=["ft", "r_rome", "memit", "norm_restored-r_rome"])
     plan = tree.plan()

@@ -31,7 +31,7 @@ class Settings(EditorSettings):
         description="Training ends when an epoch's mean loss is below this; a minibatch below it takes no step",
     )
     protected_energy: float = Field(
-        0.99,
+        0.8,
         ge=0,
         lt=1,
         description="gamma: share of the summed products of eigenvalues whose directions, the largest, may not change; "

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import yaml
 from pydantic import BaseModel
 
-from normgrowth.editors.settings import NULL_SPACES, SECOND_MOMENTS, EditorSettings
+from normgrowth.editors.settings import GRADIENT_MOMENTS, NULL_SPACES, SECOND_MOMENTS, EditorSettings
 from normgrowth.errors import StudyError
 from normgrowth.sources.model_config import layers_in, read_config
 from normgrowth.sources.packages import not_installed
@@ -247,10 +247,11 @@ def _memory(shape: Dimensions, settings: EditorSettings, needs: frozenset[str]) 
     layers = len(settings.layers or ())  # filled in by `choose`
     edited = layers * shape.hidden * shape.keys * FLOAT_BYTES
     gathered = layers * shape.keys**2 * FLOAT_BYTES if needs & {SECOND_MOMENTS, NULL_SPACES} else 0
+    trained = not gathered or GRADIENT_MOMENTS in needs
     rows = SEARCH_ROWS * settings.batch
     activations = rows * TOKENS_PER_ROW * shape.layers * shape.hidden * BYTES_PER_ACTIVATION
     logits = 3 * rows * shape.vocabulary * FLOAT_BYTES
-    optimiser = 0 if gathered else 3 * edited  # gradients and Adam's moments, or a solve's own copies
+    optimiser = 3 * edited if trained else 0  # gradients and Adam's moments, or a solve's own copies
     total = shape.parameters * FLOAT_BYTES + 2 * edited + 2 * gathered + activations + logits + optimiser
     return BASELINE_GIGABYTES + total / GIGA
 

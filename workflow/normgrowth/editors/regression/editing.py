@@ -11,6 +11,7 @@ trained, and no statistics of text are needed.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal, Protocol
 
 import torch
@@ -43,6 +44,7 @@ RATES, RIDGES, WRITTEN = "rates", "ridges", "warm_up_written"
 """Names in a run's memory: lr and a of each layer, and whether the warm-up's own edits have been made."""
 
 RAISE_RIDGE = "raise ridge"
+NOTHING_SEEN = "no other token seen to normalise by"
 
 
 class RegressionSettings(Protocol):
@@ -123,7 +125,10 @@ class GradientRegression:
                     changes[layer] = regression(tokens[layer], running, memory[RATES][number], memory[RIDGES][number])
             for layer, change in changes.items():
                 write(lm, layer, change, facts)
-        return Trace(trained_records(facts, 1, losses.tolist()), changes)
+        records = trained_records(facts, 1, losses.tolist())
+        if not any(change.left.any() for change in changes.values()):
+            records = [replace(record, skipped_reason=NOTHING_SEEN) for record in records]
+        return Trace(records, changes)
 
     def _edit_after_warm_up(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
         """Write the warm-up's facts and then a batch; the change of each matrix, made at once, is that of both."""
@@ -206,7 +211,7 @@ def regression(tokens: TokenGradients, running: Running, rate: torch.Tensor, rid
     """The update of a matrix, of rank m for m tokens that the statistics already hold; rate and ridge are scalars.
 
     Raises:
-        UnsolvableError: when the tokens seen are all alike, or the system has no solution.
+        UnsolvableError: when the system has no solution.
     """
     h, g = running.normalised(tokens)
     shifts = -rate * h.square().sum(dim=1, keepdim=True) * g  # V [m, o]

@@ -83,8 +83,7 @@ class Running:
         a number. With products, and more than o + 1 tokens seen, g is multiplied by S^(-1/2) with S = products /
         (n - o - 1), as StableEdit's code does; before, it is treated as in UltraEdit.
 
-        Raises:
-            UnsolvableError: when all tokens seen are alike, so that nothing can be told from the mean.
+        Tokens that are all there was to see, and alike, come out as zeros.
         """
         d = self.inputs
         deviations = (self.squares / max(self.count, 1)).sqrt()
@@ -94,18 +93,14 @@ class Running:
         if self.products is not None and freedom > 0:
             whitened = g @ inverse_root(self.products / freedom)
         else:
-            whitened = g / self._divisor(deviations[d:])
-        return Normalised(h / self._divisor(deviations[:d]), whitened)
+            whitened = g / _divisor(deviations[d:])
+        return Normalised(h / _divisor(deviations[:d]), whitened)
 
-    def _divisor(self, deviations: torch.Tensor) -> torch.Tensor:
-        """Standard deviations, and a little, so that coordinates that never vary are put to zero."""
-        size = deviations.square().mean().sqrt()
-        if size == 0:
-            raise UnsolvableError(
-                f"has nothing to normalise by: the statistics hold {self.count} token(s), all alike; set warm_up, and "
-                "`reserved` in the study's source of facts, or raise batch"
-            )
-        return deviations + SMALLEST * size
+
+def _divisor(deviations: torch.Tensor) -> torch.Tensor:
+    """Standard deviations, and a little, so that coordinates that never vary come out as zeros."""
+    size = deviations.square().mean().sqrt()
+    return deviations + SMALLEST * size if size > 0 else torch.ones_like(deviations)
 
 
 def inverse_root(covariance: torch.Tensor) -> torch.Tensor:
