@@ -256,13 +256,13 @@ def test_second_moments_go_on_where_a_killed_job_left_them(tmp_path, monkeypatch
     assert gather(tmp_path / "whole.safetensors") == 0
     seen = []
 
-    def killed(lm, batches, layers, sums, keep):
+    def killed(lm, batches, layers, sums, keep, of):
         def then_dies(sums):
             keep(sums)
             if sums.batches == 3:
                 raise KeyboardInterrupt
 
-        return gather_second_moments(lm, batches, layers, sums, then_dies)
+        return gather_second_moments(lm, batches, layers, sums, then_dies, of)
 
     def goes_on(lm, batches, layers, sums, keep):
         seen.append((sums.batches, len(batches)))

@@ -4,7 +4,7 @@ import os
 
 import yaml
 
-TABLES, FIGURES = 11, 17
+TABLES, FIGURES = 11, 18
 JUDGED = {"claims": 1, "provenance": 1, "report": 1}
 EVIDENCE = {"collect": TABLES, "draw": FIGURES} | JUDGED
 EVIDENCE_OF_CHECKPOINTS = {"collect": 8, "draw": FIGURES - 2} | JUDGED

@@ -64,7 +64,7 @@ def draw(tables: dict[str, pd.DataFrame], style: Style) -> Figure:
         for row, damage in zip(axes, DAMAGE, strict=True):
             ranking = rank_explanations(table, damage)
             for ax, explanation in zip(row, EXPLANATIONS, strict=True):
-                shown = table[np.isfinite(table[[explanation, damage]]).all(axis=1)]
+                shown = table[np.isfinite(table[[explanation, damage]].astype(float)).all(axis=1)]
                 _panel(ax, shown, explanation, damage, style)
                 ax.set_title(
                     _correlation(ranking, explanation), fontsize=style.settings.font_size - 1, fontweight="normal"
