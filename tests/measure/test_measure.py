@@ -264,9 +264,9 @@ def test_second_moments_go_on_where_a_killed_job_left_them(tmp_path, monkeypatch
 
         return gather_second_moments(lm, batches, layers, sums, then_dies, of)
 
-    def goes_on(lm, batches, layers, sums, keep):
+    def goes_on(lm, batches, layers, sums, keep, of):
         seen.append((sums.batches, len(batches)))
-        return gather_second_moments(lm, batches, layers, sums, keep)
+        return gather_second_moments(lm, batches, layers, sums, keep, of)
 
     for gatherer, code in ((killed, 130), (goes_on, 0)):
         monkeypatch.setattr("normgrowth.editors.moments.gather_second_moments", gatherer)

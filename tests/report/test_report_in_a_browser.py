@@ -23,6 +23,10 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this mac
 PROBE = """
 <script>
 addEventListener("load", () => {
+  const stand = [...document.querySelectorAll("table.sorted")].map(table => {
+    const column = [...table.tHead.rows[0].cells].findIndex(head => head.ariaSort === "ascending");
+    return [...table.tBodies[0].rows].map(row => row.cells[column].dataset.value);
+  });
   // Rows of a grouped table stay in their group.
   const tables = [...document.querySelectorAll("table.sortable")].filter(table => table.tBodies.length === 1);
   const sorted = tables.map(table => {
@@ -34,7 +38,7 @@ addEventListener("load", () => {
   });
   const pictures = [...document.images].map(image => image.naturalWidth);
   const found = {
-    window: innerWidth, width: document.documentElement.scrollWidth, pictures, sorted,
+    window: innerWidth, width: document.documentElement.scrollWidth, pictures, sorted, stand,
     claims: document.querySelectorAll("article.claim").length,
     smallest: Math.min(...[...document.querySelectorAll("p, td")].map(e => parseFloat(getComputedStyle(e).fontSize)))
   };
@@ -69,6 +73,8 @@ def test_it_fits_the_window_and_works(report, tmp_path, width):
     assert found["width"] <= found["window"]
     assert found["pictures"] and all(found["pictures"])
     assert found["claims"] >= 10 and found["smallest"] >= 11
+    (stand,) = ([float(value) for value in values] for values in found["stand"])
+    assert len(stand) == 4 and stand == sorted(stand)  # before anyone chooses a column
     for table in found["sorted"]:
         once, twice = ([float(v) for v in table[name] if v is not None] for name in ("once", "twice"))
         assert once == sorted(once) or once == sorted(once, reverse=True)

@@ -18,7 +18,7 @@ from normgrowth.io.tables import read_provenance, read_table
 from normgrowth.io.tensors import read_metadata
 from normgrowth.measure.measure_settings import Measure
 from normgrowth.report.streams import stream_summary
-from normgrowth.runs import segment as segment_module
+from normgrowth.runs import edit_loop
 from normgrowth.runs.state import STATE, restore
 from normgrowth.sources.loading import load_model
 from tests.support import small_models
@@ -156,7 +156,7 @@ def test_one_segment_and_three_give_the_same_run(runs, tmp_path, kind):
 
 def test_a_segment_that_was_killed_and_started_again_has_the_same_bytes(runs, chain, tmp_path, monkeypatch):
     assert runs.edit(tmp_path, "memit", 1, 1, SEGMENT) == 0
-    score, calls = segment_module.score_facts, []
+    score, calls = edit_loop.score_facts, []
 
     def killed(*given):
         calls.append(given)
@@ -164,10 +164,10 @@ def test_a_segment_that_was_killed_and_started_again_has_the_same_bytes(runs, ch
             raise KeyboardInterrupt
         return score(*given)
 
-    monkeypatch.setattr(segment_module, "score_facts", killed)
+    monkeypatch.setattr(edit_loop, "score_facts", killed)
     assert runs.edit(tmp_path, "memit", 2, SEGMENT + 1, 2 * SEGMENT) == 130
     assert not (tmp_path / "segment-2").exists()
-    monkeypatch.setattr(segment_module, "score_facts", score)
+    monkeypatch.setattr(edit_loop, "score_facts", score)
     assert runs.edit(tmp_path, "memit", 2, SEGMENT + 1, 2 * SEGMENT) == 0
     for name in ("norms.parquet", "edits.parquet", "scores.parquet", "stream.parquet", "state.safetensors"):
         assert (tmp_path / "segment-2" / name).read_bytes() == (chain / "segment-2" / name).read_bytes(), name

@@ -47,7 +47,7 @@ class Explained:
 class Ranking:
     """Explanations of one kind of damage, the best one first; empty where none was measured.
 
-    `undistinguished` are those that the best one is not surely better than. With several of them, or where the best
+    `undistinguished` are those that the best one is not surely better than. With any of them, or where the best
     one's own interval holds 0, the data do not tell which explanation is best.
     """
 

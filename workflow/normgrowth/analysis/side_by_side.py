@@ -130,8 +130,9 @@ def side_by_side(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         rows.append(
             {**dict(zip(("model", "editor", "step"), key, strict=True)), "orders": len(part), **values, **bounds}
         )
-    names = ["model", "editor", "step", "orders", *COLUMNS, *(name + end for name in COLUMNS for end in (LOW, HIGH))]
-    return pd.DataFrame(rows, columns=names)
+    numbers = [*COLUMNS, *(name + end for name in COLUMNS for end in (LOW, HIGH))]
+    made = pd.DataFrame(rows, columns=["model", "editor", "step", "orders", *numbers])
+    return made.astype(dict.fromkeys(numbers, float))  # without rows, too
 
 
 def at_the_end(table: pd.DataFrame) -> pd.DataFrame:

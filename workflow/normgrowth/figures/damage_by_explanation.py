@@ -135,7 +135,7 @@ def _wider(low: float, high: float, least: float = 0.0) -> tuple[float, float]:
 
 def _say_what_is_missing(part: SubFigure, table: pd.DataFrame, editors: set[str], style: Style) -> None:
     """A line under the panels that names the editors without a point in each of them."""
-    whole = np.isfinite(table[[*EXPLANATIONS, *DAMAGE]]).all(axis=1)
+    whole = np.isfinite(table[[*EXPLANATIONS, *DAMAGE]].astype(float)).all(axis=1)
     missing = in_order(editors - set(table.loc[whole, "editor"]))
     if missing:
         said = " · ".join(["not in every panel, since not finite or not measured", *missing])

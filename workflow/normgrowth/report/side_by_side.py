@@ -22,6 +22,7 @@ IN_POINTS = ("s_lost",)
 """Differences of shares, shown in points of percent with their sign."""
 
 ALIKE = "none of them differs from editor to editor"
+"""Why nothing is told of enough editors."""
 
 WITH_INTERVAL = ("perplexity_ratio",)
 """Columns that show their 95% interval beside the mean."""
