@@ -5,12 +5,24 @@ import json
 import numpy as np
 import pytest
 
+from normgrowth.claims.claim import EditingClaim
 from normgrowth.claims.judge import judge, judge_claims
 from normgrowth.claims.markdown import as_markdown
 from normgrowth.claims.paper_claims import CLAIMS
 from normgrowth.claims.published import Conditions, against_published
 from normgrowth.commands import claims as command
-from normgrowth.editors.families import CONTROL, FAMILIES, controlled_editor, in_order, is_control
+from normgrowth.editors.families import (
+    CONTROL,
+    FAMILIES,
+    REMEDY,
+    controlled_editor,
+    family_of,
+    in_order,
+    is_control,
+    is_remedy,
+    with_wrapped,
+    wrapped_editor,
+)
 from normgrowth.errors import ArtefactError
 from normgrowth.jobs.command_line import parse
 from tests.support import planted
@@ -281,6 +293,41 @@ def test_control_arms_are_never_judged_themselves():
     assert "Control arms are not judged themselves: no_feedback-memit, norm_restored-memit" in as_markdown(beside)
     only = judge(planted.tables(*arms))
     assert all(set(claim["counts"]) <= {"not measured"} for claim in only["claims"])
+
+
+def test_remedies_are_judged_as_editors_and_by_no_claim_of_another_family():
+    sure = {"loss": 0.02, "fading": 0.015}
+    editors = [Run(editor=name, **sure) for name in ("ft", "memit")]
+    remedies = [Run(editor=f"{kind}-memit", **sure) for kind in FAMILIES[REMEDY]]
+    arm = Run(editor="norm_restored-revive-memit", growth=-0.01, loss=0.05)
+    alone, beside = judge(planted.tables(*editors)), judge(planted.tables(*editors, *remedies, arm))
+    families = {claim.id: claim.family for claim in CLAIMS if isinstance(claim, EditingClaim) and claim.family}
+    assert families
+    for before, after in zip(alone["claims"], beside["claims"], strict=True):
+        told = {verdict["editor"] for verdict in after["verdicts"]} - {
+            verdict["editor"] for verdict in before["verdicts"]
+        }
+        if before["id"] in families:
+            assert not told
+        elif before["id"] in ("restoring_norm_protects", "imbalance_harms"):
+            assert told == {"revive-memit"}  # the only one with an arm
+        else:
+            assert told in (set(), {run.editor for run in remedies})
+    assert any(
+        {v["editor"] for v in claim["verdicts"]} > {run.editor for run in remedies} for claim in beside["claims"]
+    )
+    compared = {editor for pair in beside["comparisons"] for editor in (pair["first"], pair["second"])}
+    assert compared == {"ft", "memit", *(run.editor for run in remedies)}
+    assert beside["control_arms"] == [arm.editor] and beside["editors_without_family"] == []
+
+
+def test_a_remedy_is_known_by_its_kind_and_stands_in_the_order_of_what_it_wraps():
+    assert is_remedy("revive-memit") and not is_control("revive-memit") and family_of("blue-pmet") == REMEDY
+    assert wrapped_editor("sphere-memit-history") == "memit-history" and controlled_editor("sphere-memit") is None
+    assert with_wrapped("norm_restored-revive-memit") == ["norm_restored-revive-memit", "revive-memit", "memit"]
+    wanted = ["ft", "rome", "memit", "revive-ft", "revive-memit", "sphere-memit", "revive-pmet"]
+    wanted += ["norm_restored-memit", "norm_restored-revive-memit", "mine"]
+    assert in_order(reversed(wanted)) == wanted
 
 
 def test_a_control_arm_is_known_by_its_kind_and_names_what_it_controls():

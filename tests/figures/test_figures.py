@@ -8,7 +8,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from normgrowth.commands import draw as command
-from normgrowth.editors.families import CONTROL, by_family, family_of
+from normgrowth.editors.families import CONTROL, FAMILIES, REMEDY, by_family, family_of
 from normgrowth.errors import ArtefactError, UsageError
 from normgrowth.figures import grid, render, series
 from normgrowth.figures.catalogue import FIGURES, figures_of
@@ -162,6 +162,33 @@ def test_families_without_editors_get_no_column_and_arms_are_drawn_over_what_the
     assert layout.panels[-1].wrapped == ["r_rome", "memit"]
     few = lay_out(Style(), ["y"], frame.iloc[:8], grid.row_by_model)
     assert len(few.panels) == 1 and not few.split and not few.panels[0].wrapped
+
+
+def test_remedies_have_a_column_over_the_editors_that_they_wrap():
+    editors = [*(e for e in planted.EFFECTS if family_of(e) in ("fine-tuning", "locate-and-edit")), "revive-memit"]
+    editors += ["simie-r_rome", "blue-nas", "norm_restored-revive-memit"]
+    layout = lay_out(Style(), ["y"], pd.DataFrame({"model": "m", "editor": editors}), grid.row_by_model)
+    titles = [panel.axes.get_title() for panel in layout.panels]
+    assert titles == ["fine-tuning", "locate-and-edit", "remedies", "control arms"]
+    assert layout.panels[2].editors == ["simie-r_rome", "revive-memit", "blue-nas"]
+    assert [panel.wrapped for panel in layout.panels[2:]] == [["r_rome", "memit", "nas"], ["revive-memit"]]
+    drawn = {"ft", "revive-memit"}
+    runs = [Run(editor=editor, **SMALL) for editor in sorted(drawn)]
+    figure = render.draw("norm_against_damage", planted.tables(*runs), Style())
+    assert {text.get_text() for text in figure.legends[0].get_texts()} >= drawn
+
+
+def test_remedies_look_like_what_they_wrap_and_like_no_other_editor():
+    remedies = [f"{kind}-{editor}" for kind in FAMILIES[REMEDY] for editor in ("memit", "memit-3", "pmet")]
+    arms = [f"{kind}-{editor}" for kind in FAMILIES[CONTROL] for editor in ("memit", "revive-memit", "revive-pmet")]
+    style = Style().among([*LOOKS, "memit-3", *remedies, *arms])
+    looks = {editor: style.look(editor) for editor in (*LOOKS, "memit-3", *remedies, *arms)}
+    assert len({(look.colour, look.marker) for look in looks.values()}) == len(looks)
+    for remedy in remedies:
+        assert looks[remedy].colour == looks[remedy.partition("-")[2]].colour
+        assert looks[remedy].dash == looks["revive-memit"].dash != looks["memit"].dash
+    for editor, look in looks.items():
+        assert look.colour and matplotlib.markers.MarkerStyle(look.marker), editor
 
 
 def test_control_arms_are_drawn_only_where_a_study_has_them(studies):

@@ -65,6 +65,20 @@ def test_memory_holds_the_weights_and_what_an_editor_gathers():
     assert costs._memory(shape, batched, batched.needs) > costs._memory(shape, plain, frozenset()) + 8
 
 
+def test_remedies_cost_what_they_do_beside_their_editor(study):
+    """BLUE searches twice; SimIE keeps a matrix [d, d] in float64 with each segment, whatever stands around it."""
+    editors = ["memit", "revive-memit", "blue-memit", "simie-memit", "norm_restored-simie-memit"]
+    of_remedies = read_study(None, [f"editors={editors}", "models=[world-gpt2]", "left_out={}"])
+    rows = {row.editor: row for row in costs.costs(of_remedies)}
+    revive = rows["revive-memit"]
+    assert revive.memory == rows["memit"].memory
+    assert rows["blue-memit"].core_hours > 1.2 * revive.core_hours and rows["blue-memit"].disk == revive.disk
+    square = 2 * 384**2 * 8 / 1e9  # of two layers
+    for name in editors[3:]:
+        assert rows[name].memory - revive.memory == pytest.approx(square)
+        assert rows[name].disk - revive.disk >= square * (1 - 1e-9)
+
+
 def test_the_command_says_what_fits(study, capsys):
     assert main(["plan", "--config", "editors=[ft, memit]", "models=[world-gpt2]", "left_out={}", "--fit", "24GB"]) == 0
     said = capsys.readouterr().out

@@ -18,7 +18,7 @@ ONE = {
     "edits": 1,
     "segment": 1,
     "single_edits": 1,
-    "editors": ["ft", "r_rome", "scale_only-r_rome"],
+    "editors": ["ft", "r_rome", "scale_only-r_rome", "revive-r_rome", "norm_restored-revive-r_rome"],
     "measure": dict.fromkeys(COUNTS, 1) | {"text_window": 2},
     "second_moments": {"tokens": 4000, "window": 2},
     "vectors": {"editors": ["ft"], "steps": [0], "orders": [0]},

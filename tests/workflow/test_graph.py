@@ -101,6 +101,14 @@ def test_a_study_with_control_arms_draws_one_figure_more(tree):
     assert len(plan.about("Draw control_arms")) == 1
 
 
+def test_a_remedy_adds_its_runs_alone_and_shares_what_its_editor_gathered(tree):
+    tree.change_config(editors=["ft", "r_rome", "memit", "revive-memit", "simie-ft"])
+    plan = tree.plan()
+    added = {"edit": 2 * MODELS * SEGMENTS, "measure": 2 * MODELS * SEGMENTS}
+    assert plan.jobs == added | EVIDENCE | SETTINGS_NOTED
+    assert len(plan.about("revive-memit edits world-llama")) == SEGMENTS
+
+
 def test_what_is_measured_reruns_measurements(tree):
     tree.change_config(measure={"retention_facts": 20})
     assert tree.plan().jobs == {"measure": RUNS * SEGMENTS} | EVIDENCE_OF_CHECKPOINTS | SETTINGS_NOTED

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 class Settings(RemedySettings):
     """BLUE has no settings of its own: those of the wrapped editor hold at both layers."""
 
+    @property
+    def searches(self) -> int:
+        """Twice those of the wrapped editor: each layer has a search of its own."""
+        return 2 * super().searches
+
     @classmethod
     def refusal(cls, kind: str) -> str | None:
         """See `RemedySettings.refusal`."""

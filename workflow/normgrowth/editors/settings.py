@@ -61,6 +61,16 @@ class EditorSettings(Checked):
         """Facts kept out of all edit orders that the editor asks for before its first edit."""
         return 0
 
+    @property
+    def searches(self) -> int:
+        """Searches or trainings that an edit of one fact takes, for the costs of a study."""
+        return 1
+
+    @property
+    def squares(self) -> int:
+        """Matrices in float64, as wide as the keys, that the memory holds of each layer, for the costs of a study."""
+        return 0
+
     @classmethod
     def layers_by_depth(cls, n_layers: int) -> tuple[int, ...]:
         """Default layers for a model of `n_layers` blocks: here one, a quarter of the way up.
@@ -276,6 +286,16 @@ class WrapperSettings(EditorSettings):
         return self.wrapped.working
 
     @property
+    def searches(self) -> int:
+        """Those of the wrapped editor."""
+        return self.wrapped.searches
+
+    @property
+    def squares(self) -> int:
+        """Those of the wrapped editor."""
+        return self.wrapped.squares
+
+    @property
     def working_kind(self) -> str:
         """Kind of the innermost editor."""
         wrapped = self.wrapped
@@ -314,6 +334,16 @@ class FollowerSettings(ControlSettings):
     def working(self) -> EditorSettings:
         """These settings: the controlled editor does not edit."""
         return self
+
+    @property
+    def searches(self) -> int:
+        """One, which a step that is only copied stands for."""
+        return 1
+
+    @property
+    def squares(self) -> int:
+        """None."""
+        return 0
 
 
 class RemedySettings(WrapperSettings):

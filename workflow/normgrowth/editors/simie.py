@@ -26,6 +26,11 @@ class Settings(RemedySettings):
         "subject's last alone",
     )
 
+    @property
+    def squares(self) -> int:
+        """P, beside those of the wrapped editor."""
+        return 1 + super().squares
+
 
 def build(settings: Settings) -> "Editor":
     """The editor with these settings."""

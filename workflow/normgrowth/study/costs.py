@@ -27,7 +27,7 @@ from normgrowth.study.study import Study
 
 COSTS_FILE = Path(__file__).parent / "published" / "costs.yaml"
 
-FLOAT_BYTES = 4
+FLOAT_BYTES, DOUBLE_BYTES = 4, 8
 
 GIGA = 1e9
 
@@ -177,10 +177,11 @@ def _cost(plan: Plan, model: str, editor: str) -> Cost:
     edits = study.edits * orders
     kept = sum(min(step, measure.retention_facts) + measure.untouched_facts for step in plan.checkpoints)
     scored = edits + orders * kept  # each fact just after its own edit, then some at every checkpoint
-    seconds = edits * seconds_per_edit(shape, settings.working) + scored * seconds_per_score(shape)
+    searches = edits * settings.searches
+    seconds = searches * seconds_per_edit(shape, settings.working) + scored * seconds_per_score(shape)
     seconds += jobs * figures().start_seconds
     rows = 2 + 2 * study.contexts.per_length  # bare prompt, contexts of two lengths, the divergence's prompt
-    core = edits * _core_seconds_per_edit(shape, settings.working, rows)
+    core = searches * _core_seconds_per_edit(shape, settings.working, rows)
     scores = PROMPTS_PER_FACT * TOKENS_PER_PROMPT, PROMPTS_PER_FACT * TOKENS_PER_OBJECT
     core += (edits + SCORINGS * orders * kept) * _core_seconds(shape, *scores)
     read = READINGS * orders * checkpoints * measure.perplexity_tokens
@@ -190,7 +191,7 @@ def _cost(plan: Plan, model: str, editor: str) -> Cost:
         editor,
         orders,
         jobs,
-        _memory(shape, settings.working, spec.needs),
+        _memory(shape, settings.working, spec.needs) + _squares(shape, settings),
         _disk(plan, shape, settings) * orders,
         seconds / 3600,
         core / 3600,
@@ -261,4 +262,10 @@ def _disk(plan: Plan, shape: Dimensions, settings: EditorSettings) -> float:
     layers = len(settings.layers or ())
     factors = plan.study.edits * layers * (shape.hidden + shape.keys) * FLOAT_BYTES
     dense = plan.segments * layers * shape.hidden * shape.keys * FLOAT_BYTES
-    return min(factors, dense) / GIGA if hasattr(settings.working, "clamp") else dense / GIGA
+    changes = min(factors, dense) / GIGA if hasattr(settings.working, "clamp") else dense / GIGA
+    return changes + plan.segments * _squares(shape, settings)
+
+
+def _squares(shape: Dimensions, settings: EditorSettings) -> float:
+    """Gigabytes of the square matrices that an editor remembers."""
+    return len(settings.layers or ()) * settings.squares * shape.keys**2 * DOUBLE_BYTES / GIGA

@@ -28,7 +28,7 @@ Tokens = Literal["all", "subject_last"]
 
 RELATIVE_RIDGE = 0.01
 """Default lambda, in mean squared lengths of the unedited model's keys at the subjects' last tokens: a fact's key alone
-then keeps 99% of its edit. Published values are 10 (MEMIT on Llama-2 7B) and, in EasyEdit, 10,000."""
+then keeps 99% of its edit. Published values: 10 for MEMIT on Llama-2, and in EasyEdit 10,000 for ROME on Llama-3."""
 
 FACTS_FOR_RIDGE = 32
 """Facts over which that length is taken."""
