@@ -46,8 +46,8 @@ fetched and checked.
 
 An editor of a study is named after its kind, alone or followed by `-` and a name of its settings: `memit` and
 `memit-weak` are two editors of kind `memit`. A remedy or control arm is followed by the name of the editor that it
-stands around, as in `revive-memit`. On a published model, what `editor_settings` does not give comes from the preset named
-there, or else from the editor's usual one ([presets.md](presets.md)); on any other model it is at these defaults.
+stands around, as in `revive-memit`. On a published model, what `editor_settings` does not give comes from the preset
+named there, or else from the editor's usual one ([presets.md](presets.md)); on any other model it is at these defaults.
 
 ```yaml
 editors: [memit, memit-weak]
