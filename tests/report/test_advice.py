@@ -81,6 +81,8 @@ def test_norms_behind_mlps_are_said_to_hide_the_scale(norms, where):
     [
         (trial("ft", es=0.35, loss=2.0), "`ft` (ES 35%): its steps are too small or too few; raise `learning_rate` or"),
         (trial("ft_l", es=0.35, loss=8.0), "too small or too few; raise `radius`, `learning_rate` or `steps`."),
+        (trial("locft", es=0.35, loss=2.0), "too small or too few; raise `learning_rate` or `epochs`."),
+        (trial("ultraedit", es=0.35, loss=2.0), "too small or too few; raise `learning_rate`."),
         (trial(es=0.35, loss=2.0), "`r_rome` (ES 35%): its steps are too small or too few; raise `learning_rate`, `s"),
         (trial(es=0.35, loss=0.1), "`r_rome` (ES 35%): its search succeeds, but what is written does not reach"),
         (trial(ps=0.3), "`r_rome` (PS 30%): edits hold on their own prompt alone."),

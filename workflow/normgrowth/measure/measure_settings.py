@@ -17,7 +17,7 @@ class Measure(Checked):
     curve: tuple[Count, ...] = Field(
         (),
         description="Numbers of edits, between checkpoints, after which perplexity, the cloze and edited facts are "
-        "measured too, of editors whose changes are known step by step (all but `ft` and `ft_l`).",
+        "measured too, of editors whose changes are known step by step (none that trains whole matrices, as `ft`).",
     )
     fact_probes: Count = Field(100, description="Fact prompts whose activations are followed.")
     text_probes: Count = Field(64, description="Windows of text whose activations are followed.")

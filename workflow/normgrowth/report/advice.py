@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from normgrowth.editors.families import FINE_TUNING, family_of
+from normgrowth.editors.families import FINE_TUNING, REGRESSION, family_of
 from normgrowth.measure.causal_trace import window_around
 from normgrowth.measure.trial_edits import Trial
 from normgrowth.measure.vetting import Vetted
@@ -35,9 +35,11 @@ NEAR = 0.8
 LOST = 0.02
 """Least probability that the noise must take away for the trace to say anything."""
 
-KNOBS = {"ft_l": "`radius`, `learning_rate` or `steps`"}
+IN_EPOCHS = "`learning_rate` or `epochs`"
+KNOBS = {"ft_l": "`radius`, `learning_rate` or `steps`", "locft": IN_EPOCHS, "crispedit": IN_EPOCHS}
+KNOBS_OF_FAMILY = {FINE_TUNING: "`learning_rate` or `steps`", REGRESSION: "`learning_rate`"}
 KNOBS_OF_SEARCH = "`learning_rate`, `steps` or `clamp`"
-"""Settings that make an edit go farther: of single editors, and of those that search a target."""
+"""Settings that make an edit go farther: of single editors, of families, and of editors that search a target."""
 
 FAR = 1000
 """Edits within which a norm that doubles is worth a remark: a common length of a run."""
@@ -166,16 +168,16 @@ def _faults(trial: Trial, unedited_ns: float | None) -> Iterator[tuple[str, str]
     if es is None:
         return
     lost = 0.0 if ns is None or unedited_ns is None else unedited_ns - ns
-    fine_tuning = family_of(trial.editor) == FINE_TUNING
+    of_family = KNOBS_OF_FAMILY.get(family_of(trial.editor) or "")
     if es < WORKS:
         unfound = trial.loss is None or trial.loss > UNFOUND
-        knobs = KNOBS.get(trial.editor, "`learning_rate` or `steps`" if fine_tuning else KNOBS_OF_SEARCH)
+        knobs = KNOBS.get(trial.editor, of_family or KNOBS_OF_SEARCH)
         layer = "its search succeeds, but what is written does not reach the target; try another layer"
         yield (f"its steps are too small or too few; raise {knobs}" if unfound else layer), f"(ES {100 * es:.0f}%)"
     elif ps is not None and ps < HOLDS:
         yield "edits hold on their own prompt alone", f"(PS {100 * ps:.0f}%)"
     if lost > SPARES:
-        knob = "`learning_rate` or `steps`" if fine_tuning else "`clamp` or `learning_rate`"
+        knob = (IN_EPOCHS if KNOBS.get(trial.editor) == IN_EPOCHS else of_family) or "`clamp` or `learning_rate`"
         yield (
             f"a single edit disturbs neighbours; lower {knob}, or expect an early collapse",
             f"({100 * lost:.0f} points of NS)",
