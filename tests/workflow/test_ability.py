@@ -2,7 +2,7 @@
 
 from tests.workflow.test_graph import JUDGED, MODELS, RUNS, SEGMENTS, SETTINGS_NOTED
 
-DOWNSTREAM = {"collect": 1, "draw": 3} | JUDGED
+DOWNSTREAM = {"collect": 1, "draw": 4} | JUDGED
 """What reads the table that rows of tasks join."""
 
 EVALUATED = MODELS + RUNS * SEGMENTS
