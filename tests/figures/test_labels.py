@@ -6,8 +6,10 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
+from normgrowth.editors.families import FAMILIES
 from normgrowth.errors import ArtefactError
 from normgrowth.figures import render
+from normgrowth.figures.damage_by_explanation import MARKERS
 from normgrowth.figures.labels import MARKER, label_points, places
 from normgrowth.figures.ratio_axis import backward, forward, ratio_axis, ticks
 from normgrowth.figures.style import Style
@@ -118,3 +120,8 @@ def test_an_axis_of_ratios_holds_its_values_and_has_ticks(values, which):
     found = ticks(*forward(np.array([low, high])), 0.1)
     assert 1.0 in found and 2 <= len(found) <= 11 and list(found) == sorted(found)
     assert np.diff(forward(np.array(found))).min() >= 0.1 * np.ptp(forward(np.array([low, high])))
+
+
+def test_every_family_has_a_marker_of_its_own():
+    assert MARKERS.keys() == {*FAMILIES, None}
+    assert len(set(MARKERS.values())) == len(MARKERS)

@@ -17,6 +17,8 @@ from normgrowth.editors.families import (
     HYPERNETWORK,
     LOCATE,
     PLURAL,
+    REGRESSION,
+    REMEDY,
     family_of,
     in_order,
     is_control,
@@ -40,7 +42,15 @@ DAMAGE = {
     SCORES: "S of edited facts lost since\ntheir own edits, points",
 }
 
-MARKERS = {LOCATE: "o", FINE_TUNING: "s", HYPERNETWORK: "D", CONTROL: "^", None: "P"}
+MARKERS = {
+    LOCATE: "o",
+    FINE_TUNING: "s",
+    HYPERNETWORK: "D",
+    REGRESSION: "v",
+    REMEDY: "*",
+    CONTROL: "^",
+    None: "P",
+}
 """Marker of each family: names tell the editors."""
 
 FEW = 10
