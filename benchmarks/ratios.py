@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
-
 from benchmarks import plain
 from benchmarks.subjects import ROWS, Subject
 from benchmarks.timing import interleaved, seconds, table
 from normgrowth.editors import memit, r_rome
 from normgrowth.editors.moments import gather_second_moments
+from normgrowth.lm.kept_weights import KeptWeights
 from normgrowth.lm.model import LanguageModel
 from normgrowth.measure.scores import score_facts
 from normgrowth.runs.telemetry import RECOUNT, NormTelemetry
@@ -106,11 +105,8 @@ def telemetry_share(subject: Subject, edits: int = 10) -> str:
 @contextmanager
 def undone(lm: LanguageModel, layers: Sequence[int]) -> Iterator[None]:
     """Let the down-projections of layers be after the block what they were before it."""
-    parameters = [part for layer in layers for part in lm.anatomy.down_projections[layer].parameters.values()]
-    before = [parameter.detach().clone() for parameter in parameters]
+    before = KeptWeights.of(lm, layers)
     try:
         yield
     finally:
-        with torch.no_grad():
-            for parameter, value in zip(parameters, before, strict=True):
-                parameter.copy_(value)
+        before.put_back()

@@ -174,7 +174,7 @@ def _begun(lm: LanguageModel, kind: str, settings: EditorSettings, gathered: Gat
     editor = declaration(kind).build(settings)
     editor.prepare(lm, gathered.resources(settings))
     telemetry = NormTelemetry(lm, editor.layers)
-    unedited = KeptWeights([lm.anatomy.down_projections[layer] for layer in editor.layers])
+    unedited = KeptWeights.of(lm, editor.layers)
     norms = pd.DataFrame(telemetry.rows(0))
     templates = [SLOT, *(template for templates in gathered.contexts.values() for template in templates)]
     work = _Work(editor, templates, editor.begin(lm), telemetry, unedited, unedited, unedited, calls=0)
@@ -221,8 +221,8 @@ def _write(so_far: Edited, facts: list[Fact]) -> Edited:
     except BaseException:
         work.after.put_back()
         raise
-    edited = [lm.anatomy.down_projections[layer] for layer in work.editor.layers]
-    done = replace(work, memory=memory, before=work.after, after=KeptWeights(edited), calls=work.calls + calls)
+    after = KeptWeights.of(lm, work.editor.layers)
+    done = replace(work, memory=memory, before=work.after, after=after, calls=work.calls + calls)
     return replace(so_far, facts=(*so_far.facts, *facts), **_tables(so_far, loop.log), _work=done)
 
 

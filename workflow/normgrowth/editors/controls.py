@@ -7,11 +7,11 @@ that are written. Each arm keeps some of these and drops the others.
 import torch
 
 from normgrowth.editors.base import Change, Editor, EditRecord, Memory, Resources, Trace
-from normgrowth.editors.parameters import copy_of, put
 from normgrowth.editors.settings import FollowerSettings
 from normgrowth.errors import ArtefactError
 from normgrowth.facts.records import Fact
 from normgrowth.lm.anatomy import frobenius
+from normgrowth.lm.kept_weights import KeptWeights
 from normgrowth.lm.model import LanguageModel
 from normgrowth.seeds import derive
 
@@ -66,23 +66,20 @@ class NoFeedback(_Wrapper):
     def prepare(self, lm: LanguageModel, resources: Resources) -> None:
         """Prepare the editor inside, and keep the unedited matrices and biases."""
         self.inner.prepare(lm, resources)
-        self.unedited = copy_of(lm, self.layers)
+        self.unedited = KeptWeights.of(lm, self.layers)
 
     def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
         """Edit the unedited model, and make the same change of the edited one."""
-        edited = copy_of(lm, self.layers)
-        put(lm, self.layers, self.unedited)
-        try:
+        with self.unedited.in_place():
             trace = self.inner.edit(lm, memory, facts)
-            alone = copy_of(lm, self.layers)
-        finally:
-            put(lm, self.layers, edited)
+            alone = KeptWeights.of(lm, self.layers)
         if trace.changes is not None:
             for layer, change in trace.changes.items():
                 change.apply(lm.anatomy.down_projections[layer])
-        else:
-            sums = [e + (a - u) for e, a, u in zip(edited, alone, self.unedited, strict=True)]
-            put(lm, self.layers, sums)
+            return trace
+        with torch.no_grad():
+            for (parameter, after), (_, before) in zip(alone.pairs, self.unedited.pairs, strict=True):
+                parameter.add_(after - before)
         return trace
 
 

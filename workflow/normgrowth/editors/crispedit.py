@@ -9,27 +9,16 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from normgrowth.editors.settings import GRADIENT_MOMENTS, SECOND_MOMENTS, EditorSettings
+from normgrowth.editors.settings import GRADIENT_MOMENTS, SECOND_MOMENTS, EpochwiseSettings
 
 if TYPE_CHECKING:
     from normgrowth.editors.base import Editor
 
 
-class Settings(EditorSettings):
+class Settings(EpochwiseSettings):
     """Settings of CrispEdit. Published for Llama-3: Adam 5e-4, 25 epochs in minibatches of 32, stop at a loss of 0.01,
     layers 19 to 23 of 32, calls of 100 facts, protected energy 0.99 or 0.8, 1,000 or 100 texts."""
 
-    batch: int = Field(10, ge=1, description="Facts edited in one call of the editor")
-    epochs: int = Field(25, ge=1, description="Most epochs of one call")
-    minibatch: int = Field(32, ge=1, description="Facts of one Adam step")
-    learning_rate: float | None = Field(
-        None, gt=0, description="Adam step; 0.05 root mean square weights of each unedited matrix when left out"
-    )
-    stop_loss: float = Field(
-        1e-2,
-        ge=0,
-        description="Training ends when an epoch's mean loss is below this; a minibatch below it takes no step",
-    )
     protected_energy: float = Field(
         0.8,
         ge=0,
@@ -53,11 +42,6 @@ class Settings(EditorSettings):
     def needs(self) -> frozenset[str]:
         """Second moments of keys and of gradients."""
         return frozenset({SECOND_MOMENTS, GRADIENT_MOMENTS})
-
-    @property
-    def steps(self) -> int:
-        """Gradient steps of an edit, as costs count them: those of epochs of one minibatch."""
-        return self.epochs
 
     @classmethod
     def layers_by_depth(cls, n_layers: int) -> tuple[int, ...]:

@@ -9,35 +9,22 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from normgrowth.editors.settings import EditorSettings
+from normgrowth.editors.settings import EpochwiseSettings
 
 if TYPE_CHECKING:
     from normgrowth.editors.base import Editor
 
 
-class Settings(EditorSettings):
+class Settings(EpochwiseSettings):
     """Settings of LocFT-BF. Published: Adam 5e-4 (5e-5 for a whole layer of Mistral), 25 epochs in minibatches of 100,
     stop at a loss of 0.01, layer 22 of Llama-3's 32, 6 of Qwen2.5's 28."""
 
     batch: int = Field(10, ge=1, description="Facts added in one call of the editor, which trains on all so far")
     epochs: int = Field(25, ge=1, description="Most epochs of one call, each over all facts so far")
     minibatch: int = Field(100, ge=1, description="Facts of one Adam step")
-    learning_rate: float | None = Field(
-        None, gt=0, description="Adam step; 0.05 root mean square weights of the unedited matrix when left out"
-    )
-    stop_loss: float = Field(
-        1e-2,
-        ge=0,
-        description="Training ends when an epoch's mean loss is below this; a minibatch below it takes no step",
-    )
     end_token: bool = Field(
         True, description="Train the end-of-text token after every object too, so that free text ends there"
     )
-
-    @property
-    def steps(self) -> int:
-        """Gradient steps of an edit, as costs count them: those of an epoch of one minibatch."""
-        return self.epochs
 
     @classmethod
     def layers_by_depth(cls, n_layers: int) -> tuple[int, ...]:

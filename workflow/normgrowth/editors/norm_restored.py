@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from normgrowth.editors.registry import declaration
 from normgrowth.editors.settings import ControlSettings
 
 if TYPE_CHECKING:
@@ -18,4 +17,4 @@ def build(settings: Settings) -> "Editor":
     # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.controls import NormRestored
 
-    return NormRestored(declaration(settings.wrapped_kind).build(settings.wrapped))
+    return NormRestored(settings.build_wrapped())

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from normgrowth.editors.registry import declaration
 from normgrowth.editors.settings import RemedySettings
 
 if TYPE_CHECKING:
@@ -31,5 +30,6 @@ def build(settings: Settings) -> "Editor":
     from normgrowth.editors.remedies.damped_steps import DampedSteps
     from normgrowth.editors.remedies.subspaces import dominant_directions
 
-    inner = declaration(settings.wrapped_kind).build(settings.wrapped)
-    return DampedSteps(inner, lambda matrix: dominant_directions(matrix, settings.tau, settings.energy))
+    return DampedSteps(
+        settings.build_wrapped(), lambda matrix: dominant_directions(matrix, settings.tau, settings.energy)
+    )

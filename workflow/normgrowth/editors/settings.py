@@ -219,6 +219,27 @@ class NullSpaceSettings(SpreadSettings):
         return frozenset({NULL_SPACES})
 
 
+class EpochwiseSettings(EditorSettings):
+    """Settings of fine-tuning in epochs of minibatches."""
+
+    batch: int = Field(10, ge=1, description="Facts edited in one call of the editor")
+    epochs: int = Field(25, ge=1, description="Most epochs of one call")
+    minibatch: int = Field(32, ge=1, description="Facts of one Adam step")
+    learning_rate: float | None = Field(
+        None, gt=0, description="Adam step; 0.05 root mean square weights of each unedited matrix when left out"
+    )
+    stop_loss: float = Field(
+        1e-2,
+        ge=0,
+        description="Training ends when an epoch's mean loss is below this; a minibatch below it takes no step",
+    )
+
+    @property
+    def steps(self) -> int:
+        """Gradient steps of an edit, as costs count them: those of epochs of one minibatch."""
+        return self.epochs
+
+
 class HypernetworkSettings(EditorSettings):
     """Settings of a hypernetwork that turns an edit's gradient into an update, trained once on the unedited model.
 
@@ -294,6 +315,10 @@ class WrapperSettings(EditorSettings):
     def squares(self) -> int:
         """Those of the wrapped editor."""
         return self.wrapped.squares
+
+    def build_wrapped(self) -> Any:
+        """The wrapped editor."""
+        return declaration(self.wrapped_kind).build(self.wrapped)
 
     @property
     def working_kind(self) -> str:

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from normgrowth.editors.registry import declaration
 from normgrowth.editors.settings import RemedySettings
 
 if TYPE_CHECKING:
@@ -37,5 +36,4 @@ def build(settings: Settings) -> "Editor":
     # Late, as everything that needs torch: planning a study reads this file for its settings.
     from normgrowth.editors.remedies.ideal_editor import IdealEditor
 
-    inner = declaration(settings.wrapped_kind).build(settings.wrapped)
-    return IdealEditor(inner, settings.ridge, settings.tokens)
+    return IdealEditor(settings.build_wrapped(), settings.ridge, settings.tokens)

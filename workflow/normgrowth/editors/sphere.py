@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field
 
-from normgrowth.editors.registry import declaration
 from normgrowth.editors.settings import NULL_SPACES, EditorSettings, RemedySettings
 
 if TYPE_CHECKING:
@@ -53,7 +52,8 @@ def build(settings: Settings) -> "Editor":
     alpha = settings.alpha
     if alpha is None:
         raise ValueError("alpha is left out, and not chosen by the wrapped editor yet: see `around`")
-    inner = declaration(settings.wrapped_kind).build(settings.wrapped)
     return DampedSteps(
-        inner, lambda matrix: dominant_rows(matrix, settings.eta, alpha), of_current=settings.reference == "current"
+        settings.build_wrapped(),
+        lambda matrix: dominant_rows(matrix, settings.eta, alpha),
+        of_current=settings.reference == "current",
     )

@@ -128,7 +128,7 @@ def _cost(
 
 
 def _boxes_meet(centres: np.ndarray, half: np.ndarray, others: np.ndarray, halves: np.ndarray) -> np.ndarray:
-    """Whether boxes around centres [m, 2] meet others around [n, 2]: [m, n]; the latter's half sizes are [n, 2]."""
+    """Truth values [m, n]: which of m equal boxes around centres [m, 2] meet which of n others of half sizes [n, 2]."""
     x, y = (
         np.abs(centres[:, None, axis] - others[None, :, axis]) < half[axis] + halves[None, :, axis] for axis in (0, 1)
     )

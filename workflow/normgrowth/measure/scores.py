@@ -26,6 +26,7 @@ from normgrowth.facts.orthography import caseless_key
 from normgrowth.facts.records import Fact
 from normgrowth.lm.anatomy import frobenius
 from normgrowth.lm.continuations import lay_out
+from normgrowth.lm.kept_weights import KeptWeights
 from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.tokens import EncodedTarget as Encoded
 from normgrowth.lm.tokens import encode_with_target
@@ -149,8 +150,7 @@ def score_single_edits(lm: LanguageModel, editor: Editor, memory: Memory, facts:
         (not their biases).
     """
     projections = [lm.anatomy.down_projections[layer] for layer in editor.layers]
-    parameters = [parameter for projection in projections for parameter in projection.parameters.values()]
-    unedited = [parameter.clone() for parameter in parameters]
+    unedited = KeptWeights(projections)
     matrices = [projection.matrix.clone() for projection in projections]
     scores = []
     for fact in facts:
@@ -159,6 +159,5 @@ def score_single_edits(lm: LanguageModel, editor: Editor, memory: Memory, facts:
         changes = [frobenius(now.matrix - before) for now, before in zip(projections, matrices, strict=True)]
         norm = sum(change**2 for change in changes) ** 0.5
         scores.append(score_facts(lm, [fact]).assign(delta_frobenius=norm))
-        for parameter, original in zip(parameters, unedited, strict=True):
-            parameter.copy_(original)
+        unedited.put_back()
     return pd.concat(scores, ignore_index=True)

@@ -19,6 +19,7 @@ from normgrowth.io.identity import require
 from normgrowth.io.provenance import file_sha256
 from normgrowth.io.tensors import read_metadata, read_tensors, write_tensors
 from normgrowth.layout import STATE_FILE, segment_folder
+from normgrowth.lm.kept_weights import KeptWeights
 from normgrowth.lm.model import LanguageModel
 
 STATE = "state"
@@ -137,19 +138,19 @@ class EditedModel:
         layers = edited_layers(chain, segments, expected)
         self._lm, self._chain, self._segments, self._expected = lm, chain, segments, expected
         self.projections = [lm.anatomy.down_projections[layer] for layer in layers]
-        self._unedited = self._now()
+        self._unedited = KeptWeights(self.projections)
         if segments:
             restore(lm, chain, segments, expected)
-        self._edited = self._now()
+        self._edited = KeptWeights(self.projections)
 
     @contextmanager
     def undone(self) -> Iterator[None]:
         """Restore the unedited model inside the block."""
-        self._set(self._unedited)
+        self._unedited.put_back()
         try:
             yield
         finally:
-            self._set(self._edited)
+            self._edited.put_back()
 
     @property
     def steps(self) -> set[int]:
@@ -163,25 +164,14 @@ class EditedModel:
     def at(self, step: int) -> Iterator[None]:
         """The model after `step` edits, one of `steps`, inside the block; `undone` works there too."""
         edited = self._edited
-        self._set(self._unedited)
+        self._unedited.put_back()
         restore(self._lm, self._chain, self._segments, self._expected, until=step)
-        self._edited = self._now()
+        self._edited = KeptWeights(self.projections)
         try:
             yield
         finally:
             self._edited = edited
-            self._set(edited)
-
-    def _parameters(self) -> list[torch.nn.Parameter]:
-        return [parameter for projection in self.projections for parameter in projection.parameters.values()]
-
-    def _now(self) -> list[torch.Tensor]:
-        return [parameter.detach().clone() for parameter in self._parameters()]
-
-    @torch.no_grad()
-    def _set(self, values: list[torch.Tensor]) -> None:
-        for parameter, value in zip(self._parameters(), values, strict=True):
-            parameter.copy_(value)
+            edited.put_back()
 
 
 def edited_layers(chain: Path | str, segments: int, expected: Mapping[str, object]) -> list[int]:

@@ -73,9 +73,14 @@ def train_in_epochs(
     return steps, losses.tolist()
 
 
-def default_step(weight: torch.Tensor) -> float:
-    """The step of Adam that fits an unedited matrix."""
-    return RELATIVE_STEP * weight.float().square().mean().sqrt().item()
+def steps_of_adam(weights: Sequence[torch.nn.Parameter], given: float | None) -> list[float]:
+    """The step of Adam for each of some unedited matrices: the given one, or that which fits the matrix."""
+    return [given or RELATIVE_STEP * weight.float().square().mean().sqrt().item() for weight in weights]
+
+
+def adam(weights: Sequence[torch.nn.Parameter], steps: Sequence[float]) -> torch.optim.Adam:
+    """Adam with a step for each matrix."""
+    return torch.optim.Adam([{"params": [w], "lr": step} for w, step in zip(weights, steps, strict=True)])
 
 
 @contextmanager

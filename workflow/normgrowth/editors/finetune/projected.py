@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 import torch
 
 from normgrowth.editors.base import Memory, Resources, Trace, trained_records
-from normgrowth.editors.finetune.epochs import EpochSettings, default_step, train_in_epochs, trainable
+from normgrowth.editors.finetune.epochs import EpochSettings, adam, steps_of_adam, train_in_epochs, trainable
 from normgrowth.editors.hypernetwork.networks import token_gradients
 from normgrowth.facts.records import Fact, named
 from normgrowth.lm.anatomy import Projection
@@ -104,8 +104,8 @@ class ProjectedFineTuning:
         for layer in self.layers:
             self.keys[layer].check()
             self.gradients[layer].check()
-        given = self.settings.learning_rate
-        self.rates = [given or default_step(projection.weight) for projection in self._projections(lm)]
+        weights = [projection.weight for projection in self._projections(lm)]
+        self.rates = steps_of_adam(weights, self.settings.learning_rate)
 
     def begin(self, lm: LanguageModel) -> Memory:
         """No finished edits."""
@@ -117,7 +117,7 @@ class ProjectedFineTuning:
         projections = self._projections(lm)
         weights = [projection.weight for projection in projections]
         spaces = [self._free_directions(memory, projection) for projection in projections]
-        optimiser = torch.optim.Adam([{"params": [w], "lr": r} for w, r in zip(weights, self.rates, strict=True)])
+        optimiser = adam(weights, self.rates)
 
         def step() -> None:
             if self.settings.project == "gradient":

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 
 from normgrowth.editors.base import Memory, Resources, Trace, trained_records
-from normgrowth.editors.finetune.epochs import EpochSettings, default_step, train_in_epochs, trainable
+from normgrowth.editors.finetune.epochs import EpochSettings, adam, steps_of_adam, train_in_epochs, trainable
 from normgrowth.errors import ModelError
 from normgrowth.facts.records import Fact, named
 from normgrowth.lm.model import LanguageModel
@@ -56,8 +56,7 @@ class ReplayedFineTuning:
         self.seed = resources.seed
         if self.settings.end_token and lm.tokenizer.eos_token_id is None:
             raise ModelError("the tokenizer has no end-of-text token to train after objects: set end_token to false")
-        given = self.settings.learning_rate
-        self.rates = [given or default_step(weight) for weight in self._weights(lm)]
+        self.rates = steps_of_adam(self._weights(lm), self.settings.learning_rate)
 
     def begin(self, lm: LanguageModel) -> Memory:
         """No texts yet."""
@@ -74,7 +73,7 @@ class ReplayedFineTuning:
         memory[IDS], memory[FIRST] = remembered(texts)
         memory[STEP] = memory[STEP] + 1
         weights = self._weights(lm)
-        optimiser = torch.optim.Adam([{"params": [w], "lr": r} for w, r in zip(weights, self.rates, strict=True)])
+        optimiser = adam(weights, self.rates)
 
         def step() -> None:
             optimiser.step()

@@ -7,8 +7,7 @@ only columns I of W change, the neurons with the largest sum of |k| over the fac
     Δ_I = R K_Iᵀ (λ C_II + K_p,I K_p,Iᵀ + K_I K_Iᵀ)⁻¹
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,6 +19,7 @@ from normgrowth.editors.locate.keys import at_subject, mean_over_contexts
 from normgrowth.editors.locate.method import AnyChange, Located, LocateThenEdit, Method, Written, records
 from normgrowth.editors.settings import SearchSettings
 from normgrowth.facts.records import Fact
+from normgrowth.lm.kept_weights import KeptWeights
 from normgrowth.lm.model import LanguageModel
 
 RELATIVE_FLOOR, RELATIVE_CEILING = 0.5, 5.0
@@ -100,16 +100,15 @@ class NeuronLevel(LocateThenEdit):
     def prepare(self, lm: LanguageModel, resources: Resources) -> None:
         """Bind what the method needs, and the unedited matrices."""
         super().prepare(lm, resources)
-        self.unedited = _matrices(lm, self.layers)
+        self.unedited = KeptWeights.of(lm, self.layers)
 
     def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
         """Write a batch of facts; see `Editor.edit`."""
-        edited = _matrices(lm, self.layers)
-        with _in_place(lm, self.unedited):
+        edited = KeptWeights.of(lm, self.layers)
+        with self.unedited.in_place():
             targets = self.search(lm, memory, facts)
         offsets = targets.offsets.norm(dim=1)
-        residuals = self._residuals(lm, facts, targets.values)
-        key_norms = self._key_norms(lm, facts)
+        residuals, key_norms = self._residuals(lm, facts, targets.values), self._key_norms(lm, facts)
         passes: list[Written] = []
         chosen = self.bounds.within(residuals, offsets)
         skipped = [None if fact in chosen else OUTSIDE for fact in range(len(facts))]
@@ -134,45 +133,24 @@ class NeuronLevel(LocateThenEdit):
         return mean_over_contexts(keys, self.method.contexts == "grouped").norm(dim=1).tolist()
 
     def _in_one(
-        self, lm: LanguageModel, before: dict[int, torch.Tensor], passes: list[dict[int, AnyChange]]
+        self, lm: LanguageModel, before: KeptWeights, passes: list[dict[int, AnyChange]]
     ) -> dict[int, Change] | None:
         """One change per layer in place of one for each pass, made anew so that replaying it gives the same bits.
 
         None, and weights as the passes left them, where a change has no factors.
         """
         joint = {}
-        for layer, matrix in before.items():
+        for layer in self.layers:
             made = [changes[layer] for changes in passes]
             known = [change for change in made if isinstance(change, Change) and change.scale == 1.0]
             if len(known) < len(made):
                 return None
-            o, d = matrix.shape
+            o, d = lm.anatomy.down_projections[layer].matrix.shape
             joint[layer] = Change(
                 torch.cat([torch.zeros(o, 0, device=lm.device), *(change.left for change in known)], dim=1),
                 torch.cat([torch.zeros(d, 0, device=lm.device), *(change.right for change in known)], dim=1),
             )
-        _put(lm, before)
+        before.put_back()
         for layer, change in joint.items():
             change.apply(lm.anatomy.down_projections[layer])
         return joint
-
-
-def _matrices(lm: LanguageModel, layers: tuple[int, ...]) -> dict[int, torch.Tensor]:
-    """Copies of the layers' matrices [o, d]."""
-    return {layer: lm.anatomy.down_projections[layer].matrix.clone() for layer in layers}
-
-
-def _put(lm: LanguageModel, matrices: dict[int, torch.Tensor]) -> None:
-    for layer, matrix in matrices.items():
-        lm.anatomy.down_projections[layer].matrix.copy_(matrix)
-
-
-@contextmanager
-def _in_place(lm: LanguageModel, matrices: dict[int, torch.Tensor]) -> Iterator[None]:
-    """These matrices in the model inside the block."""
-    before = _matrices(lm, tuple(matrices))
-    _put(lm, matrices)
-    try:
-        yield
-    finally:
-        _put(lm, before)

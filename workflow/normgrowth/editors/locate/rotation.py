@@ -15,7 +15,7 @@ import torch
 
 from normgrowth.editors.base import DenseChange, Memory, Resources
 from normgrowth.editors.locate.method import Located
-from normgrowth.editors.locate.solving import UnsolvableError
+from normgrowth.editors.locate.solving import UnsolvableError, require_finite
 from normgrowth.lm.model import LanguageModel
 
 Values = Literal["searched", "length_matched"]
@@ -28,8 +28,7 @@ def nearest_rotation(product: torch.Tensor) -> torch.Tensor:
     Raises:
         UnsolvableError: when M is not finite, or has not full rank, so that more than one R does.
     """
-    if not torch.isfinite(product).all():
-        raise UnsolvableError("works on keys or weights that are not finite: the model has broken down by then")
+    require_finite(product)
     left, spread, right = torch.linalg.svd(product)
     rank = int((spread > len(spread) * torch.finfo(product.dtype).eps * spread[0]).sum())
     if rank < len(spread):

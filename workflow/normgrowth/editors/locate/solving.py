@@ -48,6 +48,16 @@ def naming(layer: int, facts: list[Fact]) -> Iterator[None]:
         raise EditError(f"the update of layer {layer} for {named(blamed)} {error}") from None
 
 
+def require_finite(matrix: torch.Tensor) -> None:
+    """Refuse a system with entries that are no numbers.
+
+    Raises:
+        UnsolvableError: when it has any.
+    """
+    if not torch.isfinite(matrix).all():
+        raise UnsolvableError("works on keys or weights that are not finite: the model has broken down by then")
+
+
 def solve_positive(matrix: torch.Tensor, wanted: torch.Tensor, remedy: str) -> torch.Tensor:
     """M⁻¹ Y for a symmetric positive definite M [n, n] and Y [n, m], both in float64.
 
@@ -61,8 +71,7 @@ def solve_positive(matrix: torch.Tensor, wanted: torch.Tensor, remedy: str) -> t
     # Share [n] of each diagonal entry that remains after elimination of the rows before: rounding, if M is singular.
     left = factor.diagonal().square() / matrix.diagonal()
     if failed or left.min() <= len(matrix) * torch.finfo(matrix.dtype).eps:
-        if not torch.isfinite(matrix).all():
-            raise UnsolvableError("works on keys or weights that are not finite: the model has broken down by then")
+        require_finite(matrix)
         raise UnsolvableError(f"has no solution: its system is not positive definite; {remedy}")
     return torch.cholesky_solve(wanted, factor)
 

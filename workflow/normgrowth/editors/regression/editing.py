@@ -23,6 +23,7 @@ from normgrowth.editors.regression.running import Running
 from normgrowth.errors import EditError
 from normgrowth.facts.orders import subset
 from normgrowth.facts.records import Fact
+from normgrowth.lm.kept_weights import KeptWeights
 from normgrowth.lm.model import LanguageModel
 
 RELATIVE_SHIFT = 6.0
@@ -132,12 +133,12 @@ class GradientRegression:
 
     def _edit_after_warm_up(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
         """Write the warm-up's facts and then a batch; the change of each matrix, made at once, is that of both."""
-        before = {layer: lm.anatomy.down_projections[layer].weight.clone() for layer in self.layers}
+        before = KeptWeights.of(lm, self.layers)
         traces = [self.edit(lm, memory, part) for part in (*self._batches(), facts)]
+        before.put_back()
         changes = {}
         with torch.no_grad():
             for layer in self.layers:
-                lm.anatomy.down_projections[layer].weight.copy_(before[layer])
                 parts = [trace.changes[layer] for trace in traces if trace.changes]
                 left, right = torch.cat([part.left for part in parts], 1), torch.cat([part.right for part in parts], 1)
                 changes[layer] = Change(left, right)

@@ -17,10 +17,10 @@ from normgrowth.editors.base import Change, Editor, Memory, Resources, Trace, wr
 from normgrowth.editors.locate.anchor import BARE_PROMPT
 from normgrowth.editors.locate.keys import at_subject
 from normgrowth.editors.locate.solving import naming, solve_positive
-from normgrowth.editors.parameters import copy_of, put
 from normgrowth.errors import EditError
 from normgrowth.facts.records import Fact
 from normgrowth.lm.hooks import Place, reading
+from normgrowth.lm.kept_weights import KeptWeights
 from normgrowth.lm.model import LanguageModel
 from normgrowth.lm.tokens import encode_with_target
 
@@ -58,7 +58,7 @@ class IdealEditor:
         """Prepare the editor inside, and keep the unedited matrices and biases."""
         self.inner.prepare(lm, resources)
         self.facts = resources.facts
-        self.unedited = copy_of(lm, self.layers)
+        self.unedited = KeptWeights.of(lm, self.layers)
 
     def begin(self, lm: LanguageModel) -> Memory:
         """The memory of the editor inside, and P = lambda I [d, d] of each layer, in float64."""
@@ -79,14 +79,10 @@ class IdealEditor:
 
     def edit(self, lm: LanguageModel, memory: Memory, facts: list[Fact]) -> Trace:
         """Edit the unedited model, and bring the edit together with those before; see `Editor.edit`."""
-        sequential = copy_of(lm, self.layers)
-        put(lm, self.layers, self.unedited)
-        try:
+        with self.unedited.in_place():
             keys = _keys(lm, facts, self.layers, self.tokens)
             trace = self.inner.edit(lm, memory, facts)
             edited = {layer: lm.anatomy.down_projections[layer].matrix.double() for layer in self.layers}
-        finally:
-            put(lm, self.layers, sequential)
         changes: dict[int, Change] = {}
         for layer in self.layers:
             matrix = lm.anatomy.down_projections[layer].matrix
